@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! How a refusal or a failure is told: the reason, the entry and the error number of the header.
+
+use crate::token::Refusal;
+use crate::transaction::{Entry, Failure};
+use crate::uapi;
+use kernel::{bindings, prelude::*};
+
+/// What an ioctl with a `struct dsmil_failure` ends with.
+pub(crate) type Outcome<T> = core::result::Result<T, uapi::dsmil_failure>;
+
+/// A refusal of the whole.
+pub(crate) fn refuse<T>(reason: u32) -> Outcome<T> {
+    Err(whole_failure(reason, error_of(reason)))
+}
+
+/// What an ioctl gives back as its failure.
+pub(crate) fn failure_of(done: &Outcome<()>) -> uapi::dsmil_failure {
+    match done {
+        Ok(()) => uapi::dsmil_failure {
+            index: uapi::DSMIL_NO_INDEX,
+            ..Default::default()
+        },
+        Err(failure) => *failure,
+    }
+}
+
+/// What an ioctl ends with.
+pub(crate) fn errno_of(done: Outcome<()>) -> Result {
+    done.map_err(|failure| Error::from_errno(-failure.error))
+}
+
+/// A failure that came in is all zero.
+pub(crate) fn is_blank(failure: &uapi::dsmil_failure) -> bool {
+    *failure == uapi::dsmil_failure::default()
+}
+
+pub(crate) fn refusal_failure(refusal: &Refusal) -> uapi::dsmil_failure {
+    uapi::dsmil_failure {
+        index: refusal.index as u32,
+        id: refusal.id,
+        rule: refusal.rule as u16,
+        ..whole_failure(refusal.reason, error_of(refusal.reason))
+    }
+}
+
+/// A failure that blames no entry.
+pub(crate) fn whole_failure(reason: u32, error: Error) -> uapi::dsmil_failure {
+    uapi::dsmil_failure {
+        reason,
+        index: uapi::DSMIL_NO_INDEX,
+        error: -error.to_errno(),
+        ..Default::default()
+    }
+}
+
+/// Copying or memory failed, nothing was refused.
+pub(crate) fn kernel_failure(error: Error) -> uapi::dsmil_failure {
+    let reason = if error == ENOMEM {
+        uapi::DSMIL_REASON_MEMORY
+    } else {
+        uapi::DSMIL_REASON_NONE
+    };
+    whole_failure(reason, error)
+}
+
+/// A commit or an undo stopped at an entry.
+pub(crate) fn entry_failure(failure: &Failure, entries: &[Entry]) -> uapi::dsmil_failure {
+    let fallback = error_of(failure.reason);
+    let fault = failure.fault.as_ref();
+    uapi::dsmil_failure {
+        index: failure.index as u32,
+        id: entries.get(failure.index).map_or(0, |entry| entry.id),
+        found: failure.found,
+        status: fault.map_or(0, |fault| fault.status),
+        error: fault.map_or(-fallback.to_errno(), |fault| fault.error),
+        ..whole_failure(failure.reason, fallback)
+    }
+}
+
+/// The error number that the header gives for a reason.
+fn error_of(reason: u32) -> Error {
+    match reason {
+        uapi::DSMIL_REASON_UNKNOWN => ENOENT,
+        uapi::DSMIL_REASON_NOT_READABLE => EACCES,
+        uapi::DSMIL_REASON_NEVER_WRITTEN
+        | uapi::DSMIL_REASON_NOT_SEALED
+        | uapi::DSMIL_REASON_SEALED
+        | uapi::DSMIL_REASON_NOT_ALLOWED
+        | uapi::DSMIL_REASON_CAPABILITY
+        | uapi::DSMIL_REASON_LOCKED_DOWN
+        | uapi::DSMIL_REASON_NOT_OWNER => EPERM,
+        uapi::DSMIL_REASON_READ_ONLY_FILE => EBADF,
+        uapi::DSMIL_REASON_EXPECTED => Error::from_errno(-(bindings::ESTALE as i32)),
+        uapi::DSMIL_REASON_BUSY | uapi::DSMIL_REASON_UNDOING => EBUSY,
+        uapi::DSMIL_REASON_FIRMWARE | uapi::DSMIL_REASON_NOT_STUCK => EIO,
+        uapi::DSMIL_REASON_NO_TRANSACTION => ESRCH,
+        uapi::DSMIL_REASON_MEMORY => ENOMEM,
+        _ => EINVAL,
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Calls to the firmware, all of them through dell-smbios, and the questions about the machine below.
+//!
+//! An unsafe room: with `glue` the only file that may hold unsafe code and foreign declarations.
+//!
+//! # Invariants
+//!
+//! - The class of a call is read or write, nothing else; reading is 0 and writing is 1.
+//! - A call is given the token's location, never its id.
+//! - All functions may sleep.
+
+use crate::token::{self, Token};
+use crate::transaction::{self, Fault};
+use crate::uapi;
+use core::ptr;
+use kernel::{bindings, device::Device, prelude::*};
+
+/// Class of a call that reads a token (CLASS_TOKEN_READ in linux/wmi.h).
+const CLASS_READ: u16 = 0;
+/// Class of a call that writes a token (CLASS_TOKEN_WRITE in linux/wmi.h).
+const CLASS_WRITE: u16 = 1;
+/// What the status holds before the call: firmware that does not answer leaves it, and zero would say
+/// "success, value zero".
+const STATUS_NO_ANSWER: i32 = -3;
+/// Most entries taken from the firmware's tables; real machines have some 1,500.
+const TOKENS_MAX: usize = 4096;
+
+/// `struct dmi_header`, include/linux/dmi.h.
+#[repr(C)]
+struct DmiHeader {
+    kind: u8,
+    length: u8,
+    handle: u16,
+}
+
+/// `struct calling_interface_token`, drivers/platform/x86/dell/dell-smbios.h.
+#[repr(C)]
+struct SmbiosToken {
+    id: u16,
+    location: u16,
+    value: u16,
+}
+
+/// `struct calling_interface_buffer`, include/uapi/linux/wmi.h.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Buffer {
+    class: u16,
+    select: u16,
+    input: [u32; 4],
+    output: [u32; 4],
+}
+
+const _: () = assert!(core::mem::size_of::<Buffer>() == 36);
+
+extern "C" {
+    fn dell_smbios_call(buffer: *mut Buffer) -> c_int;
+    fn dell_smbios_error(value: c_int) -> c_int;
+    fn dell_smbios_find_token(id: c_int) -> *const SmbiosToken;
+    fn dmi_walk(
+        decode: unsafe extern "C" fn(*const DmiHeader, *mut c_void),
+        private: *mut c_void,
+    ) -> c_int;
+}
+
+/// Way to the firmware; has no state of its own, dell-smbios serialises the calls.
+pub(crate) struct Smbios;
+
+impl transaction::Firmware for Smbios {
+    fn read(&mut self, location: u16, select: u8) -> core::result::Result<u32, Fault> {
+        call(CLASS_READ, select, location, 0)
+    }
+
+    fn write(&mut self, location: u16, select: u8, value: u32) -> core::result::Result<(), Fault> {
+        call(CLASS_WRITE, select, location, value).map(|_| ())
+    }
+}
+
+fn call(class: u16, select: u8, location: u16, value: u32) -> core::result::Result<u32, Fault> {
+    let mut buffer = Buffer {
+        class,
+        select: u16::from(select),
+        input: [u32::from(location), value, 0, 0],
+        output: [STATUS_NO_ANSWER as u32, 0, 0, 0],
+    };
+    // SAFETY: The buffer has the layout that dell-smbios expects, and lives through the call.
+    let sent = unsafe { dell_smbios_call(&mut buffer) };
+    if sent != 0 {
+        return Err(Fault {
+            error: sent.saturating_abs(),
+            status: 0,
+        });
+    }
+    let [status, result, ..] = buffer.output;
+    // SAFETY: A pure function of its argument.
+    let error = unsafe { dell_smbios_error(status as c_int) };
+    if error != 0 {
+        return Err(Fault {
+            error: error.saturating_abs(),
+            status: status as i32,
+        });
+    }
+    Ok(result)
+}
+
+/// What `dmi_walk` collects.
+struct Walk {
+    tokens: KVec<Token>,
+    result: Result,
+}
+
+/// The firmware's token table, classified.
+///
+/// # Errors
+///
+/// - `E2BIG`: more than [`TOKENS_MAX`] entries. A table cut short would not know all shared locations.
+/// - `ENOMEM`, `ENXIO` (no SMBIOS).
+pub(crate) fn tokens() -> Result<KVec<Token>> {
+    let mut walk = Walk {
+        tokens: KVec::new(),
+        result: Ok(()),
+    };
+    // SAFETY: `collect` takes the pointer to be a `Walk`, which lives through the call.
+    kernel::error::to_result(unsafe { dmi_walk(collect, (&raw mut walk).cast()) })?;
+    walk.result?;
+    let kept = token::classify(&mut walk.tokens);
+    walk.tokens.truncate(kept);
+    // What dell-smbios does not offer does not exist here either.
+    walk.tokens.retain(|token| is_offered(token));
+    Ok(walk.tokens)
+}
+
+/// # Safety
+///
+/// `header` starts a structure whose formatted area can be read, `private` points to a [`Walk`].
+unsafe extern "C" fn collect(header: *const DmiHeader, private: *mut c_void) {
+    // SAFETY: By the function's requirements.
+    let (walk, length) = unsafe { (&mut *private.cast::<Walk>(), usize::from((*header).length)) };
+    // SAFETY: `dmi_walk` hands over structures that lie in the table for the whole of their length.
+    let structure = unsafe { core::slice::from_raw_parts(header.cast::<u8>(), length) };
+    for token in token::parse(structure) {
+        if walk.result.is_err() {
+            return;
+        }
+        walk.result = if walk.tokens.len() < TOKENS_MAX {
+            walk.tokens.push(token, GFP_KERNEL).map_err(Error::from)
+        } else {
+            Err(E2BIG)
+        };
+    }
+}
+
+fn is_offered(token: &Token) -> bool {
+    // SAFETY: The function looks through a table that does not change while dell-smbios is loaded, and
+    // it stays loaded because this module uses its symbols.
+    let found = unsafe { dell_smbios_find_token(c_int::from(token.id)) };
+    // SAFETY: The pointer is null or points into that table.
+    unsafe { found.as_ref() }
+        .is_some_and(|found| found.location == token.location && found.value == token.value)
+}
+
+/// The back end that dell-smbios calls now, as `DSMIL_BACKEND_*`.
+///
+/// dell-smbios does not say; so this looks for what its back ends register. It prefers WMI as this does.
+pub(crate) fn backend() -> u32 {
+    let mut found = false;
+    // SAFETY: The platform bus is always there; `find_wmi` takes the pointer to be a `bool`.
+    unsafe {
+        bindings::bus_for_each_dev(
+            &raw const bindings::platform_bus_type,
+            ptr::null_mut(),
+            (&raw mut found).cast(),
+            Some(find_wmi),
+        );
+    }
+    if found {
+        return uapi::DSMIL_BACKEND_WMI;
+    }
+    // SAFETY: As above; the name is a C string.
+    let smm = unsafe {
+        bindings::bus_find_device(
+            &raw const bindings::platform_bus_type,
+            ptr::null_mut(),
+            c"dell-smbios.1".as_char_ptr().cast(),
+            Some(bindings::device_match_name),
+        )
+    };
+    if smm.is_null() {
+        return uapi::DSMIL_BACKEND_NONE;
+    }
+    // SAFETY: `bus_find_device` took a reference for us.
+    unsafe { bindings::put_device(smm) };
+    uapi::DSMIL_BACKEND_SMM
+}
+
+/// For each platform device, its child, and its child's child: the WMI back end is bound to a grandchild
+/// (PNP0C14 → wmi_bus → GUID). Returns nonzero to stop.
+///
+/// # Safety
+///
+/// `device` is a device, `found` points to a `bool`.
+unsafe extern "C" fn find_wmi(device: *mut bindings::device, found: *mut c_void) -> c_int {
+    // SAFETY: By the function's requirements.
+    unsafe { bindings::device_for_each_child(device, found, Some(find_wmi_child)) }
+}
+
+/// # Safety
+///
+/// As [`find_wmi`].
+unsafe extern "C" fn find_wmi_child(device: *mut bindings::device, found: *mut c_void) -> c_int {
+    // SAFETY: By the function's requirements, a device that is there for the duration of this call.
+    let child: &Device = unsafe { Device::from_raw(device) };
+    if !child.name().to_bytes().starts_with(b"wmi_bus-") {
+        return 0;
+    }
+    // SAFETY: By the function's requirements.
+    unsafe { bindings::device_for_each_child(device, found, Some(find_wmi_grandchild)) }
+}
+
+/// # Safety
+///
+/// As [`find_wmi`].
+unsafe extern "C" fn find_wmi_grandchild(
+    device: *mut bindings::device,
+    found: *mut c_void,
+) -> c_int {
+    // SAFETY: By the function's requirements. The driver, once bound, is dell-smbios', which stays
+    // loaded because this module uses its symbols, or another one, whose name is not compared further
+    // than its module lets it live: `device_lock` is not needed to read the pointer once.
+    let is_bound = unsafe {
+        let driver = (&raw const (*device).driver).read_volatile();
+        !driver.is_null() && CStr::from_char_ptr((*driver).name).to_bytes() == b"dell-smbios"
+    };
+    if !is_bound {
+        return 0;
+    }
+    // SAFETY: By the function's requirements.
+    unsafe { *found.cast::<bool>() = true };
+    1
+}
+
+/// The processor says that a hypervisor runs it (CPUID leaf 1, ECX bit 31).
+pub(crate) fn is_virtual() -> bool {
+    // SAFETY: Every x86-64 processor has CPUID and leaf 1.
+    let leaf = unsafe { core::arch::x86_64::__cpuid(1) };
+    leaf.ecx & (1 << 31) != 0
+}

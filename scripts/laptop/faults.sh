@@ -1,0 +1,23 @@
+#!/bin/bash
+# Faults of the firmware at each call of a write: the old value stands, or the failure is told; the next write works.
+set -u
+failed=0
+value() { dsmil tokens get 0x8060 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["answer"]["values"][0]["value"])'; }
+for kind in error unsupported "garbage --value 77" write-ignored; do
+    for skip in 0 1 2 3; do
+        before=$(value)
+        # shellcheck disable=SC2086
+        laptop-ctl fault $kind --on any --skip "$skip" --count 1 >/dev/null || exit 1
+        if dsmil tokens set "0x8060=$((before + 1))" >/tmp/said 2>&1; then wanted=$((before + 1)); else wanted=$before; fi
+        laptop-ctl fault clear >/dev/null
+        now=$(value)
+        if [ "$now" = "$wanted" ]; then
+            echo "ok $kind at call $skip: $(tail -n 1 /tmp/said)"
+        else
+            echo "FAIL $kind at call $skip: $now instead of $wanted: $(cat /tmp/said)"
+            failed=1
+        fi
+        dsmil tokens set "0x8060=$before" >/dev/null 2>&1 || { [ "$now" = "$before" ] || failed=1; }
+    done
+done
+exit $failed

@@ -1,0 +1,14 @@
+#!/bin/bash
+# The prompt that “make run” leaves the user at.
+[ -n "$LAPTOP_FIRST" ] && { bash -c "$LAPTOP_FIRST" || status=$?; }
+cat <<'TEXT'
+
+You are root on the virtual laptop. Try:
+  dsmil status                     dsmil tokens list --devices
+  dsmil checkpoint list            dsmil log tail
+  laptop-ctl heat 92               dsmil --help
+“exit” or Ctrl-D powers it off.
+
+TEXT
+PS1='latitude:\w# ' bash --norc -i
+exit "${status:-0}"

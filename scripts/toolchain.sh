@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Makes small Debian systems in the cache: the toolchain that the stock kernel was built with, the guest's userland
+# as a read-only disk image, and, on a machine without a Rust that is new enough, one that has it.
+. "$(dirname "$0")/lib.sh"
+
+SUITE=trixie
+COMPILERS=gcc-14,gcc,make,bc,bison,flex,libelf-dev,libssl-dev,libdw-dev,dwarves,rustc,rust-src,rustfmt,rust-clippy,bindgen,kmod,python3,perl,cpio,zstd,xz-utils
+USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-device0t64,less,util-linux,acl,attr,e2fsprogs,sqlite3,bash-completion
+
+# Rust itself comes from the backports.
+BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,ca-certificates,git
+RUST=(cargo rustc rustfmt rust-clippy)
+
+# The Debian mirror of this machine's own apt sources; nothing on other systems, where mmdebstrap knows one.
+mirror() {
+    if [ -n "${DSMIL_MIRROR:-}" ]; then
+        say "$DSMIL_MIRROR"
+        return
+    fi
+    [ "$(. /etc/os-release && echo "$ID")" = debian ] || return 0
+    {
+        sed -n 's/^URIs:[[:space:]]*//p' /etc/apt/sources.list.d/*.sources 2>/dev/null | tr ' ' '\n'
+        sed -n 's/^deb[[:space:]]\+\(\[[^]]*\][[:space:]]*\)\?\([^[:space:]]*\).*/\2/p' \
+            /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null
+    } | grep -E '/debian/?$' | head -n 1 || true
+}
+
+# bootstrap PACKAGES TARBALL
+bootstrap() {
+    local mirror
+    mirror=$(mirror)
+    mmdebstrap --variant=minbase --components=main --include="$1" "$SUITE" "$2" ${mirror:+"$mirror"} ||
+        die "the Debian packages of $SUITE could not be fetched${mirror:+ from $mirror}: set DSMIL_MIRROR to a mirror that can be reached and run the same command again."
+}
+
+# make_root PACKAGES FOLDER [MORE…]: unpacked aside and renamed, so that a killed run leaves nothing that looks whole.
+# MORE comes from the backports.
+make_root() {
+    local packages=$1 into=$2 aside=$CACHE/tmp/${2##*/}.$$ base
+    shift 2
+    mkdir -p "$aside/root"
+    bootstrap "$packages" "$aside/root.tar"
+    tar -xf "$aside/root.tar" -C "$aside/root" --exclude='./dev/*'
+    rm -f "$aside/root.tar"
+    base=$(sed -n "s/^deb \([^ ]*\) $SUITE main.*/\1/p" "$aside/root/etc/apt/sources.list" | head -n 1)
+    # The stock kernels with Rust are in the backports, and so is a newer Rust.
+    say "deb $base $SUITE-backports main" >>"$aside/root/etc/apt/sources.list"
+    if [ $# -gt 0 ]; then
+        within "$aside/root" apt-get -o APT::Sandbox::User=root update -q
+        within "$aside/root" apt-get -o APT::Sandbox::User=root install -y -q --no-install-recommends \
+            -t "$SUITE-backports" "$@"
+    fi
+    say "$packages $*" >"$aside/root/.complete"
+    rm -rf "$into"
+    mv "$aside/root" "$into"
+    rm -rf "$aside"
+}
+
+make_userland() {
+    local aside=$CACHE/tmp/userland.$$
+    mkdir -p "$aside"
+    bootstrap "$USERLAND" "$aside/root.tar"
+    # Not compressed: the guest's CPU is emulated, the host's page cache is not.
+    sqfstar -quiet -no-progress -noI -noD -noF -noX "$aside/userland.squashfs" <"$aside/root.tar"
+    say "$USERLAND" >"$aside/userland.list"
+    mv "$aside/userland.squashfs" "$CACHE/userland.squashfs"
+    mv "$aside/userland.list" "$CACHE/userland.list"
+    rm -rf "$aside"
+}
+
+current() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+if ! current "$TOOLCHAIN/.complete" "$COMPILERS "; then
+    room "$CACHE" 6000 "the kernel's toolchain"
+    step "kernel toolchain ($SUITE)" make_root "$COMPILERS" "$TOOLCHAIN"
+fi
+if ! current "$CACHE/userland.list" "$USERLAND"; then
+    room "$CACHE" 1500 "the guest's userland"
+    step "guest userland ($SUITE)" make_userland
+fi
+if [ "$("$ROOT/scripts/cargo.sh" where)" = builder ] && ! current "$BUILDER/.complete" "$BUILD ${RUST[*]}"; then
+    room "$CACHE" 4000 "a Rust toolchain"
+    step "Rust toolchain ($SUITE-backports)" make_root "$BUILD" "$BUILDER" "${RUST[@]}"
+fi

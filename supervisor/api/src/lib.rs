@@ -1,0 +1,30 @@
+//! What goes over the daemon's socket: wire types, client and server.
+//!
+//! Each message is a frame: a length (u32, big endian, at most [`FRAME_MAX`]) and that many bytes of JSON. A client
+//! may send several requests before the first is answered; replies carry the request's id.
+//!
+//! # Layout
+//!
+//! - [`wire`]: the messages, the only serialized form of commands and answers
+//! - [`client`]: asks and waits, without a runtime
+//! - [`server`]: accepts, knows who asks, hands on
+//!
+//! # Invariants
+//!
+//! - A face translates and decides nothing: every request becomes an `engine::Command`.
+//! - Who asks is what the kernel attests at connect, never what a message says.
+//! - Every frame, connection and queue is bounded.
+
+#![forbid(unsafe_code)]
+
+pub mod wire;
+
+pub mod client;
+
+pub mod server;
+
+/// Longest frame, bytes: a list of all tokens or a page of a checkpoint's entries is far below it.
+pub const FRAME_MAX: usize = 8 << 20;
+
+/// Where the daemon listens unless configured otherwise.
+pub const SOCKET: &str = "/run/dsmil/dsmild.sock";

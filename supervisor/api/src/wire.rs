@@ -1,0 +1,413 @@
+//! The messages. Fields are only added; unknown ones in a request are refused, in a reply ignored.
+//!
+//! - [`convert`]: between the wire and `engine`
+//! - [`record`]: an entry of the log as JSON
+
+pub mod convert;
+
+pub mod record;
+
+use serde::{Deserialize, Serialize};
+
+/// Asks for one thing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// 32 hexadecimal digits, random: the same id again is the same request.
+    pub id: String,
+    /// For what.
+    pub command: Command,
+}
+
+/// What can be asked; see `engine::Command` for the meaning.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// How machine, daemon and guarantees stand.
+    Status,
+    /// The firmware's table.
+    Tokens,
+    /// Looks at locations.
+    ReadTokens {
+        /// Which.
+        items: Vec<Item>,
+    },
+    /// Changes locations, all or none.
+    WriteTokens {
+        /// How.
+        changes: Vec<Change>,
+    },
+    /// Takes a checkpoint.
+    CreateCheckpoint {
+        /// Its name.
+        name: String,
+    },
+    /// Lists checkpoints.
+    Checkpoints,
+    /// Shows one with its entries.
+    Checkpoint {
+        /// Name or number.
+        which: String,
+    },
+    /// Checks one.
+    VerifyCheckpoint {
+        /// Name or number.
+        which: String,
+    },
+    /// Shows what a restore would change.
+    PlanRestore {
+        /// Name or number.
+        which: String,
+    },
+    /// Restores one.
+    Restore {
+        /// Name or number.
+        which: String,
+        /// Leave tokens that may not be written as they are.
+        #[serde(default)]
+        leave_denied: bool,
+    },
+    /// Facts from the log.
+    Facts {
+        /// The first one wanted; none: the last `limit`.
+        #[serde(default)]
+        from: Option<u64>,
+        /// At most this many.
+        limit: u32,
+    },
+}
+
+/// One value of one location.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// The token, such as `0x8000`.
+    pub id: String,
+    /// `current`, `ac` or `battery`.
+    #[serde(default = "current")]
+    pub select: String,
+}
+
+fn current() -> String {
+    "current".to_owned()
+}
+
+/// One change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The token.
+    pub id: String,
+    /// `current`, `ac` or `battery`.
+    #[serde(default = "current")]
+    pub select: String,
+    /// The value to write.
+    pub value: u32,
+    /// What must stand there now.
+    #[serde(default)]
+    pub expected: Option<u32>,
+}
+
+/// One message back.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Response {
+    /// The request's id.
+    pub id: String,
+    /// What is behind the answer.
+    pub behind: Behind,
+    /// The message.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What every reply rests on.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Behind {
+    /// The firmware's back end: `wmi`, `smm` or `none`.
+    pub firmware: String,
+    /// Whether the machine is emulated, as far as is known.
+    pub emulated: bool,
+    /// Guarantees that this start lacks, for people.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+/// The message.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Body {
+    /// It goes on.
+    Progress {
+        /// The phase that is reached.
+        phase: String,
+    },
+    /// It is done.
+    Done {
+        /// The answer.
+        answer: Answer,
+    },
+    /// It is not done.
+    Refused {
+        /// Which kind: `denied`, `busy`, `not_found`, `invalid`, `no_room`, `failed`.
+        code: Code,
+        /// What, why, and what to do.
+        message: String,
+    },
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The rules deny it.
+    Denied,
+    /// Something that excludes it is under way.
+    Busy,
+    /// There is no such thing.
+    NotFound,
+    /// The request makes no sense.
+    Invalid,
+    /// The log's disk is full.
+    NoRoom,
+    /// Tried and failed.
+    Failed,
+}
+
+/// Answers, one kind for each command.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Answer {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `tokens`.
+    Tokens {
+        /// The firmware's table in its order.
+        tokens: Vec<Token>,
+    },
+    /// To `read_tokens`.
+    Read {
+        /// In the order asked.
+        values: Vec<Reading>,
+    },
+    /// To `write_tokens`.
+    Written {
+        /// What stood there before.
+        before: Vec<Reading>,
+    },
+    /// To `create_checkpoint`.
+    Created {
+        /// The new one.
+        checkpoint: Checkpoint,
+    },
+    /// To `checkpoints`.
+    Checkpoints {
+        /// By number.
+        checkpoints: Vec<Checkpoint>,
+    },
+    /// To `checkpoint`.
+    Checkpoint {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// Its statement as it was signed.
+        statement: String,
+        /// One line for each entry, at most `ENTRIES_MAX`.
+        entries: Vec<String>,
+        /// Entries that are not shown.
+        more: u64,
+    },
+    /// To `verify_checkpoint`.
+    Verified {
+        /// Its number.
+        number: u64,
+        /// Entries checked.
+        entries: u64,
+        /// Bytes read and authenticated.
+        bytes: u64,
+        /// Short id of the signing key.
+        key: String,
+    },
+    /// To `plan_restore`.
+    Plan(Plan),
+    /// To `restore`.
+    Restored(Plan),
+    /// To `facts`.
+    Facts {
+        /// The records.
+        records: Vec<record::Entry>,
+        /// Entries in the log.
+        size: u64,
+    },
+}
+
+/// Most entries of a checkpoint in one answer.
+pub const ENTRIES_MAX: usize = 10_000;
+/// Most facts in one answer.
+pub const FACTS_MAX: u32 = 10_000;
+
+/// How machine, daemon and guarantees stand.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Manufacturer and model by DMI.
+    pub machine: String,
+    /// The device, where there is one.
+    pub device: Option<DeviceStatus>,
+    /// The TPM, where there is one.
+    pub tpm: Option<TpmStatus>,
+    /// The log.
+    pub log: LogStatus,
+    /// Scheduler latency for each CPU, where the probes run.
+    pub scheduler: Vec<CpuLatency>,
+    /// Thermal zones.
+    pub zones: Vec<Zone>,
+    /// Works under way.
+    pub works: Vec<String>,
+    /// Checkpoints that can be restored.
+    pub checkpoints: u64,
+    /// Orders denied so far.
+    pub denials: u64,
+    /// Starts of the daemon so far.
+    pub starts: u64,
+    /// Capabilities that the daemon holds.
+    pub capabilities: Vec<String>,
+    /// The user that the daemon runs as.
+    pub user: u32,
+}
+
+/// The kernel device.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Tokens in the firmware's table.
+    pub tokens: u32,
+    /// DSMIL devices among them.
+    pub devices: u32,
+    /// Tokens that may be written.
+    pub writable: u32,
+    /// The allow-list is sealed.
+    pub sealed: bool,
+}
+
+/// The TPM.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TpmStatus {
+    /// Manufacturer.
+    pub manufacturer: String,
+    /// Vendor string.
+    pub vendor: String,
+    /// Firmware version.
+    pub firmware: String,
+    /// Short id of the signing key.
+    pub key: String,
+    /// Signatures made since the start.
+    pub signatures: u64,
+}
+
+/// The log.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Entries.
+    pub size: u64,
+    /// Entries covered by a signed head.
+    pub signed: u64,
+    /// Merkle root, hexadecimal.
+    pub root: String,
+}
+
+/// One CPU's scheduler latency since the start, microseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CpuLatency {
+    /// The CPU.
+    pub cpu: u32,
+    /// Waits counted.
+    pub count: u64,
+    /// Half waited less than this.
+    pub p50_us: Option<u64>,
+    /// 99 of 100 waited less than this.
+    pub p99_us: Option<u64>,
+}
+
+/// One thermal zone.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Zone {
+    /// Its type.
+    pub name: String,
+    /// `normal`, `warning`, `critical` or `unknown`.
+    pub level: String,
+    /// The last reading, thousandths of a degree Celsius.
+    pub millicelsius: Option<i32>,
+}
+
+/// One token of the firmware's table.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Token {
+    /// Its id.
+    pub id: String,
+    /// The storage behind it.
+    pub location: u16,
+    /// The value at which it counts as active.
+    pub table_value: u16,
+    /// Group and member, if it is a DSMIL device.
+    pub device: Option<String>,
+    /// Its name in the owner's map.
+    pub name: Option<String>,
+    /// May be written.
+    pub writable: bool,
+    /// Why it is never written, if so.
+    pub denied: Option<String>,
+    /// Another token has the same location.
+    pub shared: bool,
+}
+
+/// What a location holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Reading {
+    /// The token.
+    pub id: String,
+    /// Which value.
+    pub select: String,
+    /// The value.
+    pub value: Option<u32>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+/// A checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its number.
+    pub number: u64,
+    /// Its name.
+    pub name: String,
+    /// When, RFC 3339, UTC.
+    pub created: String,
+    /// SHA-256 of the encoded manifest.
+    pub manifest: String,
+    /// Files, folders and links.
+    pub files: u64,
+    /// Token values.
+    pub tokens: u64,
+    /// Bytes of files' content.
+    pub bytes: u64,
+    /// Short id of the key that signed it.
+    pub key: String,
+}
+
+/// What a restore would change, or changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// The checkpoint's number.
+    pub number: u64,
+    /// Files that come back.
+    pub added: u64,
+    /// Files that change.
+    pub changed: u64,
+    /// Files that go away.
+    pub removed: u64,
+    /// Tokens that change.
+    pub tokens: u64,
+    /// Tokens that differ and may not be written.
+    pub denied: u64,
+    /// One line for each difference.
+    pub lines: Vec<String>,
+}

@@ -1,0 +1,183 @@
+//! Between the wire and `engine`.
+
+use engine::command::{Command, Query, RequestId, Which};
+use engine::order::Item;
+use engine::reply::{Answer, PlanReport, Refusal};
+use types::token::{Change, Select, TokenId};
+
+use crate::wire;
+
+/// A request that cannot be understood: what is wrong, where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
+/// The id of a request from its text.
+///
+/// # Errors
+///
+/// The text is not 32 hexadecimal digits.
+pub fn request_id(text: &str) -> Result<RequestId, Fault> {
+    u128::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map(|id| RequestId(id.to_be_bytes()))
+        .ok_or_else(|| Fault("a request's id is 32 hexadecimal digits".to_owned()))
+}
+
+/// The text of a request's id.
+#[must_use]
+pub fn request_text(id: RequestId) -> String {
+    format!("{:032x}", u128::from_be_bytes(id.0))
+}
+
+/// Translates a command.
+///
+/// # Errors
+///
+/// The first part that makes no sense.
+pub fn command(command: wire::Command) -> Result<Command, Fault> {
+    Ok(match command {
+        wire::Command::Status => Command::Query(Query::Status),
+        wire::Command::Tokens => Command::Query(Query::Tokens),
+        wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
+        wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),
+        wire::Command::Facts { from, limit } => {
+            Command::Query(Query::Facts { from, limit: limit.min(wire::FACTS_MAX) })
+        }
+        wire::Command::ReadTokens { items } => Command::ReadTokens(
+            items
+                .iter()
+                .map(|item| Ok((token(&item.id)?, select(&item.select)?)))
+                .collect::<Result<_, Fault>>()?,
+        ),
+        wire::Command::WriteTokens { changes } => {
+            Command::WriteTokens(changes.iter().map(change).collect::<Result<_, Fault>>()?)
+        }
+        wire::Command::CreateCheckpoint { name } => Command::CreateCheckpoint { name },
+        wire::Command::VerifyCheckpoint { which } => Command::VerifyCheckpoint(Which::parse(&which)),
+        wire::Command::PlanRestore { which } => Command::PlanRestore(Which::parse(&which)),
+        wire::Command::Restore { which, leave_denied } => {
+            Command::Restore { which: Which::parse(&which), leave_denied }
+        }
+    })
+}
+
+fn token(text: &str) -> Result<TokenId, Fault> {
+    text.parse().map_err(|_| {
+        Fault(format!(
+            "“{text}” is not a token's id: write 0x0000 to 0xFFFF, or a decimal number up to 65535"
+        ))
+    })
+}
+
+fn select(text: &str) -> Result<Select, Fault> {
+    [Select::Current, Select::Ac, Select::Battery]
+        .into_iter()
+        .find(|select| select.to_string() == text)
+        .ok_or_else(|| Fault(format!("“{text}” is not a select: write current, ac or battery")))
+}
+
+fn change(change: &wire::Change) -> Result<Change, Fault> {
+    Ok(Change {
+        id: token(&change.id)?,
+        select: select(&change.select)?,
+        value: change.value,
+        expected: change.expected,
+    })
+}
+
+impl From<Answer> for wire::Answer {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Read(values) => {
+                Self::Read { values: values.into_iter().map(|(item, value)| reading(item, value)).collect() }
+            }
+            Answer::Written(before) => Self::Written {
+                before: before.into_iter().map(|held| reading(held.item, Ok(held.value))).collect(),
+            },
+            Answer::Checkpoint(checkpoint) => Self::Created { checkpoint: (&checkpoint).into() },
+            Answer::Verified(report) => Self::Verified {
+                number: report.number,
+                entries: report.entries,
+                bytes: report.bytes,
+                key: report.key,
+            },
+            Answer::Plan(report) => Self::Plan(report.into()),
+            Answer::Restored(report) => Self::Restored(report.into()),
+        }
+    }
+}
+
+fn reading(item: Item, value: Result<u32, String>) -> wire::Reading {
+    let (value, error) = match value {
+        Ok(value) => (Some(value), None),
+        Err(error) => (None, Some(error)),
+    };
+    wire::Reading { id: item.token().to_string(), select: item.select().to_string(), value, error }
+}
+
+impl From<&engine::state::Checkpoint> for wire::Checkpoint {
+    fn from(checkpoint: &engine::state::Checkpoint) -> Self {
+        Self {
+            number: checkpoint.number,
+            name: checkpoint.name.clone(),
+            created: super::record::rfc3339(checkpoint.created_ns),
+            manifest: checkpoint.manifest.to_string(),
+            files: checkpoint.files,
+            tokens: checkpoint.tokens,
+            bytes: checkpoint.bytes,
+            key: checkpoint.key.clone(),
+        }
+    }
+}
+
+impl From<PlanReport> for wire::Plan {
+    fn from(report: PlanReport) -> Self {
+        Self {
+            number: report.number,
+            added: report.added,
+            changed: report.changed,
+            removed: report.removed,
+            tokens: report.tokens,
+            denied: report.denied,
+            lines: report.lines,
+        }
+    }
+}
+
+/// A refusal's kind on the wire.
+#[must_use]
+pub const fn code(refusal: &Refusal) -> wire::Code {
+    match refusal {
+        Refusal::Denied(_) => wire::Code::Denied,
+        Refusal::Busy(_) => wire::Code::Busy,
+        Refusal::NotFound(_) => wire::Code::NotFound,
+        Refusal::Invalid(_) => wire::Code::Invalid,
+        Refusal::NoRoom => wire::Code::NoRoom,
+        Refusal::Failed(_) => wire::Code::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_requests_read_back_and_nothing_else_is_one() {
+        let id = RequestId([7; 16]);
+        assert_eq!(request_id(&request_text(id)), Ok(id));
+        for text in ["", "7", "+7777777777777777777777777777777", &"7".repeat(33), &"g".repeat(32)] {
+            assert!(request_id(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_name_what_is_wrong_with_them() {
+        let item = |id: &str, select: &str| wire::Item { id: id.to_owned(), select: select.to_owned() };
+        let read = |item| command(wire::Command::ReadTokens { items: vec![item] });
+        assert_eq!(read(item("0x8000", "ac")), Ok(Command::ReadTokens(vec![(TokenId(0x8000), Select::Ac)])));
+        assert!(read(item("0x18000", "ac")).unwrap_err().0.contains("0x18000"));
+        assert!(read(item("0x8000", "AC")).unwrap_err().0.contains("“AC”"));
+    }
+}

@@ -1,0 +1,205 @@
+//! An entry of the log as JSON and as a line.
+
+use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
+use engine::order::{Order, Valued};
+use serde::{Deserialize, Serialize};
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// When, RFC 3339, UTC.
+    pub time: String,
+    /// What kind of fact.
+    pub fact: String,
+    /// The work that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<u64>,
+    /// Who asked: user and process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asker: Option<Asker>,
+    /// The rest in words.
+    pub text: String,
+}
+
+/// Who asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Asker {
+    /// User id.
+    pub uid: u32,
+    /// Process id.
+    pub pid: i32,
+}
+
+impl Entry {
+    /// Decodes an entry of the log.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not a record, or one of a newer version.
+    pub fn decode(index: u64, bytes: &[u8]) -> Result<Self, Error> {
+        Ok(Self::new(index, &Record::decode(bytes)?))
+    }
+
+    /// From a record.
+    #[must_use]
+    pub fn new(index: u64, record: &Record) -> Self {
+        let asker = match &record.fact {
+            Fact::Denied { asker, .. } | Fact::Accepted { asker, .. } => {
+                Some(Asker { uid: asker.uid, pid: asker.pid })
+            }
+            _ => None,
+        };
+        Self {
+            index,
+            time: rfc3339(record.time().wall_ns),
+            fact: name(&record.fact).to_owned(),
+            work: record.fact.work(),
+            asker,
+            text: text(&record.fact),
+        }
+    }
+}
+
+const fn name(fact: &Fact) -> &'static str {
+    match fact {
+        Fact::Started { .. } => "started",
+        Fact::Stopped => "stopped",
+        Fact::Denied { .. } => "denied",
+        Fact::Accepted { .. } => "accepted",
+        Fact::Progressed { .. } => "progressed",
+        Fact::Finished { .. } => "finished",
+        Fact::Heat { .. } => "heat",
+    }
+}
+
+fn text(fact: &Fact) -> String {
+    match fact {
+        Fact::Started { version, missing, .. } if missing.is_empty() => format!("dsmild {version}"),
+        Fact::Started { version, missing, .. } => format!("dsmild {version}, without {}", missing.join(", ")),
+        Fact::Stopped => "in order".to_owned(),
+        Fact::Denied { order, reason, .. } => format!("{}: {reason}", describe(order)),
+        Fact::Accepted { order, .. } => describe(order),
+        Fact::Progressed { progress, .. } => reached(progress),
+        Fact::Finished { outcome, .. } => ended(outcome),
+        Fact::Heat { zone, level, millicelsius } => heat(zone, *level, *millicelsius),
+    }
+}
+
+fn describe(order: &Order) -> String {
+    match order {
+        Order::ReadTokens { items } => match items.as_slice() {
+            [item] => format!("read token {}", item.token()),
+            _ => format!("read {} tokens", items.len()),
+        },
+        Order::WriteTokens { writes } => {
+            let writes: Vec<_> =
+                writes.iter().map(|write| format!("{} = {}", write.item.token(), write.value)).collect();
+            format!("write tokens {}", writes.join(", "))
+        }
+        Order::CreateCheckpoint { number, name } => format!("create checkpoint {number} “{name}”"),
+        Order::VerifyCheckpoint { number } => format!("verify checkpoint {number}"),
+        Order::PlanRestore { number } => format!("plan a restore of checkpoint {number}"),
+        Order::Restore { number, .. } => format!("restore checkpoint {number}"),
+    }
+}
+
+fn reached(progress: &Progress) -> String {
+    match progress {
+        Progress::Resumed => "resumed after a stop".to_owned(),
+        Progress::Before { values } => {
+            let held = |held: &Valued| format!("{} = {}", held.item.token(), held.value);
+            format!("before: {}", values.iter().map(held).collect::<Vec<_>>().join(", "))
+        }
+        Progress::Written => "written and read back".to_owned(),
+        Progress::Captured { manifest, files, tokens, .. } => {
+            format!("captured {files} files and {tokens} tokens, manifest {}", types::hash::Hash(*manifest))
+        }
+        Progress::Planned { added, changed, removed, tokens, .. } => {
+            format!(
+                "validated: {added} files to add, {changed} to change, {removed} to remove, {tokens} tokens"
+            )
+        }
+        Progress::Prepared => "prepared".to_owned(),
+        Progress::Executed => "in place".to_owned(),
+        Progress::Verified => "verified".to_owned(),
+        Progress::Undoing { reason } => format!("undoing: {reason}"),
+    }
+}
+
+fn ended(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Failed { reason } => format!("failed: {reason}"),
+        Outcome::Undone { reason } => format!("undone: {reason}"),
+        Outcome::Interrupted => "interrupted before anything changed".to_owned(),
+        Outcome::Signed { key } => format!("signed with key {key}"),
+    }
+}
+
+fn heat(zone: &str, level: Level, millicelsius: Option<i32>) -> String {
+    match millicelsius {
+        Some(value) => format!("{zone} is {}: {}", level_name(level), types::unit::MilliCelsius(value)),
+        None => format!("{zone} is {}", level_name(level)),
+    }
+}
+
+/// A level in a word.
+#[must_use]
+pub const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Normal => "normal",
+        Level::Warning => "warning",
+        Level::Critical => "critical",
+        Level::Unknown => "unknown",
+    }
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in UTC, to the millisecond.
+#[must_use]
+pub fn rfc3339(wall_ns: i64) -> String {
+    let seconds = wall_ns.div_euclid(1_000_000_000);
+    let millis = wall_ns.rem_euclid(1_000_000_000) / 1_000_000;
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// The Gregorian date of a day counted from 1970-01-01, by counting years of 365.2425 days from a March.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_795_248_000, "2026-11-21T08:00:00.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(rfc3339(seconds * 1_000_000_000), text);
+        }
+        assert_eq!(rfc3339(-1_000_000), "1969-12-31T23:59:59.999Z");
+    }
+}

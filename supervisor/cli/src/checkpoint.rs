@@ -1,0 +1,97 @@
+//! `dsmil checkpoint`
+//!
+//! - [`create`], [`list`], [`show`], [`verify`], [`plan`], [`restore`]: its subcommands
+
+mod create;
+mod list;
+mod plan;
+mod restore;
+mod show;
+mod verify;
+
+use api::wire;
+use clap::Subcommand;
+
+use crate::fault::Fault;
+use crate::output::{self, Table, bytes, count};
+use crate::session::Context;
+
+/// Checkpoints of tokens and folders: take them, check them, go back to them.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  dsmil checkpoint create before
+  dsmil checkpoint plan before
+  dsmil checkpoint restore before")]
+pub enum Checkpoint {
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Plan(plan::Plan),
+    Restore(restore::Restore),
+}
+
+impl Checkpoint {
+    /// Runs it.
+    pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        match self {
+            Self::Create(create) => create.run(context),
+            Self::List(list) => list.run(context),
+            Self::Show(show) => show.run(context),
+            Self::Verify(verify) => verify.run(context),
+            Self::Plan(plan) => plan.run(context),
+            Self::Restore(restore) => restore.run(context),
+        }
+    }
+}
+
+/// A table for checkpoints, with its rows.
+fn table<'a>(checkpoints: impl IntoIterator<Item = &'a wire::Checkpoint>) -> Table {
+    let mut table = Table::new(&["NUMBER", "NAME", "CREATED", "FILES", "TOKENS", "SIZE", "KEY"]);
+    for checkpoint in checkpoints {
+        table.row([
+            checkpoint.number.to_string(),
+            checkpoint.name.clone(),
+            checkpoint.created.clone(),
+            checkpoint.files.to_string(),
+            checkpoint.tokens.to_string(),
+            bytes(checkpoint.bytes),
+            checkpoint.key.clone(),
+        ]);
+    }
+    table
+}
+
+/// The differences of a plan, one for each line.
+fn differences(plan: &wire::Plan) -> String {
+    let counts = [plan.added, plan.changed, plan.removed, plan.tokens, plan.denied];
+    let total = counts.into_iter().fold(0, u64::saturating_add);
+    let shown = u64::try_from(plan.lines.len()).unwrap_or(u64::MAX);
+    let mut text: String = plan.lines.iter().map(|line| output::clean(line) + "\n").collect();
+    if let Some(more) = total.checked_sub(shown).filter(|more| *more > 0) {
+        text.push_str(&format!("… and {more} more\n"));
+    }
+    text
+}
+
+/// A plan in one line.
+fn summary(plan: &wire::Plan) -> String {
+    let files = |number| count(number, "file", "files");
+    let mut text = format!(
+        "{} to add, {} to change, {} to remove, {} to write",
+        files(plan.added),
+        files(plan.changed),
+        files(plan.removed),
+        count(plan.tokens, "token", "tokens")
+    );
+    if plan.denied > 0 {
+        let denied = count(plan.denied, "token differs", "tokens differ");
+        text.push_str(&format!("; {denied} and may not be written (--leave-denied leaves them as they are)"));
+    }
+    text
+}
+
+/// Whether nothing differs.
+const fn is_empty(plan: &wire::Plan) -> bool {
+    plan.added == 0 && plan.changed == 0 && plan.removed == 0 && plan.tokens == 0 && plan.denied == 0
+}

@@ -1,0 +1,102 @@
+//! `dsmil checkpoint restore`
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use api::wire::{self, Answer, Command};
+use clap::Args;
+
+use super::plan;
+use crate::fault::Fault;
+use crate::output::{self, count};
+use crate::progress::Show;
+use crate::session::{Context, Session};
+
+/// Longest answer to a question, bytes.
+const REPLY_MAX: u64 = 64;
+
+/// Brings tokens and folders back to a checkpoint, and verifies that they are.
+///
+/// On a terminal it first shows what would change and asks; without one it acts. The daemon does the work: it goes on, or is
+/// undone, also when this command is interrupted. A token that differs and may not be written makes it refuse before
+/// anything changes, unless --leave-denied is given.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dsmil checkpoint restore before
+  dsmil checkpoint restore before --dry-run
+  dsmil checkpoint restore 3 --yes --leave-denied")]
+pub struct Restore {
+    /// Its name or number.
+    #[arg(value_name = "NAME|NUMBER")]
+    which: String,
+    /// Leave tokens that may not be written as they are instead of refusing.
+    #[arg(long)]
+    leave_denied: bool,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Restore {
+    /// Runs it.
+    pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        if self.dry_run {
+            return plan::show(context, &self.which);
+        }
+        let mut session = context.connect()?;
+        if !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal() {
+            self.confirm(&mut session)?;
+        }
+        let command = Command::Restore { which: self.which.clone(), leave_denied: self.leave_denied };
+        let doing = format!("restore checkpoint {}", self.which);
+        let (answer, behind) = session.ask(&doing, command, Show::Phases)?;
+        let Answer::Restored(plan) = &answer else { return Err(Fault::Unexpected) };
+        output::answer(context.json, &answer, &behind, &restored(plan))
+    }
+
+    fn confirm(&self, session: &mut Session<'_>) -> Result<(), Fault> {
+        let (answer, _) = plan::ask(session, &self.which)?;
+        let Answer::Plan(plan) = &answer else { return Err(Fault::Unexpected) };
+        if super::is_empty(plan) {
+            return Ok(());
+        }
+        let mut err = io::stderr().lock();
+        let question = format!(
+            "{}{}\nRestore checkpoint {} now? [y/N] ",
+            super::differences(plan),
+            super::summary(plan),
+            plan.number
+        );
+        let asked = err.write_all(question.as_bytes()).and_then(|()| err.flush());
+        let mut reply = String::new();
+        let read = asked.and_then(|()| io::stdin().lock().take(REPLY_MAX).read_line(&mut reply));
+        match read {
+            Ok(_) if matches!(reply.trim(), "y" | "Y" | "yes" | "Yes" | "YES") => Ok(()),
+            Ok(_) => Err(Fault::Failed("not confirmed, so nothing was changed".to_owned())),
+            Err(error) => Err(Fault::Failed(format!("cannot ask: {error}; nothing was changed"))),
+        }
+    }
+}
+
+fn restored(plan: &wire::Plan) -> String {
+    if super::is_empty(plan) {
+        return format!("nothing differed from checkpoint {}\n", plan.number);
+    }
+    let files = |number| count(number, "file", "files");
+    let mut text = format!(
+        "{}restored checkpoint {}: {} added, {} changed, {} removed, {} written\n",
+        super::differences(plan),
+        plan.number,
+        files(plan.added),
+        files(plan.changed),
+        files(plan.removed),
+        count(plan.tokens, "token", "tokens")
+    );
+    if plan.denied > 0 {
+        let left = count(plan.denied, "token differs and was", "tokens differ and were");
+        text.push_str(&format!("{left} left: the rules deny writing\n"));
+    }
+    text
+}

@@ -1,0 +1,34 @@
+//! `dsmil log`
+//!
+//! - [`tail`], [`verify`]: its subcommands
+
+mod tail;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::fault::Fault;
+use crate::session::Context;
+
+/// Where the daemon keeps its log unless configured otherwise.
+const DIR: &str = "/var/lib/dsmil/log";
+
+/// The log of everything that was asked, decided and done.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  dsmil log tail -f
+  dsmil log verify")]
+pub enum Log {
+    Tail(tail::Tail),
+    Verify(verify::Verify),
+}
+
+impl Log {
+    /// Runs it.
+    pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        match self {
+            Self::Tail(tail) => tail.run(context),
+            Self::Verify(verify) => verify.run(context),
+        }
+    }
+}

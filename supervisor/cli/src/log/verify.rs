@@ -1,0 +1,129 @@
+//! `dsmil log verify`
+
+use std::path::{Path, PathBuf};
+
+use api::wire::record::Entry;
+use clap::Args;
+use serde::Serialize;
+use store::head::PublicKey;
+use store::verify::Report;
+
+use crate::fault::Fault;
+use crate::output::{self, Table, count};
+use crate::session::Context;
+
+/// Checks the log in a folder, without the daemon and also while it runs.
+///
+/// Every entry must be intact and a fact, and every stored head must be the Merkle root of the entries that it covers. With
+/// --key each head must be signed by that key too: without it somebody who can write the disk can rewrite the whole log
+/// unseen. Entries after the newest head are covered by none yet. Exit code 7 names the entry that is damaged.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dsmil log verify
+  dsmil log verify --key machine.pem
+  dsmil log verify --dir /mnt/copy/log --json")]
+pub struct Verify {
+    /// The log's folder.
+    #[arg(long, default_value = super::DIR)]
+    dir: PathBuf,
+    /// The machine's public key, PEM, from a place that the machine cannot write.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// What was checked, as JSON.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename = "log_verified")]
+struct Verified {
+    dir: String,
+    id: String,
+    entries: u64,
+    heads: u64,
+    covered: u64,
+    root: Option<String>,
+    signed: bool,
+    key: Option<String>,
+    torn_bytes: u64,
+}
+
+impl Verify {
+    /// Runs it.
+    pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        let key = self.key.as_deref().map(read_key).transpose()?;
+        let report = store::verify::verify(&self.dir, key.as_ref(), None)?;
+        facts(&self.dir, report.entries)?;
+        let verified = verified(&self.dir, &report, key.as_ref());
+        if context.json {
+            output::document(&verified, None)?;
+        } else {
+            output::print(&text(&verified))?;
+        }
+        // Asked for signatures, “there were none” must not look like “they are right”.
+        if key.is_some() && !report.signed && report.entries > 0 {
+            let why = "the log has no signed head, so the key proves nothing: wait for the first, or find out who removed it";
+            return Err(Fault::Failed(why.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn read_key(path: &Path) -> Result<PublicKey, Fault> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fault::Failed(format!("cannot read the key {}: {error}", path.display())))?;
+    PublicKey::from_pem(&text).map_err(|error| Fault::Failed(format!("{}: {error}", path.display())))
+}
+
+/// Checks that each entry is a fact that this release knows.
+fn facts(dir: &Path, entries: u64) -> Result<(), Fault> {
+    let log = store::log::read(dir, 0)?;
+    for entry in log.take(usize::try_from(entries).unwrap_or(usize::MAX)) {
+        let (index, bytes) = entry?;
+        // No damage: a newer release may have written it.
+        Entry::decode(index, &bytes).map_err(|error| {
+            Fault::Failed(format!("entry {index} is intact, but what it says cannot be checked: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn verified(dir: &Path, report: &Report, key: Option<&PublicKey>) -> Verified {
+    Verified {
+        dir: dir.display().to_string(),
+        id: format!("{:032x}", u128::from_be_bytes(report.id)),
+        entries: report.entries,
+        heads: report.heads,
+        covered: report.covered,
+        root: report.head.as_ref().map(|head| head.root.to_string()),
+        signed: report.signed,
+        key: key.filter(|_| report.signed).map(|key| format!("{:08x}", u32::from_be_bytes(key.id()))),
+        torn_bytes: report.torn_bytes,
+    }
+}
+
+fn text(verified: &Verified) -> String {
+    let mut table = Table::new(&[]);
+    let mut row = |name: &str, text: String| table.row([name.to_owned(), text]);
+    row("log", format!("{}, id {}", verified.dir, verified.id));
+    row("entries", format!("{}, each intact and a fact", verified.entries));
+    match &verified.root {
+        Some(root) => row("heads", format!("{}, each right; the newest has root {root}", verified.heads)),
+        None => row("heads", "none".to_owned()),
+    }
+    row(
+        "signatures",
+        match &verified.key {
+            Some(key) => format!("each head is signed by key {key}"),
+            None => "not checked: give the machine's public key with --key".to_owned(),
+        },
+    );
+    let after = verified.entries.saturating_sub(verified.covered);
+    if after > 0 {
+        let entries = count(after, "entry", "entries");
+        row("not covered", format!("{entries} after the newest head: a change of them could go unseen"));
+    }
+    if verified.torn_bytes > 0 {
+        let bytes = count(verified.torn_bytes, "byte", "bytes");
+        row("incomplete", format!("{bytes} of a batch that was never acknowledged"));
+    }
+    table.to_string()
+}

@@ -1,0 +1,227 @@
+//! What people read.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use api::wire::record::{Asker, Entry};
+use api::wire::{Answer, Change, Command, Item};
+
+use crate::daemon::{Daemon, Say, checkpoint, lacking, nothing, plan, reading, status, tokens, whole};
+
+#[test]
+fn status_says_how_it_stands() {
+    let root = "ab".repeat(32);
+    let expected = format!(
+        "\
+machine      Dell Inc. Latitude 5450
+firmware     wmi, not known to be emulated
+device       84 DSMIL devices among 164 tokens, 12 writable, allow-list sealed
+TPM          STM ST33KTPM2X 9.257, key 1a2b3c4d, 3 signatures since the start
+log          10 entries, 9 signed, root {root}
+checkpoints  2
+under way    nothing
+daemon       dsmild 0.1.0, user 998, capabilities CAP_BPF CAP_PERFMON; 4 starts, 1 denial
+zones        acpitz 90.0 °C, warning
+             gone no reading, unknown
+scheduler    CPU 0: p50 < 4 µs, p99 < 64 µs, 100 waits
+             CPU 1: p50 unknown, p99 unknown, 0 waits
+"
+    );
+    assert_eq!(Daemon::answering(status()).dsmil(&["status"]).done(), expected);
+}
+
+#[test]
+fn what_is_missing_is_said_first_and_with_every_answer() {
+    let daemon = Daemon::start(lacking(), |command| {
+        vec![Say::Done(match command {
+            Command::Status => status(),
+            _ => tokens(),
+        })]
+    });
+    let output = daemon.dsmil(&["status"]);
+    assert!(output.out.starts_with("MISSING      tpm\nMISSING      bpf\nmachine"), "{}", output.out);
+    assert!(output.out.contains("\nfirmware     smm, emulated\n"));
+    let warning = "dsmil: warning: this machine is emulated (firmware smm); missing guarantees: tpm, bpf\n";
+    assert_eq!(output.err, warning);
+    assert_eq!(daemon.dsmil(&["tokens", "list"]).err, warning);
+    assert_eq!(daemon.dsmil(&["tokens", "list", "--json"]).err, "");
+    let quiet = daemon.dsmil(&["status", "--quiet"]);
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str(), quiet.code), ("", "", Some(0)));
+}
+
+#[test]
+fn tokens_are_listed_and_filtered() {
+    let daemon = Daemon::answering(tokens());
+    let all = "\
+ID      DEVICE  LOCATION  ACTIVE AT  ACCESS              NAME
+0x0481  -       0x0100    1          writable
+0x8001  0.1     0x0100    1          writable            Crypto
+0x8002  0.2     0x0100    1          read only           Crypto
+0x8009  0.9     0x0100+   1          never (quarantine)  Crypto
+";
+    assert_eq!(daemon.dsmil(&["tokens", "list"]).done(), all);
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let text = daemon.dsmil(&[&["tokens", "list"], arguments].concat()).done();
+        text.lines().skip(1).map(|line| line[..6].to_owned()).collect()
+    };
+    assert_eq!(ids(&["--devices"]), ["0x8001", "0x8002", "0x8009"]);
+    assert_eq!(ids(&["--writable"]), ["0x0481", "0x8001"]);
+    assert_eq!(ids(&["--writable", "--devices"]), ["0x8001"]);
+}
+
+#[test]
+fn tokens_are_read_as_asked() {
+    let daemon = Daemon::answering(Answer::Read { values: vec![reading("0x8000", 26)] });
+    let text = daemon.dsmil(&["tokens", "get", "0x8000", "32769", "--select", "battery"]).done();
+    assert_eq!(text, "ID      SELECT   VALUE  HEX\n0x8000  current  26     0x0000001A\n");
+    let item = |id: &str| Item { id: id.to_owned(), select: "battery".to_owned() };
+    assert_eq!(daemon.asked(), [Command::ReadTokens { items: vec![item("0x8000"), item("0x8001")] }]);
+}
+
+#[test]
+fn tokens_are_set_as_asked() {
+    // Phases of what is done in a moment are not worth a line.
+    let daemon = Daemon::start(whole(), |_| {
+        let before = vec![reading("0x8003", 1)];
+        vec![Say::Progress("before"), Say::Progress("written"), Say::Done(Answer::Written { before })]
+    });
+    let text = daemon.dsmil(&["tokens", "set", "0x8003=0"]).done();
+    assert_eq!(text, "ID      SELECT   BEFORE  NOW\n0x8003  current  1       0\n");
+    daemon.dsmil(&["tokens", "set", "0x8003", "0x10", "--select", "ac"]).done();
+    daemon.dsmil(&["tokens", "set", "0x8003=0", "0x8004=5", "--expect", "1,0x2"]).done();
+    daemon.dsmil(&["tokens", "set", "0x8003=0", "0x8004=5", "--expect", "1", "--expect", "2"]).done();
+    let change = |id: &str, select: &str, value, expected| Change {
+        id: id.to_owned(),
+        select: select.to_owned(),
+        value,
+        expected,
+    };
+    let both = vec![change("0x8003", "current", 0, Some(1)), change("0x8004", "current", 5, Some(2))];
+    let asked = [
+        vec![change("0x8003", "current", 0, None)],
+        vec![change("0x8003", "ac", 16, None)],
+        both.clone(),
+        both,
+    ];
+    assert_eq!(daemon.asked(), asked.map(|changes| Command::WriteTokens { changes }));
+}
+
+#[test]
+fn checkpoints_are_shown() {
+    let table = "\
+NUMBER  NAME    CREATED                   FILES  TOKENS  SIZE     KEY
+3       before  2026-11-21T08:00:00.000Z  12     84      1.5 MiB  1a2b3c4d
+";
+    let created = Daemon::answering(Answer::Created { checkpoint: checkpoint() });
+    assert_eq!(created.dsmil(&["checkpoint", "create", "before"]).done(), table);
+    assert_eq!(created.asked(), [Command::CreateCheckpoint { name: "before".to_owned() }]);
+    let list = Daemon::answering(Answer::Checkpoints { checkpoints: vec![checkpoint()] });
+    assert_eq!(list.dsmil(&["checkpoint", "list"]).done(), table);
+    let show = Daemon::answering(Answer::Checkpoint {
+        checkpoint: checkpoint(),
+        statement: "dsmil checkpoint\nnumber 3".to_owned(),
+        entries: vec!["file /srv/\x1b]0;title".to_owned()],
+        more: 7,
+    });
+    let text = show.dsmil(&["checkpoint", "show", "before"]).done();
+    assert!(text.ends_with(
+        "\nsigned statement\n  dsmil checkpoint\n  number 3\n\nentries\n  file /srv/\\u{1b}]0;title\n  … and 7 more\n"
+    ), "{text}");
+    let verified = Answer::Verified { number: 3, entries: 96, bytes: 1024, key: "1a2b3c4d".to_owned() };
+    assert_eq!(
+        Daemon::answering(verified).dsmil(&["checkpoint", "verify", "3"]).done(),
+        "checkpoint 3 holds: 96 entries, 1.0 KiB of content, signed with key 1a2b3c4d\n"
+    );
+}
+
+#[test]
+fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
+    let daemon = Daemon::start(whole(), |command| {
+        vec![Say::Done(match command {
+            Command::Restore { .. } => Answer::Restored(plan()),
+            _ => Answer::Plan(plan()),
+        })]
+    });
+    let lines = "add    /srv/a\nremove /srv/evil\\u{1b}[2Jname\n… and 2 more\n";
+    let planned = format!("{lines}1 file to add, 0 files to change, 2 files to remove, 1 token to write\n");
+    assert_eq!(daemon.dsmil(&["checkpoint", "plan", "before"]).done(), planned);
+    assert_eq!(daemon.dsmil(&["checkpoint", "restore", "before", "--dry-run"]).done(), planned);
+    assert!(daemon.asked().iter().all(|asked| matches!(asked, Command::PlanRestore { .. })));
+    // Without a terminal it acts at once.
+    assert_eq!(
+        daemon.dsmil(&["checkpoint", "restore", "before", "--leave-denied"]).done(),
+        format!(
+            "{lines}restored checkpoint 3: 1 file added, 0 files changed, 2 files removed, 1 token written\n"
+        )
+    );
+    let restore = Command::Restore { which: "before".to_owned(), leave_denied: true };
+    assert_eq!(daemon.asked()[2..], [restore]);
+}
+
+#[test]
+fn equal_is_said_in_words() {
+    let daemon = Daemon::start(whole(), |command| {
+        vec![Say::Done(match command {
+            Command::Restore { .. } => Answer::Restored(nothing()),
+            _ => Answer::Plan(nothing()),
+        })]
+    });
+    let plan = daemon.dsmil(&["checkpoint", "plan", "3"]).done();
+    assert_eq!(plan, "nothing differs from checkpoint 3\n");
+    let restored = daemon.dsmil(&["checkpoint", "restore", "3"]).done();
+    assert_eq!(restored, "nothing differed from checkpoint 3\n");
+}
+
+pub fn entry(index: u64) -> Entry {
+    Entry {
+        index,
+        time: "2026-11-21T08:00:00.000Z".to_owned(),
+        fact: "accepted".to_owned(),
+        work: Some(5),
+        asker: Some(Asker { uid: 0, pid: 77 }),
+        text: "write tokens 0x8003 = 0".to_owned(),
+    }
+}
+
+#[test]
+fn entries_of_the_log_are_lines() {
+    let daemon = Daemon::answering(Answer::Facts { records: vec![entry(41)], size: 42 });
+    assert_eq!(
+        daemon.dsmil(&["log", "tail", "-n", "1"]).done(),
+        "    41  2026-11-21T08:00:00.000Z  accepted    work 5: write tokens 0x8003 = 0 (asked by user 0, process 77)\n"
+    );
+    assert_eq!(daemon.asked(), [Command::Facts { from: None, limit: 1 }]);
+}
+
+#[test]
+fn a_followed_log_goes_on_where_it_was_and_ends_with_the_daemon() {
+    let polls = AtomicU32::new(0);
+    let daemon = Daemon::start(whole(), move |_| {
+        let records = match polls.fetch_add(1, Ordering::SeqCst) {
+            0 | 2 => vec![],
+            1 => vec![entry(2), entry(3)],
+            _ => return vec![Say::HangUp],
+        };
+        vec![Say::Done(Answer::Facts { records, size: 2 })]
+    });
+    let output = daemon.dsmil(&["log", "tail", "-n", "0", "-f", "--json"]);
+    let lines: Vec<Entry> = output.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, [entry(2), entry(3)]);
+    assert_eq!(output.code, Some(3));
+    let from = |asked: &Command| match asked {
+        Command::Facts { from, .. } => *from,
+        other => panic!("{other:?}"),
+    };
+    let froms: Vec<_> = daemon.asked().iter().map(from).collect();
+    assert_eq!(froms, [None, Some(2), Some(4), Some(4)]);
+}
+
+#[test]
+fn a_followed_log_warns_once() {
+    let polls = AtomicU32::new(0);
+    let daemon = Daemon::start(lacking(), move |_| match polls.fetch_add(1, Ordering::SeqCst) {
+        0..3 => vec![Say::Done(Answer::Facts { records: vec![], size: 0 })],
+        _ => vec![Say::HangUp],
+    });
+    let output = daemon.dsmil(&["log", "tail", "-f"]);
+    assert_eq!(output.err.matches("warning").count(), 1, "{}", output.err);
+}

@@ -1,0 +1,24 @@
+//! The real command against a daemon inside the test that speaks the real wire protocol.
+//!
+//! # Layout
+//!
+//! - [`daemon`]: the daemon, which says what a test has it say
+//! - [`human`], [`json`]: what people and programs read
+//! - [`exit`]: exit codes, and what goes wrong
+//! - [`progress`]: what is shown on the way, and the question on a terminal
+//! - [`offline`]: the log without a daemon
+//! - [`help`]: help, manual pages, completions
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, where a failure is a finding"
+)]
+
+mod daemon;
+mod exit;
+mod help;
+mod human;
+mod json;
+mod offline;
+mod progress;

@@ -1,0 +1,200 @@
+//! The log without a daemon.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::{Value, json};
+use store::head::{PublicKey, SignedHead};
+use store::log::{Config, Log};
+
+use crate::daemon::{Output, command};
+
+/// A record of the log as CBOR by hand, so that a change of the encoding shows here: version 1, a boot, two times, and
+/// “stopped” (variant 1 without fields).
+fn record(second: u8) -> Vec<u8> {
+    let wall = 1_795_248_000_000_000_000i64 + i64::from(second) * 1_000_000_000;
+    let mut bytes = vec![0xA5, 0x00, 0x01, 0x01, 0x50];
+    bytes.extend([second; 16]);
+    bytes.extend([0x02, 0x00, 0x03, 0x1B]);
+    bytes.extend(wall.to_be_bytes());
+    bytes.extend([0x04, 0x82, 0x01, 0xA0]);
+    bytes
+}
+
+struct Folder {
+    dir: tempfile::TempDir,
+    log: Log,
+}
+
+impl Folder {
+    /// With entries 0 to 4, each in a batch of its own.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { segment_bytes: 1 << 20, step_bytes: 64 << 10, reserve_bytes: 0 };
+        let mut log = Log::create(&dir.path().join("log"), [7; 16], &config).unwrap();
+        for second in 0..5 {
+            log.append(&[record(second)]).unwrap();
+        }
+        Self { dir, log }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// Signs it as it is, and writes the public key beside it.
+    fn sign(&mut self) -> PathBuf {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let head = self.log.head("dsmil.test/log", vec![]);
+        let signature = pair.sign(&SystemRandom::new(), head.text().unwrap().as_bytes()).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let key = PublicKey::from_point(x.try_into().unwrap(), y.try_into().unwrap()).unwrap();
+        self.log.store_head(&SignedHead::assemble(head, &key, signature.as_ref()).unwrap()).unwrap();
+        let path = self.dir.path().join("key.pem");
+        fs::write(&path, key.to_pem()).unwrap();
+        path
+    }
+
+    /// Runs the command on it, where no daemon is.
+    fn dsmil(&self, arguments: &[&str]) -> Output {
+        let mut command = command(Path::new("/nonexistent/socket"));
+        Output::of(command.args(arguments).arg("--dir").arg(self.path()))
+    }
+}
+
+/// Flips a bit of the time in the record of an entry.
+fn flip(dir: &Path, second: u8) {
+    let wanted = record(second);
+    for file in fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+            bytes[at + 30] ^= 1;
+            return fs::write(file, bytes).unwrap();
+        }
+    }
+    panic!("the entry is nowhere");
+}
+
+#[test]
+fn tail_reads_the_last_entries() {
+    let folder = Folder::new();
+    let expected = "     3  2026-11-21T08:00:03.000Z  stopped     in order\n     4  2026-11-21T08:00:04.000Z  stopped     in order\n";
+    assert_eq!(folder.dsmil(&["log", "tail", "-n", "2"]).done(), expected);
+    assert_eq!(folder.dsmil(&["log", "tail", "-n", "0"]).done(), "");
+    let document: Value =
+        serde_json::from_str(&folder.dsmil(&["log", "tail", "-n", "1", "--json"]).done()).unwrap();
+    let entry =
+        json!({"index": 4, "time": "2026-11-21T08:00:04.000Z", "fact": "stopped", "text": "in order"});
+    assert_eq!(document, json!({"answer": {"kind": "facts", "records": [entry], "size": 5}}));
+}
+
+#[test]
+fn tail_shows_what_comes_before_damage() {
+    let folder = Folder::new();
+    flip(&folder.path(), 3);
+    let output = folder.dsmil(&["log", "tail"]);
+    assert_eq!((output.out.lines().count(), output.code), (3, Some(7)));
+    assert!(output.err.contains("entry 3 is damaged"), "{}", output.err);
+}
+
+#[test]
+fn tail_follows_a_log_that_grows() {
+    use std::io::{BufRead, BufReader};
+    let mut folder = Folder::new();
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("dsmil"))
+        .args(["log", "tail", "-n", "1", "-f", "--dir"])
+        .arg(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("08:00:04"));
+    folder.log.append(&[record(9)]).unwrap();
+    assert!(lines.next().unwrap().unwrap().contains("08:00:09"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn verify_says_what_was_checked() {
+    let mut folder = Folder::new();
+    let key = folder.sign();
+    folder.log.append(&[record(5)]).unwrap();
+    let text = folder.dsmil(&["log", "verify"]).done();
+    assert!(text.contains("\nentries      6, each intact and a fact\n"), "{text}");
+    assert!(
+        text.contains("\nsignatures   not checked: give the machine's public key with --key\n"),
+        "{text}"
+    );
+    assert!(text.contains("\nnot covered  1 entry after the newest head"), "{text}");
+    let key = key.to_str().unwrap();
+    let text = folder.dsmil(&["log", "verify", "--key", key, "--json"]).done();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let answer = &document["answer"];
+    assert_eq!(answer["kind"], "log_verified");
+    assert_eq!((&answer["entries"], &answer["heads"]), (&json!(6), &json!(1)));
+    assert_eq!((&answer["covered"], &answer["signed"]), (&json!(5), &json!(true)));
+    assert_eq!(answer["id"], "07".repeat(16));
+    assert!(folder.dsmil(&["log", "verify", "--key", key]).done().contains("each head is signed by key "));
+}
+
+#[test]
+fn a_flipped_bit_names_its_entry() {
+    for index in 0..5 {
+        let folder = Folder::new();
+        flip(&folder.path(), index);
+        let output = folder.dsmil(&["log", "verify"]);
+        assert_eq!((output.code, output.out.as_str()), (Some(7), ""));
+        assert!(output.err.starts_with(&format!("dsmil: error: entry {index} is damaged")), "{}", output.err);
+        let error: Value = serde_json::from_str(&folder.dsmil(&["log", "verify", "--json"]).err).unwrap();
+        assert_eq!(error["error"]["code"], "damaged");
+        assert_eq!(error["error"]["damage"]["entry"], json!(index));
+    }
+}
+
+#[test]
+fn a_head_of_another_key_is_damage_and_no_head_proves_nothing() {
+    let mut folder = Folder::new();
+    let mut other = Folder::new();
+    let key = other.sign();
+    let key = key.to_str().unwrap();
+    let output = folder.dsmil(&["log", "verify", "--key", key]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("no signed head"), "{}", output.err);
+    folder.sign();
+    let output = folder.dsmil(&["log", "verify", "--key", key]);
+    assert_eq!(output.code, Some(7));
+    assert!(output.err.contains("head 0 is damaged"), "{}", output.err);
+}
+
+#[test]
+fn what_cannot_be_checked_is_neither_right_nor_damaged() {
+    let mut folder = Folder::new();
+    // A record of version 2.
+    let mut newer = record(5);
+    newer[2] = 2;
+    folder.log.append(&[newer]).unwrap();
+    let output = folder.dsmil(&["log", "verify"]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("entry 5 is intact") && output.err.contains("newer"), "{}", output.err);
+    let output = folder.dsmil(&["log", "tail"]);
+    assert_eq!((output.out.lines().count(), output.code), (5, Some(1)));
+    assert!(output.err.contains("entry 5 cannot be shown"), "{}", output.err);
+}
+
+#[test]
+fn there_is_no_log_or_no_key() {
+    let folder = Folder::new();
+    let nowhere = folder.dir.path().join("nowhere");
+    for what in ["verify", "tail"] {
+        let mut command = command(Path::new("/nonexistent/socket"));
+        let output = Output::of(command.args(["log", what, "--dir"]).arg(&nowhere));
+        assert_eq!(output.code, Some(6), "{}", output.err);
+        assert!(output.err.contains("nowhere"), "{}", output.err);
+    }
+    let output = folder.dsmil(&["log", "verify", "--key", "/nonexistent.pem"]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("cannot read the key /nonexistent.pem"), "{}", output.err);
+}

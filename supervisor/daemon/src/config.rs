@@ -1,0 +1,271 @@
+//! The configuration: one TOML file that belongs to root, one struct for each part, an explicit default for each
+//! field.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use nix::unistd::User;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use types::hash::Hash;
+use types::token::TokenId;
+
+/// A configuration that is longer is none.
+const LENGTH_MAX: u64 = 1 << 20;
+/// Where dsmild may lack something, and what.
+const LACKS: [&str; 3] = ["device", "probes", "zones"];
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder of log, chunks, checkpoints and sealed keys.
+    pub state: PathBuf,
+    /// The socket.
+    pub socket: PathBuf,
+    /// The user that the daemon runs as; its primary group may connect to the socket.
+    pub user: String,
+    /// The kernel module's node.
+    pub device: PathBuf,
+    /// What the daemon may start without: of `device`, `probes`, `zones`. Every reply then says so.
+    pub without: Vec<String>,
+    /// Who may do what.
+    pub people: People,
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Checkpoints.
+    pub checkpoint: Checkpoint,
+    /// The TPM.
+    pub tpm: Tpm,
+    /// The log.
+    pub log: Log,
+    /// SHA-256 of the file.
+    #[serde(skip)]
+    pub hash: Hash,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/dsmil".into(),
+            socket: api::SOCKET.into(),
+            user: "dsmil".to_owned(),
+            device: "/dev/dsmil".into(),
+            without: Vec::new(),
+            people: People::default(),
+            tokens: Tokens::default(),
+            checkpoint: Checkpoint::default(),
+            tpm: Tpm::default(),
+            log: Log::default(),
+            hash: Hash::default(),
+        }
+    }
+}
+
+/// Who may do what, besides root.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct People {
+    /// May take checkpoints.
+    pub operators: Vec<String>,
+    /// May do everything.
+    pub owners: Vec<String>,
+}
+
+/// Tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// Ids that may be written; sealed in the kernel module by `dsmild seal`.
+    pub allow: Vec<String>,
+    /// Most changes in one request.
+    pub changes_max: usize,
+    /// How long the kernel waits for a confirmation before it undoes a change, seconds (1 to 600).
+    pub confirm_s: u64,
+    /// Names for people, by id.
+    pub names: BTreeMap<String, String>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { allow: Vec::new(), changes_max: 64, confirm_s: 30, names: BTreeMap::new() }
+    }
+}
+
+/// Checkpoints.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Folders whose content is part of every checkpoint.
+    pub roots: Vec<PathBuf>,
+}
+
+/// The TPM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tpm {
+    /// Where it is, in libtss2's notation.
+    pub tcti: String,
+}
+
+impl Default for Tpm {
+    fn default() -> Self {
+        Self { tcti: tpm::TCTI_DEVICE.to_owned() }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A head is signed at latest this long after a fact, milliseconds.
+    pub head_ms: u64,
+    /// How long a granted order may wait for its effects, seconds.
+    pub grant_s: u32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { head_ms: 1_000, grant_s: 300 }
+    }
+}
+
+impl Config {
+    /// The ids that may be written.
+    pub fn allowed(&self) -> anyhow::Result<BTreeSet<TokenId>> {
+        self.tokens
+            .allow
+            .iter()
+            .map(|text| {
+                text.parse()
+                    .with_context(|| format!("tokens.allow: “{text}” is not a token's id (0x0000 to 0xFFFF)"))
+            })
+            .collect()
+    }
+
+    /// The names of tokens.
+    pub fn names(&self) -> anyhow::Result<BTreeMap<TokenId, String>> {
+        self.tokens
+            .names
+            .iter()
+            .map(|(id, name)| {
+                let id = id.parse().with_context(|| format!("tokens.names: “{id}” is not a token's id"))?;
+                Ok((id, name.clone()))
+            })
+            .collect()
+    }
+
+    /// The rules for the gate.
+    pub fn rules(&self) -> anyhow::Result<policy::Rules> {
+        Ok(policy::Rules {
+            version: self.hash,
+            operators: users("people.operators", &self.people.operators)?,
+            owners: users("people.owners", &self.people.owners)?,
+            tokens: self.allowed()?,
+            changes_max: self.tokens.changes_max,
+            grant_ns: i64::from(self.log.grant_s) * 1_000_000_000,
+        })
+    }
+
+    /// Whether the daemon may start without a part.
+    pub fn may_lack(&self, part: &str) -> bool {
+        self.without.iter().any(|lacked| lacked == part)
+    }
+
+    /// How long the kernel waits for a confirmation.
+    pub fn confirm(&self) -> Duration {
+        Duration::from_secs(self.tokens.confirm_s)
+    }
+}
+
+fn users(field: &str, names: &[String]) -> anyhow::Result<BTreeSet<u32>> {
+    names
+        .iter()
+        .map(|name| match User::from_name(name).with_context(|| format!("{field}: looking up “{name}”"))?
+        {
+            Some(user) => Ok(user.uid.as_raw()),
+            None => bail!("{field}: there is no user “{name}” on this machine"),
+        })
+        .collect()
+}
+
+/// Reads and checks the file.
+pub fn load(path: &Path) -> anyhow::Result<Config> {
+    let shown = path.display();
+    let meta = fs::metadata(path).with_context(|| {
+        format!("there is no configuration {shown}; --config names another, “dsmild check” tests one")
+    })?;
+    ensure!(
+        meta.uid() == 0 && meta.mode() & 0o022 == 0,
+        "{shown} decides what may be written, so it must belong to root and be writable for root alone: \
+         “chown root {shown}; chmod go-w {shown}”"
+    );
+    ensure!(meta.len() <= LENGTH_MAX, "{shown} is longer than {LENGTH_MAX} bytes");
+    let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+    let mut config: Config = toml::from_str(&text).with_context(|| format!("{shown} is not understood"))?;
+    config.hash = Hash(Sha256::digest(text.as_bytes()).into());
+    check(&config).with_context(|| format!("{shown} cannot be used"))?;
+    Ok(config)
+}
+
+fn check(config: &Config) -> anyhow::Result<()> {
+    config.rules()?;
+    config.names()?;
+    for part in &config.without {
+        ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
+    }
+    ensure!((1..=600).contains(&config.tokens.confirm_s), "tokens.confirm_s is 1 to 600 seconds");
+    ensure!((1..=64).contains(&config.tokens.changes_max), "tokens.changes_max is 1 to 64");
+    ensure!((10..=60_000).contains(&config.log.head_ms), "log.head_ms is 10 to 60000 milliseconds");
+    ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
+    for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {
+        ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
+    }
+    for root in &config.checkpoint.roots {
+        ensure!(
+            !config.state.starts_with(root) && !root.starts_with(&config.state),
+            "checkpoint.roots: {} and the state folder {} contain each other; a checkpoint cannot hold itself",
+            root.display(),
+            config.state.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<Config> {
+        let config = toml::from_str(text)?;
+        check(&config)?;
+        Ok(config)
+    }
+
+    #[test]
+    fn defaults_hold() {
+        let config = parse("").unwrap();
+        assert_eq!(config.socket, PathBuf::from("/run/dsmil/dsmild.sock"));
+        assert!(config.allowed().unwrap().is_empty());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, named) in [
+            ("[tokens]\nallow = [\"0x18000\"]", "0x18000"),
+            ("[tokens]\nalow = []", "alow"),
+            ("without = [\"tpm\"]", "tpm"),
+            ("[tokens]\nconfirm_s = 0", "confirm_s"),
+            ("[people]\nowners = [\"nobody-of-this-name\"]", "nobody-of-this-name"),
+            ("[checkpoint]\nroots = [\"srv\"]", "srv"),
+            ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
+        ] {
+            let error = format!("{:#}", parse(text).unwrap_err());
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

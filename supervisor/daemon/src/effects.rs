@@ -1,0 +1,223 @@
+//! Effects act on the world: one match, and each arm consumes a permit.
+//!
+//! - [`tokens`]: the kernel device
+//! - [`checkpoint`]: capture, sign, verify, plan, restore
+
+mod checkpoint;
+mod tokens;
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use api::wire;
+use device::{Backend, Device, Pending};
+use engine::reply::Refusal;
+use engine::{Effect, Step, StepResult};
+use policy::{Denial, Permit, Rules};
+use recovery::files::root::Root;
+use types::token::{Token, TokenId};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::run::failed;
+use crate::sources::{self, Probes};
+
+/// What effects act with. Shared by all of them; each part has its own lock.
+pub struct World {
+    config: Config,
+    rules: Rules,
+    names: BTreeMap<TokenId, String>,
+    device: Option<Arc<Device>>,
+    tokens: Vec<Token>,
+    tpm: tpm::Handle,
+    probes: Option<Probes>,
+    missing: Vec<String>,
+    /// Writes that the kernel undoes unless they are confirmed, by work.
+    pending: Mutex<HashMap<u64, Pending>>,
+    repository: checkpoint::Repository,
+    clock: Clock,
+}
+
+impl World {
+    /// Puts the opened parts together.
+    pub fn new(
+        config: Config,
+        device: Option<(Device, Vec<Token>)>,
+        tpm: tpm::Handle,
+        key: &[u8; 32],
+        probes: Option<Probes>,
+        restore: (Vec<Root>, UnixStream),
+        (missing, clock): (Vec<String>, Clock),
+    ) -> anyhow::Result<Self> {
+        let (device, tokens) =
+            device.map_or_else(Default::default, |(device, tokens)| (Some(Arc::new(device)), tokens));
+        let repository = checkpoint::Repository::open(&config, key, device.clone(), &tpm, restore)?;
+        Ok(Self {
+            rules: config.rules()?,
+            names: config.names()?,
+            config,
+            device,
+            tokens,
+            tpm,
+            probes,
+            missing,
+            pending: Mutex::new(HashMap::new()),
+            repository,
+            clock,
+        })
+    }
+
+    /// Performs one effect. The grant is looked at now, not when the order came.
+    pub async fn perform(&self, effect: Effect, now_ns: i64) -> StepResult {
+        match self.redeem(&effect, now_ns) {
+            Ok(permit) => self.act(effect.work, effect.step, permit).await,
+            Err(denial) => failed(&format!("denied: {denial}")),
+        }
+    }
+
+    fn redeem(&self, effect: &Effect, now_ns: i64) -> Result<Permit, Denial> {
+        let grant = policy::Grant::from(&effect.grant);
+        // An order that cannot be encoded has no grant.
+        let order = effect.order.hash().map_err(|_| Denial::OtherOrder)?;
+        if effect.step.is_undo_or_finish() {
+            policy::redeem_undo(&grant, order)
+        } else {
+            policy::redeem(&self.rules, &grant, order, now_ns)
+        }
+    }
+
+    async fn act(&self, work: u64, step: Step, permit: Permit) -> StepResult {
+        match step {
+            Step::Read(items) => self.read(items, permit).await,
+            Step::ReadBefore(items) => self.read_before(items, permit).await,
+            Step::Write { writes, before } => self.write(work, writes, before, permit).await,
+            Step::Confirm => self.confirm(work, permit).await,
+            Step::UndoWrite { writes, before } => self.undo_write(work, writes, before, permit).await,
+            Step::Capture { number, name } => self.capture(number, name, permit).await,
+            Step::Sign { number } => self.sign(number, permit).await,
+            Step::Verify { number } => self.verify(number, permit).await,
+            Step::Plan { number } => self.plan(number, permit).await,
+            Step::Validate { number, leave_denied } => self.validate(number, leave_denied, permit).await,
+            Step::Prepare { .. } => self.prepare(permit).await,
+            Step::Execute => self.execute(permit).await,
+            Step::VerifyRestored => self.verify_restored(permit).await,
+            Step::CleanUp => self.clean_up(permit).await,
+            Step::UndoRestore { writes } => self.undo_restore(writes, permit).await,
+        }
+    }
+
+    /// The TPM.
+    pub const fn tpm(&self) -> &tpm::Handle {
+        &self.tpm
+    }
+
+    /// What every reply rests on.
+    pub fn behind(&self) -> wire::Behind {
+        let info = self.device.as_ref().and_then(|device| device.info().ok());
+        wire::Behind {
+            firmware: info.as_ref().map_or("none", |info| backend(info.backend)).to_owned(),
+            emulated: info.is_some_and(|info| info.hypervisor) || self.tpm.identity().is_software(),
+            missing: self.missing.clone(),
+        }
+    }
+
+    /// The firmware's table with names.
+    pub fn tokens(&self) -> Result<Vec<wire::Token>, Refusal> {
+        if self.device.is_none() {
+            return Err(Refusal::Failed(
+                "the kernel device is not there, so no token can be listed".to_owned(),
+            ));
+        }
+        Ok(self.tokens.iter().map(|token| self.token(token)).collect())
+    }
+
+    fn token(&self, token: &Token) -> wire::Token {
+        wire::Token {
+            id: token.id.to_string(),
+            location: token.location,
+            table_value: token.table_value,
+            device: token.id.device().map(|position| position.to_string()),
+            name: self.names.get(&token.id).cloned(),
+            writable: token.writable,
+            denied: token.denied.map(|denied| denied.to_string()),
+            shared: token.shares_location,
+        }
+    }
+
+    /// Fills in what effects know of the machine.
+    pub fn describe(&self, status: &mut wire::Status) {
+        status.machine = machine();
+        status.device =
+            self.device.as_ref().and_then(|device| device.info().ok()).map(|info| wire::DeviceStatus {
+                tokens: info.tokens,
+                devices: info.devices,
+                writable: info.writable,
+                sealed: info.sealed,
+            });
+        let identity = self.tpm.identity();
+        status.tpm = Some(wire::TpmStatus {
+            manufacturer: identity.manufacturer.clone(),
+            vendor: identity.vendor.clone(),
+            firmware: format!("{:x}", identity.firmware),
+            key: key_id(&self.tpm),
+            signatures: self.tpm.counters().sign.count,
+        });
+        let scheduler = self.probes.as_ref().and_then(|probes| sources::lock(probes).scheduler().ok());
+        status.scheduler = scheduler
+            .unwrap_or_default()
+            .cpus
+            .iter()
+            .zip(0..)
+            .filter(|(histogram, _)| histogram.count() > 0)
+            .map(|(histogram, cpu)| wire::CpuLatency {
+                cpu,
+                count: histogram.count(),
+                p50_us: histogram.percentile_us(50),
+                p99_us: histogram.percentile_us(99),
+            })
+            .collect();
+    }
+}
+
+/// The firmware's back end in a word.
+const fn backend(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Wmi => "wmi",
+        Backend::Smm => "smm",
+        Backend::None => "none",
+        Backend::Other(_) => "unknown",
+    }
+}
+
+/// Manufacturer and model as the firmware says.
+fn machine() -> String {
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/sys/class/dmi/id/{name}"))
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
+    };
+    format!("{} {}", read("sys_vendor"), read("product_name")).trim().to_owned()
+}
+
+/// The short id of the TPM's signing key.
+fn key_id(tpm: &tpm::Handle) -> String {
+    tpm.public_key().key_id().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A lock that a panic elsewhere does not take away: each part is whole between two calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what blocks aside, and turns its error into the step's.
+async fn blocking<F>(work: F) -> StepResult
+where
+    F: FnOnce() -> Result<StepResult, String> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(reason)) => failed(&reason),
+        Err(error) => failed(&error),
+    }
+}

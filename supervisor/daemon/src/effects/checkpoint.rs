@@ -1,0 +1,142 @@
+//! Effects on checkpoints. One thread owns the repository: a restore borrows it from one phase to the next.
+
+mod report;
+mod repository;
+mod restoring;
+
+use engine::StepResult;
+use engine::order::Write;
+use policy::Permit;
+use tokio::sync::oneshot;
+use types::hash::Hash;
+use types::time::Time;
+
+pub use repository::Repository;
+
+use super::{World, key_id};
+use crate::run::failed;
+
+/// What the repository's thread is asked for.
+pub(super) enum Task {
+    /// Read everything and store it.
+    Capture { number: u64, name: String, time: Time },
+    /// The digest of a captured checkpoint's statement.
+    Digest { number: u64 },
+    /// Store a captured checkpoint with the signature over its statement.
+    Store { number: u64, signature: Vec<u8> },
+    /// Check signature, manifest and every chunk.
+    Verify { number: u64 },
+    /// The statement and the entries.
+    Show { number: u64 },
+    /// What a restore would change.
+    Plan { number: u64 },
+    /// Begin a restore.
+    Validate { number: u64, leave_denied: bool },
+    /// A phase of the restore that is under way.
+    Phase(Phase),
+    /// End a restore: bring everything back.
+    Undo { writes: Vec<Write> },
+}
+
+/// The phases that follow the beginning.
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    Prepare,
+    Execute,
+    Verify,
+    CleanUp,
+}
+
+/// What the thread answers.
+pub(super) enum Done {
+    /// A step of a work.
+    Step(StepResult),
+    /// To [`Task::Digest`].
+    Digest(Hash),
+    /// To [`Task::Show`].
+    Show(String, Vec<String>),
+}
+
+/// A task and who waits for it.
+pub(super) struct Job {
+    pub(super) task: Task,
+    pub(super) answer: oneshot::Sender<Result<Done, String>>,
+}
+
+impl World {
+    async fn ask(&self, task: Task) -> Result<Done, String> {
+        let (answer, done) = oneshot::channel();
+        self.repository.send(Job { task, answer })?;
+        done.await
+            .map_err(|_| "the repository's thread has ended; dsmild must be started again".to_owned())?
+    }
+
+    async fn step(&self, task: Task) -> StepResult {
+        match self.ask(task).await {
+            Ok(Done::Step(result)) => result,
+            Ok(_) => failed(&"the repository answered another question"),
+            Err(reason) => failed(&reason),
+        }
+    }
+
+    /// A checkpoint's statement and its entries, one line each.
+    pub async fn show(&self, number: u64) -> Result<(String, Vec<String>), String> {
+        match self.ask(Task::Show { number }).await? {
+            Done::Show(statement, entries) => Ok((statement, entries)),
+            _ => Err("the repository answered another question".to_owned()),
+        }
+    }
+
+    pub(super) async fn capture(&self, number: u64, name: String, _permit: Permit) -> StepResult {
+        let time = self.clock.now();
+        self.step(Task::Capture { number, name, time }).await
+    }
+
+    pub(super) async fn sign(&self, number: u64, _permit: Permit) -> StepResult {
+        let digest = match self.ask(Task::Digest { number }).await {
+            Ok(Done::Digest(digest)) => digest,
+            Ok(_) => return failed(&"the repository answered another question"),
+            Err(reason) => return failed(&reason),
+        };
+        let signature = match self.tpm.sign(digest).await {
+            Ok(signature) => signature.der().to_vec(),
+            Err(error) => return failed(&format!("the TPM did not sign the checkpoint: {error}")),
+        };
+        match self.step(Task::Store { number, signature }).await {
+            StepResult::Done => StepResult::Signed { key: key_id(&self.tpm) },
+            other => other,
+        }
+    }
+
+    pub(super) async fn verify(&self, number: u64, _permit: Permit) -> StepResult {
+        self.step(Task::Verify { number }).await
+    }
+
+    pub(super) async fn plan(&self, number: u64, _permit: Permit) -> StepResult {
+        self.step(Task::Plan { number }).await
+    }
+
+    pub(super) async fn validate(&self, number: u64, leave_denied: bool, _permit: Permit) -> StepResult {
+        self.step(Task::Validate { number, leave_denied }).await
+    }
+
+    pub(super) async fn prepare(&self, _permit: Permit) -> StepResult {
+        self.step(Task::Phase(Phase::Prepare)).await
+    }
+
+    pub(super) async fn execute(&self, _permit: Permit) -> StepResult {
+        self.step(Task::Phase(Phase::Execute)).await
+    }
+
+    pub(super) async fn verify_restored(&self, _permit: Permit) -> StepResult {
+        self.step(Task::Phase(Phase::Verify)).await
+    }
+
+    pub(super) async fn clean_up(&self, _permit: Permit) -> StepResult {
+        self.step(Task::Phase(Phase::CleanUp)).await
+    }
+
+    pub(super) async fn undo_restore(&self, writes: Vec<Write>, _permit: Permit) -> StepResult {
+        self.step(Task::Undo { writes }).await
+    }
+}

@@ -1,0 +1,113 @@
+//! What recovery found, in the engine's words.
+
+use engine::reply::{Captured, PlanReport, VerifyReport};
+use recovery::files::entry::{Entry, Kind};
+use recovery::manifest::stored::Unsigned;
+use recovery::manifest::{Manifest, Part};
+use recovery::restore::Plan;
+use recovery::shown;
+use store::chunk::Chunks;
+
+use super::repository::text;
+
+/// What a capture stored.
+pub(super) fn captured(manifest: &Manifest, unsigned: &Unsigned) -> Captured {
+    let count =
+        |name: &str| manifest.parts.iter().filter(|part| part.component() == name).map(Part::entries).sum();
+    let notes = manifest.roots().iter().flat_map(|tree| {
+        let root = shown(&tree.path);
+        tree.notes.iter().map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
+    });
+    Captured {
+        manifest: unsigned.statement.manifest,
+        files: count("files"),
+        tokens: count("tokens"),
+        bytes: regular(manifest).map(|(_, size)| size).sum(),
+        skipped: notes.collect(),
+    }
+}
+
+/// What a restore would change.
+pub(super) fn plan(number: u64, plan: &Plan) -> PlanReport {
+    let summary = plan.summary();
+    let lines = plan.differences.iter().take(PlanReport::LINES_MAX).map(ToString::to_string);
+    PlanReport {
+        number,
+        added: summary.created,
+        changed: summary.changed + summary.accessed,
+        removed: summary.removed,
+        tokens: summary.tokens,
+        denied: summary.obstacles,
+        lines: lines.collect(),
+        writes: plan.token_changes().into_iter().map(Into::into).collect(),
+    }
+}
+
+/// Reads every chunk that a manifest refers to; the store authenticates each.
+pub(super) fn verified(
+    number: u64,
+    manifest: &Manifest,
+    chunks: &Chunks,
+    key: &tpm::PublicKey,
+) -> Result<VerifyReport, String> {
+    let mut bytes = 0;
+    for (entry, size) in regular(manifest) {
+        let mut found = 0;
+        if let Kind::Regular { pieces, .. } = &entry.kind {
+            for piece in pieces {
+                let content = chunks.get(&piece.id()).map_err(text)?;
+                found += u64::try_from(content.len()).map_err(text)?;
+            }
+        }
+        if found != size {
+            return Err(format!(
+                "checkpoint {number}: {} has {found} bytes instead of {size}",
+                shown(&entry.path)
+            ));
+        }
+        bytes += size;
+    }
+    Ok(VerifyReport {
+        number,
+        entries: manifest.parts.iter().map(Part::entries).sum(),
+        bytes,
+        key: key.key_id().iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+fn regular(manifest: &Manifest) -> impl Iterator<Item = (&Entry, u64)> {
+    manifest.roots().iter().flat_map(|tree| &tree.entries).filter_map(|entry| match &entry.kind {
+        Kind::Regular { size, .. } => Some((entry, *size)),
+        _ => None,
+    })
+}
+
+/// One line for each entry.
+pub(super) fn entries(manifest: &Manifest) -> Vec<String> {
+    let files = manifest.roots().iter().flat_map(|tree| {
+        let root = shown(&tree.path);
+        tree.entries.iter().map(move |entry| file(&root, entry))
+    });
+    let tokens =
+        manifest.tokens().unwrap_or_default().iter().map(|held| {
+            format!("token {} {} = {}", held.id(), held.select().unwrap_or_default(), held.value)
+        });
+    files.chain(tokens).collect()
+}
+
+fn file(root: &str, entry: &Entry) -> String {
+    let size = match &entry.kind {
+        Kind::Regular { size, .. } => format!(" {size} bytes"),
+        _ => String::new(),
+    };
+    let meta = &entry.meta;
+    let slash = if entry.path.is_empty() { "" } else { "/" };
+    format!(
+        "{} {:04o} {}:{} {root}{slash}{}{size}",
+        entry.kind,
+        meta.mode,
+        meta.uid,
+        meta.gid,
+        shown(&entry.path)
+    )
+}

@@ -1,0 +1,216 @@
+//! The repository's thread: chunks, checkpoints, the way to the restore helper.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use device::Device;
+use engine::StepResult;
+use recovery::files::root::Root;
+use recovery::helper::Client;
+use recovery::manifest::Manifest;
+use recovery::manifest::stored::{Stored, Unsigned};
+use recovery::restore::{self, Machine};
+use recovery::tokens::TokenPort;
+use store::chunk::Chunks;
+use types::hash::Hash;
+use types::time::Time;
+
+use super::{Done, Job, Phase, Task, report, restoring};
+use crate::config::Config;
+
+/// Tasks that may wait for the thread; exclusive work comes one at a time, questions are few.
+const QUEUE_MAX: usize = 64;
+
+/// The way to the thread.
+pub struct Repository {
+    jobs: SyncSender<Job>,
+}
+
+impl Repository {
+    /// Opens everything and starts the thread.
+    pub fn open(
+        config: &Config,
+        key: &[u8; 32],
+        device: Option<Arc<Device>>,
+        tpm: &tpm::Handle,
+        (roots, restore): (Vec<Root>, UnixStream),
+    ) -> anyhow::Result<Self> {
+        let owner = Owner {
+            chunks: Chunks::open(&config.state.join("chunks"), key)?,
+            dir: config.state.join("checkpoints"),
+            roots,
+            device,
+            client: Client::new(restore),
+            key: *tpm.public_key(),
+            identity: vec![format!("machine={}", crate::effects::machine())],
+            captured: None,
+        };
+        let (jobs, queue) = sync_channel(QUEUE_MAX);
+        std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
+        Ok(Self { jobs })
+    }
+
+    /// Hands a job over.
+    pub(super) fn send(&self, job: Job) -> Result<(), String> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => "the repository has too much to do; try again later".to_owned(),
+            TrySendError::Disconnected(_) => {
+                "the repository's thread has ended; dsmild must be started again".to_owned()
+            }
+        })
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Owner {
+    pub(super) chunks: Chunks,
+    pub(super) dir: PathBuf,
+    pub(super) roots: Vec<Root>,
+    pub(super) device: Option<Arc<Device>>,
+    pub(super) client: Client,
+    pub(super) key: tpm::PublicKey,
+    pub(super) identity: Vec<String>,
+    /// Captured, not yet signed.
+    captured: Option<(u64, Unsigned)>,
+}
+
+impl Owner {
+    fn serve(mut self, jobs: &Receiver<Job>) {
+        while let Ok(Job { task, answer }) = jobs.recv() {
+            match task {
+                Task::Validate { number, leave_denied } => {
+                    restoring::restore(&mut self, number, leave_denied, answer, jobs);
+                }
+                task => drop(answer.send(self.perform(task))),
+            }
+        }
+    }
+
+    fn perform(&mut self, task: Task) -> Result<Done, String> {
+        match task {
+            Task::Capture { number, name, time } => self.capture(number, &name, time),
+            Task::Digest { number } => self.digest(number),
+            Task::Store { number, signature } => self.store(number, signature),
+            Task::Verify { number } => self.reader().verify(number),
+            Task::Show { number } => self.reader().show(number),
+            Task::Plan { number } => self.plan(number),
+            Task::Undo { writes } => restoring::undo_after_crash(self, &writes),
+            // Verified before a crash: what is in place stays, and what it replaced goes.
+            Task::Phase(Phase::CleanUp) => restoring::clean_up_after_crash(self),
+            Task::Validate { .. } | Task::Phase(_) => Err("no restore is under way".to_owned()),
+        }
+    }
+
+    /// What reading checkpoints needs, also while a restore has borrowed the rest.
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { chunks: &self.chunks, dir: self.dir.as_path(), key: &self.key }
+    }
+
+    fn capture(&mut self, number: u64, name: &str, time: Time) -> Result<Done, String> {
+        let mut port = self.device.as_deref();
+        let machine = Machine {
+            roots: &self.roots,
+            tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            executor: None,
+            identity: &self.identity,
+        };
+        let manifest = restore::capture(machine, &mut self.chunks, number, name, time).map_err(text)?;
+        let unsigned = manifest.store(&mut self.chunks).map_err(text)?;
+        let captured = report::captured(&manifest, &unsigned);
+        self.captured = Some((number, unsigned));
+        Ok(Done::Step(StepResult::Captured(captured)))
+    }
+
+    fn digest(&self, number: u64) -> Result<Done, String> {
+        match &self.captured {
+            Some((captured, unsigned)) if *captured == number => {
+                Ok(Done::Digest(Hash(unsigned.statement.digest())))
+            }
+            _ => Err(format!("checkpoint {number} is not captured")),
+        }
+    }
+
+    fn store(&mut self, number: u64, signature: Vec<u8>) -> Result<Done, String> {
+        let captured = self.captured.take().filter(|(captured, _)| *captured == number);
+        let (_, unsigned) = captured.ok_or_else(|| format!("checkpoint {number} is not captured"))?;
+        let stored = unsigned.sign(signature, self.key.key_id().to_vec());
+        store::manifest::put(&self.dir, number, &stored.encode().map_err(text)?).map_err(text)?;
+        // What is signed is read back and checked before anybody is told of it.
+        self.reader().load(number)?;
+        Ok(Done::Step(StepResult::Done))
+    }
+
+    fn plan(&mut self, number: u64) -> Result<Done, String> {
+        let manifest = self.reader().load(number)?;
+        let mut port = self.device.as_deref();
+        let machine = Machine {
+            roots: &self.roots,
+            tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            executor: None,
+            identity: &self.identity,
+        };
+        let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
+        Ok(Done::Step(StepResult::Planned(report::plan(number, &plan))))
+    }
+}
+
+/// Reads checkpoints.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    chunks: &'a Chunks,
+    dir: &'a Path,
+    key: &'a tpm::PublicKey,
+}
+
+impl<'a> Reader<'a> {
+    /// Over borrowed parts.
+    pub(super) const fn new(chunks: &'a Chunks, dir: &'a Path, key: &'a tpm::PublicKey) -> Self {
+        Self { chunks, dir, key }
+    }
+
+    fn stored(&self, number: u64) -> Result<Stored, String> {
+        let bytes = store::manifest::get(self.dir, number).map_err(text)?;
+        let stored = Stored::decode(number, &bytes).map_err(text)?;
+        if stored.key != self.key.key_id()
+            || !tpm::verify(self.key, Hash(stored.statement.digest()), &stored.signature)
+        {
+            return Err(format!(
+                "checkpoint {number} is not signed by this machine's TPM key: it was changed, or comes from elsewhere"
+            ));
+        }
+        Ok(stored)
+    }
+
+    /// The manifest, once signature and hash are found right.
+    pub(super) fn load(&self, number: u64) -> Result<Manifest, String> {
+        self.stored(number)?.manifest(self.chunks).map_err(text)
+    }
+
+    /// Answers what needs no more than reading.
+    pub(super) fn answer(&self, task: &Task) -> Option<Result<Done, String>> {
+        match task {
+            Task::Verify { number } => Some(self.verify(*number)),
+            Task::Show { number } => Some(self.show(*number)),
+            _ => None,
+        }
+    }
+
+    fn verify(&self, number: u64) -> Result<Done, String> {
+        let manifest = self.load(number)?;
+        let report = report::verified(number, &manifest, self.chunks, self.key)?;
+        Ok(Done::Step(StepResult::Verified(report)))
+    }
+
+    fn show(&self, number: u64) -> Result<Done, String> {
+        let stored = self.stored(number)?;
+        let manifest = stored.manifest(self.chunks).map_err(text)?;
+        Ok(Done::Show(stored.statement.to_string(), report::entries(&manifest)))
+    }
+}
+
+/// An error with its causes, for people.
+pub(super) fn text(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}

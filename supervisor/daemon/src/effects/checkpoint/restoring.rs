@@ -1,0 +1,114 @@
+//! A restore under way: it borrows the repository from its beginning to its end.
+
+use std::sync::mpsc::Receiver;
+
+use engine::StepResult;
+use engine::order::Write;
+use engine::reply::PlanReport;
+use recovery::restore::{self, Machine, Outcome, Restore};
+use recovery::tokens::{TokenPort, put_back};
+use tokio::sync::oneshot;
+use types::token::Change;
+
+use super::repository::{Owner, Reader, text};
+use super::{Done, Job, Phase, Task, report};
+
+type Answer = oneshot::Sender<Result<Done, String>>;
+
+/// Begins a restore and serves its phases until it is cleaned up or undone. Questions are answered meanwhile.
+pub(super) fn restore(
+    owner: &mut Owner,
+    number: u64,
+    leave_denied: bool,
+    answer: Answer,
+    jobs: &Receiver<Job>,
+) {
+    let manifest = match end_earlier(owner).and_then(|()| owner.reader().load(number)) {
+        Ok(manifest) => manifest,
+        Err(reason) => return drop(answer.send(Err(reason))),
+    };
+    let Owner { chunks, dir, roots, device, client, key, identity, .. } = owner;
+    let mut port = device.as_deref();
+    let machine = Machine {
+        roots,
+        tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+        executor: Some(client),
+        identity,
+    };
+    let reader = Reader::new(chunks, dir, key);
+    let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
+        Ok(restore) => restore,
+        Err(error) => return drop(answer.send(Err(text(error)))),
+    };
+    let report = report::plan(number, restore.plan());
+    drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
+    serve(&mut restore, &report, reader, jobs);
+}
+
+fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) {
+    while let Ok(Job { task, answer }) = jobs.recv() {
+        let (result, is_over) = match &task {
+            Task::Phase(Phase::Prepare) => (done(restore.prepare()), false),
+            Task::Phase(Phase::Execute) => (done(restore.execute()), false),
+            Task::Phase(Phase::Verify) => (done(restore.verify()), false),
+            Task::Phase(Phase::CleanUp) => {
+                let result = restore.clean_up().map_err(text);
+                (result.map(|()| Done::Step(StepResult::Planned(report.clone()))), true)
+            }
+            Task::Undo { .. } => (done(restore.undo().and_then(|()| restore.clean_up())), true),
+            other => {
+                let busy = || Err("a restore is under way; try again when it has ended".to_owned());
+                (reader.answer(other).unwrap_or_else(busy), false)
+            }
+        };
+        drop(answer.send(result));
+        if is_over {
+            return;
+        }
+    }
+}
+
+fn done(result: Result<(), recovery::Error>) -> Result<Done, String> {
+    result.map(|()| Done::Step(StepResult::Done)).map_err(text)
+}
+
+/// Ends what a crash left of an earlier restore, so that this one can begin.
+fn end_earlier(owner: &mut Owner) -> Result<(), String> {
+    let roots = count(owner)?;
+    let outcome = restore::resume(&mut owner.client, roots).map_err(text)?;
+    if outcome != Outcome::Nothing {
+        tracing::info!("an interrupted restore was ended: {outcome:?}");
+    }
+    Ok(())
+}
+
+fn count(owner: &Owner) -> Result<u16, String> {
+    u16::try_from(owner.roots.len())
+        .map_err(|_| "there are more than 65535 folders in checkpoint.roots".to_owned())
+}
+
+/// Ends a restore that had been verified when the daemon died.
+pub(super) fn clean_up_after_crash(owner: &mut Owner) -> Result<Done, String> {
+    end_earlier(owner)?;
+    Ok(Done::Step(StepResult::Planned(PlanReport::default())))
+}
+
+/// Brings everything back that a restore changed before the daemon died: files from what it kept, tokens from the log.
+pub(super) fn undo_after_crash(owner: &mut Owner, writes: &[Write]) -> Result<Done, String> {
+    let roots = count(owner)?;
+    restore::abandon(&mut owner.client, roots).map_err(text)?;
+    if let Some(mut device) = owner.device.as_deref() {
+        let changes: Vec<_> = writes.iter().map(change).collect();
+        put_back(&mut device, &changes).map_err(text)?;
+    }
+    Ok(Done::Step(StepResult::Done))
+}
+
+fn change(write: &Write) -> Change {
+    Change {
+        id: write.item.token(),
+        select: write.item.select(),
+        value: write.value,
+        expected: write.expected,
+    }
+}

@@ -1,0 +1,106 @@
+//! dsmild: the daemon of DSMIL.
+//!
+//! # Layout
+//!
+//! - [`config`]: the file, one struct for each part
+//! - [`seal`]: sets and seals the tokens that may be written, before the daemon starts
+//! - [`open`]: everything that needs root, opened first and handed down as values
+//! - [`helpers`]: the root helper that restores files, started before the drop
+//! - [`privileges`]: the drop
+//! - [`keys`]: the repository's key, sealed by the TPM
+//! - [`run`]: decide, append, evolve, act
+//! - [`journal`]: the log as the loop uses it, and its signed heads
+//! - [`sources`]: the world's events become inputs
+//! - [`effects`]: effects act on the world
+//! - [`query`]: answers that change nothing
+//! - [`clock`]: the only place that asks for the time
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod config;
+mod effects;
+mod helpers;
+mod journal;
+mod keys;
+mod open;
+mod privileges;
+mod query;
+mod run;
+mod seal;
+mod sources;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The DSMIL daemon: records, decides and acts; everything else asks it.
+#[derive(Parser)]
+#[command(
+    name = "dsmild",
+    version,
+    after_help = "Exit status: 0 stopped in order, 1 did not start or had to stop, 2 usage.\n\
+                  The log must never lose what was acknowledged: if the disk fails, dsmild stops at once."
+)]
+struct Arguments {
+    /// The configuration; it belongs to root.
+    #[arg(long, default_value = "/etc/dsmil/dsmild.toml", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Run the daemon in the foreground (the default)
+    Run,
+    /// Read the configuration, say what is wrong with it, and exit
+    Check,
+    /// Set and seal the tokens that may be written; once after the module is loaded
+    Seal,
+    /// Serve as a root helper of a running daemon; started by dsmild itself
+    #[command(hide = true)]
+    Helper {
+        /// Which helper
+        kind: helpers::Kind,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match main_inner(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("DSMIL_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let config = config::load(&arguments.config)?;
+    match &arguments.what {
+        Some(What::Check) => {
+            println!("{} is in order", arguments.config.display());
+            Ok(())
+        }
+        Some(What::Seal) => seal::seal(&config),
+        Some(What::Helper { kind }) => helpers::serve(*kind, &config),
+        Some(What::Run) | None => {
+            let opened = open::open(config, &arguments.config)?;
+            privileges::drop_to(&opened.user)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run::run(opened))
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Everything that needs root, opened first and handed down as values.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use device::Device;
+use nix::unistd::{Uid, User};
+use recovery::files::root::Root;
+use telemetry::Telemetry;
+use telemetry::zone::Zones;
+use types::token::Token;
+
+use crate::config::Config;
+use crate::{helpers, seal};
+
+/// What was opened.
+pub struct Opened {
+    /// The configuration.
+    pub config: Config,
+    /// The user to become.
+    pub user: User,
+    /// The kernel device, opened by root, and the firmware's table.
+    pub device: Option<(Device, Vec<Token>)>,
+    /// The TPM.
+    pub tpm: tpm::Handle,
+    /// The kernel probes.
+    pub probes: Option<Telemetry>,
+    /// The thermal zones.
+    pub zones: Zones,
+    /// The folders of checkpoints, seen through mounts of our own that leave access times alone.
+    pub roots: Vec<Root>,
+    /// The restore helper.
+    pub restore: UnixStream,
+    /// The socket.
+    pub listener: UnixListener,
+    /// Guarantees that this start lacks.
+    pub missing: Vec<String>,
+}
+
+/// Opens everything; what is missing is an error unless the configuration accepts it.
+pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
+    let user = user(&config)?;
+    state_folder(&config, &user)?;
+    let mut missing = Vec::new();
+    let device = or_lack(&config, "device", device(&config), &mut missing)?;
+    let probes = or_lack(&config, "probes", probes(&mut missing), &mut missing)?;
+    let zones = Zones::new(telemetry::zone::ROOT);
+    if zones.read().map_or(true, |zones| zones.is_empty()) {
+        let none: anyhow::Result<()> = Err(anyhow::anyhow!("the machine shows no thermal zone"));
+        or_lack(&config, "zones", none, &mut missing)?;
+    }
+    let mut chip = tpm::Config::new(config.state.join("tpm"));
+    chip.tcti.clone_from(&config.tpm.tcti);
+    let tpm = tpm::start(&chip).with_context(|| {
+        format!("the TPM at {}: the log must be signed, so dsmild does not start without", chip.tcti)
+    })?;
+    let roots =
+        Root::open_quiet(&config.checkpoint.roots).context("opening the folders of checkpoint.roots")?;
+    let restore = helpers::start(helpers::Kind::Restore, path)?;
+    let listener = listen(&config, &user)?;
+    Ok(Opened { config, user, device, tpm, probes, zones, roots, restore, listener, missing })
+}
+
+fn or_lack<T>(
+    config: &Config,
+    part: &str,
+    result: anyhow::Result<T>,
+    missing: &mut Vec<String>,
+) -> anyhow::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if config.may_lack(part) => {
+            tracing::warn!("going on without {part}: {error:#}");
+            missing.push(format!("{part}: {error:#}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.context(format!(
+            "dsmild does not start without {part} unless the configuration says without = [\"{part}\"]"
+        ))),
+    }
+}
+
+fn user(config: &Config) -> anyhow::Result<User> {
+    if !Uid::effective().is_root() {
+        return User::from_uid(Uid::effective())?.context("the user that runs dsmild has no entry in passwd");
+    }
+    match User::from_name(&config.user)? {
+        Some(user) if user.uid.is_root() => {
+            bail!("user: dsmild does not run as root; name a user of its own")
+        }
+        Some(user) => Ok(user),
+        None => bail!("user: there is no user “{0}”: “useradd --system {0}” makes it", config.user),
+    }
+}
+
+/// The folder belongs to the daemon's user and nobody else looks in.
+fn state_folder(config: &Config, user: &User) -> anyhow::Result<()> {
+    let state = &config.state;
+    fs::create_dir_all(state).with_context(|| format!("making the state folder {}", state.display()))?;
+    fs::set_permissions(state, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("closing the state folder {} to others", state.display()))?;
+    chown(state, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+        .with_context(|| format!("giving the state folder {} to {}", state.display(), user.name))
+}
+
+fn device(config: &Config) -> anyhow::Result<(Device, Vec<Token>)> {
+    let device = Device::open(&config.device)?;
+    let tokens = seal::check(&device, &config.allowed()?)?;
+    Ok((device, tokens))
+}
+
+fn probes(missing: &mut Vec<String>) -> anyhow::Result<Telemetry> {
+    let probes = Telemetry::open()?;
+    missing.extend(probes.missing());
+    Ok(probes)
+}
+
+/// The socket: root and the daemon's group may connect.
+fn listen(config: &Config, user: &User) -> anyhow::Result<UnixListener> {
+    let path = &config.socket;
+    let shown = path.display();
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+    }
+    if UnixStream::connect(path).is_ok() {
+        bail!("another dsmild answers at {shown}: stop it first");
+    }
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("removing the old socket {shown}")),
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("listening at {shown}"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+        .and_then(|()| chown(path, None, Some(user.gid.as_raw())))
+        .with_context(|| format!("giving the socket {shown} to the group of {}", user.name))?;
+    listener.set_nonblocking(true).context("making the socket non-blocking")?;
+    Ok(listener)
+}

@@ -1,0 +1,125 @@
+//! The world's events become inputs: thermal zones, probes, signals.
+
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use engine::Event;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use telemetry::Telemetry;
+use telemetry::zone::{Zone, Zones};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::run::Message;
+
+/// How often zones are read where no event tells: firmware is asked each time.
+const ZONES_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the thread that waits for probes looks up whether it is to stop, milliseconds.
+const LOOK_UP_MS: u16 = 500;
+
+/// Probes that several tasks look at.
+pub type Probes = Arc<Mutex<Telemetry>>;
+
+/// Reads all zones once.
+pub fn temperatures(zones: &Zones) -> Vec<Event> {
+    match zones.read() {
+        Ok(zones) => zones.iter().map(temperature).collect(),
+        Err(error) => {
+            tracing::warn!("{error}");
+            Vec::new()
+        }
+    }
+}
+
+fn temperature(zone: &Zone) -> Event {
+    Event::Temperature {
+        zone: label(zone.name.as_deref().unwrap_or("zone"), zone.id),
+        temperature: zone.reading.temperature(),
+    }
+}
+
+/// Two zones may have the same type, so the number belongs to the name.
+fn label(name: &str, id: i32) -> String {
+    format!("{name}-{id}")
+}
+
+/// Reads the zones at intervals for as long as somebody listens.
+pub async fn watch_zones(zones: Zones, messages: mpsc::Sender<Message>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(ZONES_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let zones = zones.clone();
+        let Ok(events) = tokio::task::spawn_blocking(move || temperatures(&zones)).await else { return };
+        for event in events {
+            if messages.send(Message::Event(event)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for thermal events of the probes on a thread of its own: they come before the next look at the zones.
+pub fn watch_probes(
+    probes: Probes,
+    messages: mpsc::Sender<Message>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let readiness = lock(&probes).readiness().context("watching the probes")?;
+    std::thread::Builder::new().name("probes".to_owned()).spawn(move || {
+        while !stop.is_cancelled() {
+            let mut descriptors = [PollFd::new(readiness.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut descriptors, PollTimeout::from(LOOK_UP_MS)) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("thermal events are no longer watched: {error}");
+                    return;
+                }
+            }
+            for event in lock(&probes).consume().unwrap_or_default() {
+                let event = Event::Temperature {
+                    zone: label(&event.zone, event.id),
+                    temperature: Some(event.temperature),
+                };
+                if messages.blocking_send(Message::Event(event)).is_err() {
+                    return;
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// The probes, also after a panic elsewhere: reading them leaves nothing half-done.
+pub fn lock(probes: &Probes) -> std::sync::MutexGuard<'_, Telemetry> {
+    probes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first SIGTERM or SIGINT asks to stop, the second stops at once.
+pub fn watch_signals(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first && messages.send(Message::Stop).await.is_ok() {
+                tracing::info!("stopping; a second signal stops at once");
+            } else {
+                std::process::exit(1);
+            }
+        }
+    });
+    Ok(())
+}

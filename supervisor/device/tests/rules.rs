@@ -1,0 +1,26 @@
+//! The kernel module's pure rules, compiled and driven on the host: the very files that the module is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+#[path = "../../../include/uapi/dsmil.rs"]
+#[rustfmt::skip]
+#[expect(non_camel_case_types, dead_code, reason = "generated")]
+#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::indexing_slicing, reason = "generated")]
+mod uapi;
+
+#[path = "../../../kmod/token.rs"]
+#[rustfmt::skip]
+mod token;
+
+#[path = "../../../kmod/transaction.rs"]
+#[rustfmt::skip]
+mod transaction;
+
+mod rules {
+    mod table;
+    mod undo;
+}

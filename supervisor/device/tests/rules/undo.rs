@@ -1,0 +1,368 @@
+//! Commit, undo, and the one transaction.
+
+use crate::*;
+use transaction::{Entry, Fault, Firmware, Machine, Owner, Phase, Progress, commit, undo};
+
+/// What goes wrong at a call.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    /// Nothing.
+    No,
+    /// An error, without effect.
+    Error,
+    /// An error, though the write took place.
+    LateError,
+    /// Success, though it did not; for reads, an error.
+    Ignored,
+    /// Success, though another value was written; for reads, an error.
+    Garbled,
+}
+
+fn wrong() -> impl Strategy<Value = Wrong> {
+    prop_oneof![
+        6 => Just(Wrong::No),
+        1 => Just(Wrong::Error),
+        1 => Just(Wrong::LateError),
+        1 => Just(Wrong::Ignored),
+        1 => Just(Wrong::Garbled),
+    ]
+}
+
+/// Storage in memory, with a plan of what goes wrong at which call.
+#[derive(Clone, Debug, Default)]
+struct Storage {
+    values: BTreeMap<(u16, u8), u32>,
+    plan: Vec<Wrong>,
+    calls: usize,
+    read: BTreeSet<(u16, u8)>,
+    wrote_unread: bool,
+    written: Vec<(u16, u8)>,
+}
+
+const FAULT: Fault = Fault { error: 5, status: -1 };
+
+impl Storage {
+    fn next(&mut self) -> Wrong {
+        self.calls += 1;
+        self.plan.get(self.calls - 1).copied().unwrap_or(Wrong::No)
+    }
+}
+
+impl Firmware for Storage {
+    fn read(&mut self, location: u16, select: u8) -> Result<u32, Fault> {
+        match self.next() {
+            Wrong::No => {
+                self.read.insert((location, select));
+                self.values.get(&(location, select)).copied().ok_or(FAULT)
+            }
+            _ => Err(FAULT),
+        }
+    }
+
+    fn write(&mut self, location: u16, select: u8, value: u32) -> Result<(), Fault> {
+        let place = (location, select);
+        self.wrote_unread |= !self.read.contains(&place);
+        self.written.push(place);
+        match self.next() {
+            Wrong::No => {
+                self.values.insert(place, value);
+                Ok(())
+            }
+            Wrong::Error => Err(FAULT),
+            Wrong::LateError => {
+                self.values.insert(place, value);
+                Err(FAULT)
+            }
+            Wrong::Ignored => Ok(()),
+            Wrong::Garbled => {
+                self.values.insert(place, !value);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A storage and changes to different places of it, some with an expected value, right or wrong.
+fn bench() -> impl Strategy<Value = (Storage, Vec<Entry>)> {
+    let place = (0_u16..30, 0_u8..3);
+    let change = (0_u32..4, 0_u32..4, 0_u8..8);
+    proptest::collection::btree_map(place, change, 1..12).prop_map(|places| {
+        let mut storage = Storage::default();
+        let entries = places.into_iter().map(|((location, select), (old, new, expected))| {
+            storage.values.insert((location, select), old);
+            let expected = match expected {
+                0 => Some(old + 1),
+                1..4 => Some(old),
+                _ => None,
+            };
+            Entry { id: location, location, select, new, expected, old: 0, progress: Progress::Untouched }
+        });
+        let entries = entries.collect();
+        (storage, entries)
+    })
+}
+
+fn without_expectations(entries: &mut [Entry]) {
+    for entry in entries {
+        entry.expected = None;
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_commit_writes_all_or_can_be_undone((mut storage, mut entries) in bench(), plan in vec(wrong(), 0..40)) {
+        let before = storage.values.clone();
+        storage.plan = plan;
+        let committed = commit(&mut storage, &mut entries);
+        prop_assert!(!storage.wrote_unread);
+        match committed {
+            Ok(()) => {
+                for entry in &entries {
+                    let place = (entry.location, entry.select);
+                    prop_assert_eq!(storage.values[&place], entry.new);
+                    prop_assert_eq!(entry.old, before[&place]);
+                    prop_assert!(entry.expected.is_none_or(|e| e == entry.old));
+                }
+            }
+            Err(failure) => prop_assert!(failure.index < entries.len()),
+        }
+        // The firmware is well again: whatever happened, the old values come back.
+        storage.plan.clear();
+        let undone = undo(&mut storage, &mut entries);
+        prop_assert_eq!((undone.left, undone.failure), (0, None));
+        prop_assert_eq!(storage.values, before);
+    }
+
+    #[test]
+    fn an_undo_is_gone_on_with_until_it_succeeds(
+        (mut storage, mut entries) in bench(), plans in vec(vec(wrong(), 0..40), 0..6),
+    ) {
+        without_expectations(&mut entries);
+        let before = storage.values.clone();
+        commit(&mut storage, &mut entries).unwrap();
+        let mut undone = 0;
+        for plan in plans.into_iter().chain([Vec::new()]) {
+            storage.plan = plan;
+            storage.calls = 0;
+            let result = undo(&mut storage, &mut entries);
+            undone += result.undone;
+            prop_assert_eq!(result.left, 0);
+            let remaining = entries.iter().filter(|e| e.progress != Progress::Untouched).count();
+            prop_assert_eq!(result.failure.is_some(), remaining > 0);
+        }
+        prop_assert_eq!(&storage.values, &before);
+        prop_assert_eq!(undone as usize, entries.len());
+        storage.calls = 0;
+        undo(&mut storage, &mut entries);
+        prop_assert_eq!(storage.calls, 0, "what is settled is not touched again");
+    }
+
+    #[test]
+    fn what_somebody_else_changed_is_left((mut storage, mut entries) in bench(), others in vec(any::<bool>(), 12)) {
+        without_expectations(&mut entries);
+        let mut wanted = storage.values.clone();
+        commit(&mut storage, &mut entries).unwrap();
+        let mut left = 0;
+        for (entry, _) in entries.iter().zip(others).filter(|(_, other)| *other) {
+            let place = (entry.location, entry.select);
+            storage.values.insert(place, 77);
+            wanted.insert(place, 77);
+            left += 1;
+        }
+        storage.written.clear();
+        let undone = undo(&mut storage, &mut entries);
+        prop_assert_eq!(undone.left, left);
+        prop_assert_eq!(&storage.values, &wanted);
+        let order = entries.iter().rev().map(|e| (e.location, e.select));
+        let touched: Vec<_> = order.filter(|place| storage.written.contains(place)).collect();
+        prop_assert_eq!(storage.written, touched, "in reverse order, each once");
+        let mut machine = Machine::new();
+        machine.committed(Owner { file: 1, process: 1 }, 0);
+        machine.undone(&undone, uapi::DSMIL_OUTCOME_UNDONE, 0);
+        prop_assert_eq!(machine.left(), left);
+    }
+
+    #[test]
+    fn duplicates_are_found((_, mut entries) in bench(), twice in any::<prop::sample::Index>()) {
+        prop_assert_eq!(transaction::duplicate(&entries), None);
+        let copy = *twice.get(&entries);
+        entries.push(copy);
+        prop_assert_eq!(transaction::duplicate(&entries), Some(entries.len() - 1));
+    }
+}
+
+/// What may happen to the module.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Write { owner: Owner, deadline: i64 },
+    Confirm { owner: Owner },
+    Undo { owner: Owner },
+    Close { file: u64, process: Option<i32> },
+    Wait { time: i64 },
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    (1_u64..3, 1_i32..3).prop_map(|(file, process)| Owner { file, process })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (owner(), 1_i64..20).prop_map(|(owner, deadline)| Step::Write { owner, deadline: deadline * SECOND }),
+        2 => owner().prop_map(|owner| Step::Confirm { owner }),
+        1 => owner().prop_map(|owner| Step::Undo { owner }),
+        1 => (1_u64..3, proptest::option::of(1_i32..3)).prop_map(|(file, process)| Step::Close { file, process }),
+        3 => (0_i64..10).prop_map(|time| Step::Wait { time: time * SECOND }),
+    ]
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+/// The machine with one entry to write, as the module drives it.
+struct Module {
+    machine: Machine,
+    storage: Storage,
+    entry: Vec<Entry>,
+    now: i64,
+    /// The value that was confirmed last: the one that must stand whenever nothing is pending.
+    kept: u32,
+    written: u32,
+}
+
+impl Module {
+    fn new() -> Self {
+        let storage = Storage { values: BTreeMap::from([((1, 0), 0)]), ..Storage::default() };
+        Self { machine: Machine::new(), storage, entry: Vec::new(), now: 0, kept: 0, written: 0 }
+    }
+
+    fn undo(&mut self, outcome: u32) {
+        let undone = undo(&mut self.storage, &mut self.entry);
+        self.machine.undone(&undone, outcome, self.now);
+    }
+
+    fn tick(&mut self) {
+        if self.machine.due_in(self.now) == Some(0) {
+            self.undo(uapi::DSMIL_OUTCOME_EXPIRED);
+        }
+    }
+
+    fn write(&mut self, owner: Owner, deadline: i64) {
+        if self.machine.may_begin().is_err() {
+            return;
+        }
+        self.written += 1;
+        let entry = Entry {
+            id: 1,
+            location: 1,
+            select: 0,
+            new: self.written,
+            expected: None,
+            old: 0,
+            progress: Progress::Untouched,
+        };
+        self.entry = vec![entry];
+        if commit(&mut self.storage, &mut self.entry).is_ok() {
+            self.machine.committed(owner, self.now + deadline);
+        } else {
+            self.machine.failed(owner);
+            self.undo(uapi::DSMIL_OUTCOME_FAILED);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Write { owner, deadline } => self.write(owner, deadline),
+            Step::Confirm { owner } => {
+                self.tick();
+                if self.machine.may_settle(self.machine.number(), owner).is_ok() {
+                    self.kept = self.written;
+                    self.machine.confirmed();
+                }
+            }
+            Step::Undo { owner } => {
+                self.tick();
+                if self.machine.may_settle(self.machine.number(), owner).is_ok() {
+                    self.undo(uapi::DSMIL_OUTCOME_UNDONE);
+                }
+            }
+            Step::Close { file, process } => {
+                if self.machine.closes(file, process) {
+                    self.undo(uapi::DSMIL_OUTCOME_CLOSED);
+                }
+            }
+            Step::Wait { time } => {
+                self.now += time;
+                self.tick();
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_unconfirmed_change_survives(steps in vec(step(), 1..60), plan in vec(wrong(), 0..120)) {
+        let mut module = Module::new();
+        module.storage.plan = plan;
+        for step in steps {
+            let (phase, number) = (module.machine.phase(), module.machine.number());
+            module.step(step);
+            if module.machine.phase() == Phase::Idle {
+                prop_assert_eq!(module.storage.values[&(1, 0)], module.kept);
+            }
+            if phase != Phase::Idle {
+                prop_assert_eq!(module.machine.number(), number, "one transaction at a time");
+            }
+            if let Phase::Pending { deadline } = module.machine.phase() {
+                let is_noticed = deadline > module.now || !matches!(step, Step::Wait { .. });
+                prop_assert!(is_noticed);
+            }
+        }
+        // The owner is gone, the firmware is well again: it ends within the longest pause.
+        module.storage.plan.clear();
+        for file in 1..3 {
+            module.step(Step::Close { file, process: None });
+        }
+        module.step(Step::Wait { time: 64 * SECOND });
+        prop_assert_eq!(module.machine.phase(), Phase::Idle);
+        prop_assert_eq!(module.storage.values[&(1, 0)], module.kept);
+    }
+
+    #[test]
+    fn only_the_owner_settles(a in owner(), b in owner(), number in 0_u64..4) {
+        let mut machine = Machine::new();
+        prop_assert_eq!(machine.may_settle(number, a), Err(uapi::DSMIL_REASON_NO_TRANSACTION));
+        let given = machine.committed(a, 10);
+        prop_assert_eq!(given, 1);
+        prop_assert_eq!(machine.may_begin(), Err(uapi::DSMIL_REASON_BUSY));
+        let wanted = if number != given {
+            Err(uapi::DSMIL_REASON_NO_TRANSACTION)
+        } else if a == b {
+            Ok(())
+        } else {
+            Err(uapi::DSMIL_REASON_NOT_OWNER)
+        };
+        prop_assert_eq!(machine.may_settle(number, b), wanted);
+        prop_assert_eq!(machine.closes(b.file, Some(b.process)), a == b);
+        prop_assert_eq!(machine.closes(b.file, None), a.file == b.file);
+    }
+}
+
+#[test]
+fn pauses_between_attempts_double_up_to_64_seconds() {
+    let mut machine = Machine::new();
+    machine.committed(Owner { file: 1, process: 1 }, 0);
+    let failure = transaction::Failure { reason: 0, index: 0, fault: Some(FAULT), found: 0 };
+    let failed = transaction::Undone { failure: Some(failure), ..Default::default() };
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        machine.undone(&failed, uapi::DSMIL_OUTCOME_EXPIRED, 5);
+        pauses.push(machine.due_in(5).unwrap() / SECOND);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+    assert_eq!(machine.may_begin(), Err(uapi::DSMIL_REASON_UNDOING));
+    for _ in 0..100 {
+        machine.undone(&failed, uapi::DSMIL_OUTCOME_CLOSED, 5);
+    }
+    assert_eq!(machine.due_in(5), Some(64 * SECOND));
+    machine.undone(&transaction::Undone::default(), uapi::DSMIL_OUTCOME_CLOSED, 5);
+    assert_eq!(machine.outcome(), uapi::DSMIL_OUTCOME_EXPIRED, "the reason that began it");
+}

@@ -1,0 +1,101 @@
+//! What anybody can ask for: every face (socket, HTTP, MCP, command line) translates into [`Command`].
+
+use std::fmt;
+
+use types::token::{Change, Select, TokenId};
+
+/// Names a request for ever: asking again under the same id is the same request, not a second one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub [u8; 16]);
+
+/// Most items in one read, and characters in a checkpoint's name.
+pub const ITEMS_MAX: usize = 512;
+/// Most characters of a checkpoint's name.
+pub const NAME_MAX: usize = 64;
+
+/// Everything that can be asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Answered from what is known; changes nothing and is not recorded.
+    Query(Query),
+    /// Look at what tokens' locations hold.
+    ReadTokens(Vec<(TokenId, Select)>),
+    /// Change what tokens' locations hold; all changes or none.
+    WriteTokens(Vec<Change>),
+    /// Take a checkpoint under a name of its own.
+    CreateCheckpoint {
+        /// 1 to [`NAME_MAX`] of letters, digits, `.`, `_` and `-`, not all digits.
+        name: String,
+    },
+    /// Check a checkpoint's signature and all that it refers to.
+    VerifyCheckpoint(Which),
+    /// Show what a restore would change.
+    PlanRestore(Which),
+    /// Bring the machine back to a checkpoint.
+    Restore {
+        /// Which one.
+        which: Which,
+        /// Leave tokens that may not be written as they are instead of refusing.
+        leave_denied: bool,
+    },
+}
+
+/// Questions that change nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Query {
+    /// How machine, daemon and guarantees stand.
+    Status,
+    /// The firmware's table of tokens.
+    Tokens,
+    /// All checkpoints.
+    Checkpoints,
+    /// One checkpoint with its entries.
+    Checkpoint(Which),
+    /// Facts from the log.
+    Facts {
+        /// The first one wanted, counted from 0; none: the last `limit`.
+        from: Option<u64>,
+        /// How many at most.
+        limit: u32,
+    },
+}
+
+/// Names a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// By its number.
+    Number(u64),
+    /// By its name.
+    Name(String),
+}
+
+impl Which {
+    /// Digits alone are a number, anything else a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number)
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "number {number}"),
+            Self::Name(name) => write!(f, "“{name}”"),
+        }
+    }
+}
+
+/// What is wrong with a name for a checkpoint, if anything.
+#[must_use]
+pub fn name_fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() || name.chars().count() > NAME_MAX {
+        Some("a checkpoint's name has 1 to 64 characters")
+    } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
+        Some("a checkpoint's name has letters, digits, “.”, “_” and “-” only")
+    } else if name.chars().all(|c| c.is_ascii_digit()) {
+        Some("a checkpoint's name is not a number, or it could be taken for one")
+    } else {
+        None
+    }
+}

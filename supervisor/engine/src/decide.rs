@@ -1,0 +1,132 @@
+//! State and input make facts and replies.
+//!
+//! - [`ask`]: a command becomes an order, granted or not
+//! - [`again`]: a command that was asked before and has ended
+//! - [`step`]: the result of an effect leads to the next point of its work
+//! - [`resume`]: what a start finds unfinished
+
+mod again;
+mod ask;
+mod resume;
+mod step;
+
+use types::unit::MilliCelsius;
+
+use crate::fact::{Error, Fact, Level, Record};
+use crate::input::{Event, Input};
+use crate::reply::Reply;
+use crate::state::State;
+
+/// A level is left only this far below where it began, so that a zone at the edge does not fill the log.
+const HYSTERESIS: i32 = 2_000;
+
+/// What follows from one input.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Decision {
+    /// To be appended and folded in, in this order.
+    pub facts: Vec<Fact>,
+    /// To be sent once the facts are durable.
+    pub replies: Vec<Reply>,
+}
+
+impl Decision {
+    fn fact(fact: Fact) -> Self {
+        Self { facts: vec![fact], replies: Vec::new() }
+    }
+
+    fn reply(reply: Reply) -> Self {
+        Self { facts: Vec::new(), replies: vec![reply] }
+    }
+
+    fn with(mut self, reply: Reply) -> Self {
+        self.replies.push(reply);
+        self
+    }
+
+    /// The facts as records of the input's moment.
+    #[must_use]
+    pub fn records(&self, input: &Input) -> Vec<Record> {
+        self.facts.iter().map(|fact| Record::new(input.time, fact.clone())).collect()
+    }
+}
+
+/// Decides one input.
+///
+/// # Errors
+///
+/// An order could not be encoded, which cannot be granted.
+pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
+    Ok(match &input.event {
+        Event::Started { version, config, missing } => {
+            let mut facts =
+                vec![Fact::Started { version: version.clone(), config: config.0, missing: missing.clone() }];
+            facts.extend(state.works.values().map(resume::resume));
+            Decision { facts, replies: Vec::new() }
+        }
+        Event::Stopping => Decision::fact(Fact::Stopped),
+        Event::Asked { request, peer, command } => ask::ask(state, input, *request, *peer, command)?,
+        Event::Stepped { work, result } => {
+            state.works.get(work).map_or_else(Decision::default, |work| step::step(work, result))
+        }
+        Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
+    })
+}
+
+fn heat(state: &State, zone: &str, temperature: Option<MilliCelsius>) -> Decision {
+    let temperature = temperature.filter(|value| value.is_plausible());
+    let known = state.zones.get(zone).map(|(level, _)| *level);
+    let level = temperature.map_or(Level::Unknown, |value| level(known, value));
+    if known == Some(level) {
+        return Decision::default();
+    }
+    Decision::fact(Fact::Heat {
+        zone: zone.to_owned(),
+        level,
+        millicelsius: temperature.map(|value| value.0),
+    })
+}
+
+fn level(known: Option<Level>, temperature: MilliCelsius) -> Level {
+    let above = |edge: MilliCelsius| {
+        let edge = if matches!(known, Some(Level::Warning | Level::Critical)) {
+            MilliCelsius(edge.0 - HYSTERESIS)
+        } else {
+            edge
+        };
+        temperature >= edge
+    };
+    if temperature >= MilliCelsius::CRITICAL
+        || (known == Some(Level::Critical) && above(MilliCelsius::CRITICAL))
+    {
+        Level::Critical
+    } else if above(MilliCelsius::WARNING) {
+        Level::Warning
+    } else {
+        Level::Normal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_rise_at_their_edge_and_fall_below_it() {
+        use Level::{Critical, Normal, Warning};
+        for (known, celsius, expected) in [
+            (None, 45, Normal),
+            (Some(Normal), 84, Normal),
+            (Some(Normal), 85, Warning),
+            (Some(Warning), 84, Warning),
+            (Some(Warning), 82, Normal),
+            (Some(Warning), 94, Warning),
+            (Some(Warning), 95, Critical),
+            (Some(Critical), 94, Critical),
+            (Some(Critical), 92, Warning),
+            (Some(Critical), 40, Normal),
+            (Some(Level::Unknown), 90, Warning),
+        ] {
+            assert_eq!(level(known, MilliCelsius(celsius * 1000)), expected, "{known:?} {celsius}");
+        }
+    }
+}

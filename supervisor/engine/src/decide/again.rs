@@ -1,0 +1,43 @@
+//! What is told to somebody who asks again for what has ended.
+
+use crate::fact::Outcome;
+use crate::order::Order;
+use crate::reply::{Answer, Body, PlanReport, Refusal};
+use crate::state::{Ended, State};
+
+pub(super) fn again(state: &State, ended: &Ended) -> Body {
+    let work = &ended.work;
+    let failed = |reason: String| Body::Refused(Refusal::Failed(reason));
+    match &ended.outcome {
+        Outcome::Failed { reason } => failed(reason.clone()),
+        Outcome::Undone { reason } => failed(undone(reason)),
+        Outcome::Interrupted => failed(
+            "the daemon stopped while it ran, and nothing was changed: ask again as a new request".to_owned(),
+        ),
+        Outcome::Done | Outcome::Signed { .. } => match answer(state, ended) {
+            Some(answer) => Body::Done(answer),
+            None => failed(format!("work {} has ended, and its answer is no longer known", work.number)),
+        },
+    }
+}
+
+/// How a failure reads that left nothing behind.
+pub(super) fn undone(reason: &str) -> String {
+    format!("{reason}; everything is as it was before")
+}
+
+fn answer(state: &State, ended: &Ended) -> Option<Answer> {
+    let work = &ended.work;
+    match &work.order {
+        Order::WriteTokens { .. } => Some(Answer::Written(work.before.clone())),
+        Order::CreateCheckpoint { number, .. } => {
+            state.checkpoints.get(number).cloned().map(Answer::Checkpoint)
+        }
+        Order::Restore { .. } => {
+            let line =
+                format!("work {} has restored it before; its single differences are not kept", work.number);
+            work.plan.clone().map(|plan| Answer::Restored(PlanReport { lines: vec![line], ..plan }))
+        }
+        _ => None,
+    }
+}

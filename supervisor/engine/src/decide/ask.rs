@@ -1,0 +1,139 @@
+//! A command becomes an order, granted or not.
+
+use policy::{Action, Request};
+use types::peer::Peer;
+use types::token::TokenId;
+
+use super::{Decision, again};
+use crate::command::{Command, ITEMS_MAX, RequestId, Which, name_fault};
+use crate::fact::{Error, Fact};
+use crate::input::Input;
+use crate::order::{Item, Order};
+use crate::reply::{Body, Refusal, Reply};
+use crate::state::{State, WORKS_MAX};
+
+pub(super) fn ask(
+    state: &State,
+    input: &Input,
+    request: RequestId,
+    peer: Peer,
+    command: &Command,
+) -> Result<Decision, Error> {
+    let refuse = |refusal| Decision::reply(Reply { request, body: Body::Refused(refusal) });
+    // Asked again, for instance after the connection broke: the work that is under way will answer.
+    if state.work_of(request).is_some() {
+        return Ok(Decision::default());
+    }
+    // Asked again after it had ended, because its answer got lost: it is told again and not done again.
+    if let Some(ended) = state.ended_of(request) {
+        return Ok(Decision::reply(Reply { request, body: again::again(state, ended) }));
+    }
+    let order = match order(state, command) {
+        Ok(order) => order,
+        Err(refusal) => return Ok(refuse(refusal)),
+    };
+    if let Err(refusal) = admit(state, input, &order) {
+        return Ok(refuse(refusal));
+    }
+    let written = written(&order);
+    let asked = Request {
+        peer,
+        action: action(&order, &written),
+        order: order.hash()?,
+        now_ns: input.time.wall_ns,
+        thermal_unsafe: state.is_thermally_unsafe(),
+    };
+    Ok(match policy::decide(&state.rules, &asked) {
+        Err(denial) => Decision::fact(Fact::Denied { asker: peer.into(), order, reason: denial.to_string() })
+            .with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }),
+        Ok(grant) => Decision::fact(Fact::Accepted {
+            work: state.next_work,
+            request: request.0,
+            asker: peer.into(),
+            order,
+            grant: (&grant).into(),
+        }),
+    })
+}
+
+/// What does not depend on who asks.
+fn admit(state: &State, input: &Input, order: &Order) -> Result<(), Refusal> {
+    if !input.room {
+        return Err(Refusal::NoRoom);
+    }
+    if state.works.len() >= WORKS_MAX {
+        return Err(Refusal::Busy(format!("the most that runs at once ({WORKS_MAX} works)")));
+    }
+    match state.exclusive() {
+        Some(other) if order.is_exclusive() => {
+            Err(Refusal::Busy(format!("“{}” (work {})", other.order.title(), other.number)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
+    match command {
+        Command::Query(_) => Err(Refusal::Invalid("a query is not an order".to_owned())),
+        Command::ReadTokens(items) => {
+            if items.is_empty() || items.len() > ITEMS_MAX {
+                return Err(Refusal::Invalid(format!("a read names 1 to {ITEMS_MAX} tokens")));
+            }
+            Ok(Order::ReadTokens {
+                items: items.iter().map(|(id, select)| Item::new(*id, *select)).collect(),
+            })
+        }
+        Command::WriteTokens(changes) => {
+            // The rules allow fewer; but what they deny is recorded as well and has to fit into a record.
+            if changes.len() > ITEMS_MAX {
+                return Err(Refusal::Invalid(format!("a write names at most {ITEMS_MAX} tokens")));
+            }
+            let mut items: Vec<_> =
+                changes.iter().map(|change| Item::new(change.id, change.select)).collect();
+            items.sort_unstable();
+            if let Some([twice, _]) = items.array_windows().find(|[a, b]| a == b) {
+                return Err(Refusal::Invalid(format!("token {} is to be written twice", twice.token())));
+            }
+            Ok(Order::WriteTokens { writes: changes.iter().map(|change| (*change).into()).collect() })
+        }
+        Command::CreateCheckpoint { name } => {
+            if let Some(fault) = name_fault(name) {
+                return Err(Refusal::Invalid(fault.to_owned()));
+            }
+            if state.checkpoint(&Which::Name(name.clone())).is_some() {
+                return Err(Refusal::Invalid(format!(
+                    "there is a checkpoint “{name}” already: take another name"
+                )));
+            }
+            Ok(Order::CreateCheckpoint { number: state.next_checkpoint, name: name.clone() })
+        }
+        Command::VerifyCheckpoint(which) => Ok(Order::VerifyCheckpoint { number: number(state, which)? }),
+        Command::PlanRestore(which) => Ok(Order::PlanRestore { number: number(state, which)? }),
+        Command::Restore { which, leave_denied } => {
+            Ok(Order::Restore { number: number(state, which)?, leave_denied: *leave_denied })
+        }
+    }
+}
+
+fn number(state: &State, which: &Which) -> Result<u64, Refusal> {
+    state.checkpoint(which).map(|checkpoint| checkpoint.number).ok_or_else(|| {
+        Refusal::NotFound(format!("checkpoint {which}: “dsmil checkpoint list” shows what there is"))
+    })
+}
+
+fn written(order: &Order) -> Vec<TokenId> {
+    match order {
+        Order::WriteTokens { writes } => writes.iter().map(|write| write.item.token()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
+    match order {
+        Order::ReadTokens { .. } => Action::ReadTokens,
+        Order::WriteTokens { .. } => Action::WriteTokens(written),
+        Order::CreateCheckpoint { .. } => Action::Checkpoint,
+        Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => Action::Inspect,
+        Order::Restore { .. } => Action::Restore,
+    }
+}

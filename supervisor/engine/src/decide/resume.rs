@@ -1,0 +1,24 @@
+//! What a start finds unfinished.
+//!
+//! Nobody was told that these works had ended, so each is free to end either way; what must not be is something in
+//! between. A write goes back, a restore goes on, everything else changed nothing.
+
+use crate::fact::{Fact, Outcome, Progress};
+use crate::order::Order;
+use crate::state::Work;
+
+pub(super) fn resume(work: &Work) -> Fact {
+    let progressed = |progress| Fact::Progressed { work: work.number, progress };
+    match (&work.order, &work.progress) {
+        // Once it is being undone there is no way back, and the first reason stays the reason.
+        (_, Some(undoing @ Progress::Undoing { .. })) => progressed(undoing.clone()),
+        // The kernel undoes what was not confirmed; after a power cut there is no kernel that would.
+        (Order::WriteTokens { .. }, Some(_)) => progressed(Progress::Undoing {
+            reason: "the daemon stopped before the change was acknowledged".to_owned(),
+        }),
+        // It is in place. What an undo would need may be half removed, so only the removal can go on.
+        (Order::Restore { .. }, Some(Progress::Verified)) => progressed(Progress::Verified),
+        (Order::Restore { .. }, Some(_)) => progressed(Progress::Resumed),
+        _ => Fact::Finished { work: work.number, outcome: Outcome::Interrupted },
+    }
+}

@@ -1,0 +1,161 @@
+//! The result of an effect leads to the next point of its work.
+
+use super::{Decision, again};
+use crate::fact::{Fact, Outcome, Progress};
+use crate::input::StepResult;
+use crate::order::{Order, Valued, Write};
+use crate::reply::{Answer, Body, Captured, PlanReport, Refusal, Reply};
+use crate::state::Work;
+
+pub(super) fn step(work: &Work, result: &StepResult) -> Decision {
+    match (&work.order, result) {
+        (_, StepResult::Failed(reason)) => failed(work, reason),
+        (Order::ReadTokens { .. }, StepResult::Read(values)) => done(work, Answer::Read(values.clone())),
+        (Order::WriteTokens { writes }, result) => write(work, writes, result),
+        (Order::CreateCheckpoint { .. }, StepResult::Captured(captured)) => captured_fact(work, captured),
+        (Order::CreateCheckpoint { .. }, StepResult::Signed { key }) => signed(work, key),
+        (Order::VerifyCheckpoint { .. }, StepResult::Verified(report)) => {
+            done(work, Answer::Verified(report.clone()))
+        }
+        (Order::PlanRestore { .. }, StepResult::Planned(report)) => done(work, Answer::Plan(report.clone())),
+        (Order::Restore { .. }, result) => restore(work, result),
+        (_, other) => failed(work, &unexpected(work, other)),
+    }
+}
+
+fn unexpected(work: &Work, result: &StepResult) -> String {
+    format!("“{}” ended a step with a result that does not belong to it: {result:?}", work.order.title())
+}
+
+fn progress(work: &Work, progress: Progress, phase: &'static str) -> Decision {
+    Decision::fact(Fact::Progressed { work: work.number, progress })
+        .with(Reply { request: work.request, body: Body::Progress(phase) })
+}
+
+fn finished(work: &Work, outcome: Outcome, body: Body) -> Decision {
+    Decision::fact(Fact::Finished { work: work.number, outcome }).with(Reply { request: work.request, body })
+}
+
+fn done(work: &Work, answer: Answer) -> Decision {
+    finished(work, Outcome::Done, Body::Done(answer))
+}
+
+/// Most bytes of a reason that is recorded: it may hold what a program printed.
+const REASON_MAX: usize = 2048;
+
+fn cut(reason: &str) -> &str {
+    reason.get(..reason.floor_char_boundary(REASON_MAX)).unwrap_or(reason)
+}
+
+/// A failure is undone where something may have changed, and ends the work where nothing has.
+fn failed(work: &Work, reason: &str) -> Decision {
+    let reason = cut(reason);
+    let undo = Progress::Undoing { reason: reason.to_owned() };
+    match (&work.order, &work.progress) {
+        // What failed is the undo itself.
+        (_, Some(Progress::Undoing { reason: first })) => {
+            let reason = format!("{first}; and undoing it failed: {reason}");
+            finished(work, Outcome::Failed { reason: reason.clone() }, Body::Refused(Refusal::Failed(reason)))
+        }
+        // The kernel undid the write before it reported the failure; the confirmation is what may be in doubt.
+        (Order::WriteTokens { .. }, Some(Progress::Written)) => progress(work, undo, "undoing"),
+        // In place and verified, only old copies are left over.
+        (Order::Restore { .. }, Some(Progress::Verified)) => {
+            let reason =
+                format!("restored and verified, but what was replaced could not be removed: {reason}");
+            finished(work, Outcome::Failed { reason: reason.clone() }, Body::Refused(Refusal::Failed(reason)))
+        }
+        (Order::Restore { .. }, Some(_)) => progress(work, undo, "undoing"),
+        _ => finished(
+            work,
+            Outcome::Failed { reason: reason.to_owned() },
+            Body::Refused(Refusal::Failed(reason.to_owned())),
+        ),
+    }
+}
+
+fn undone(work: &Work, reason: &str) -> Decision {
+    let body = Body::Refused(Refusal::Failed(again::undone(reason)));
+    finished(work, Outcome::Undone { reason: reason.to_owned() }, body)
+}
+
+fn write(work: &Work, writes: &[Write], result: &StepResult) -> Decision {
+    match (&work.progress, result) {
+        (None, StepResult::Before(values)) => match surprise(writes, values) {
+            Some(reason) => failed(work, &reason),
+            None => progress(work, Progress::Before { values: values.clone() }, "writing"),
+        },
+        (Some(Progress::Before { .. }), StepResult::Done) => progress(work, Progress::Written, "confirming"),
+        (Some(Progress::Written), StepResult::Done) => done(work, Answer::Written(work.before.clone())),
+        (Some(Progress::Undoing { reason }), StepResult::Done) => undone(work, reason),
+        (_, other) => failed(work, &unexpected(work, other)),
+    }
+}
+
+/// The first location that does not hold what was expected.
+fn surprise(writes: &[Write], values: &[Valued]) -> Option<String> {
+    writes.iter().find_map(|write| {
+        let held = values.iter().find(|held| held.item == write.item);
+        match (held, write.expected) {
+            (None, _) => {
+                Some(format!("token {} was not read before it was to be written", write.item.token()))
+            }
+            (Some(held), Some(expected)) if held.value != expected => Some(format!(
+                "token {} holds {} and not {expected} as expected: nothing was written",
+                write.item.token(),
+                held.value
+            )),
+            _ => None,
+        }
+    })
+}
+
+fn captured_fact(work: &Work, captured: &Captured) -> Decision {
+    let point = Progress::Captured {
+        manifest: captured.manifest.0,
+        files: captured.files,
+        tokens: captured.tokens,
+        bytes: captured.bytes,
+    };
+    progress(work, point, "signing")
+}
+
+fn signed(work: &Work, key: &str) -> Decision {
+    match &work.captured {
+        Some(checkpoint) => {
+            let mut checkpoint = checkpoint.clone();
+            key.clone_into(&mut checkpoint.key);
+            finished(
+                work,
+                Outcome::Signed { key: key.to_owned() },
+                Body::Done(Answer::Checkpoint(checkpoint)),
+            )
+        }
+        None => failed(work, "a checkpoint was signed before it was captured"),
+    }
+}
+
+fn restore(work: &Work, result: &StepResult) -> Decision {
+    match (&work.progress, result) {
+        (None | Some(Progress::Resumed), StepResult::Planned(report)) => planned(work, report),
+        (Some(Progress::Planned { .. }), StepResult::Done) => progress(work, Progress::Prepared, "executing"),
+        (Some(Progress::Prepared), StepResult::Done) => progress(work, Progress::Executed, "verifying"),
+        (Some(Progress::Executed), StepResult::Done) => progress(work, Progress::Verified, "cleaning up"),
+        (Some(Progress::Verified), StepResult::Planned(report)) => {
+            done(work, Answer::Restored(report.clone()))
+        }
+        (Some(Progress::Undoing { reason }), StepResult::Done) => undone(work, reason),
+        (_, other) => failed(work, &unexpected(work, other)),
+    }
+}
+
+fn planned(work: &Work, report: &PlanReport) -> Decision {
+    let point = Progress::Planned {
+        added: report.added,
+        changed: report.changed,
+        removed: report.removed,
+        tokens: report.tokens,
+        writes: report.writes.clone(),
+    };
+    progress(work, point, "preparing")
+}

@@ -1,0 +1,158 @@
+//! State and fact make effects: what is to happen in the world once the fact is durable.
+
+use crate::fact::{Fact, Grant, Progress};
+use crate::order::{Item, Order, Valued, Write};
+use crate::state::{State, Work};
+
+/// One thing to do in the world. Whoever performs it redeems the grant first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Effect {
+    /// For which work.
+    pub work: u64,
+    /// For which order: the permit is bound to it.
+    pub order: Order,
+    /// On what ground.
+    pub grant: Grant,
+    /// What.
+    pub step: Step,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Read locations; single ones may fail.
+    Read(Vec<Item>),
+    /// Read what stands in the locations of a write; all must succeed.
+    ReadBefore(Vec<Item>),
+    /// Write, read back, compare; pending until confirmed.
+    Write {
+        /// What.
+        writes: Vec<Write>,
+        /// What stands there now.
+        before: Vec<Valued>,
+    },
+    /// Keep the pending change.
+    Confirm,
+    /// Bring old values back, where the new ones still stand.
+    UndoWrite {
+        /// What was written.
+        writes: Vec<Write>,
+        /// What stood there before.
+        before: Vec<Valued>,
+    },
+    /// Store the content of a checkpoint.
+    Capture {
+        /// Its number.
+        number: u64,
+        /// Its name.
+        name: String,
+    },
+    /// Sign a captured checkpoint and store the signed statement.
+    Sign {
+        /// Its number.
+        number: u64,
+    },
+    /// Check a checkpoint and all that it refers to.
+    Verify {
+        /// Its number.
+        number: u64,
+    },
+    /// Find what a restore would change.
+    Plan {
+        /// The checkpoint's number.
+        number: u64,
+    },
+    /// Begin a restore: validate the checkpoint and find what changes.
+    Validate {
+        /// The checkpoint's number.
+        number: u64,
+        /// Leave tokens that may not be written.
+        leave_denied: bool,
+    },
+    /// Lay what comes back ready.
+    Prepare {
+        /// The checkpoint's number.
+        number: u64,
+    },
+    /// Put it in place.
+    Execute,
+    /// Compare what is in place with the checkpoint.
+    VerifyRestored,
+    /// Remove what was replaced.
+    CleanUp,
+    /// Bring back what was there before the restore.
+    UndoRestore {
+        /// What was written to tokens, with what stood there before.
+        writes: Vec<Write>,
+    },
+}
+
+impl Step {
+    /// Steps that bring back, keep or finish what a granted effect has changed: they rest on the original grant
+    /// and are never denied.
+    #[must_use]
+    pub const fn is_undo_or_finish(&self) -> bool {
+        matches!(
+            self,
+            Self::Confirm
+                | Self::UndoWrite { .. }
+                | Self::UndoRestore { .. }
+                | Self::VerifyRestored
+                | Self::CleanUp
+        )
+    }
+}
+
+/// The effects of a fact, given the state right after it.
+#[must_use]
+pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
+    let work = match fact {
+        Fact::Accepted { work, .. } | Fact::Progressed { work, .. } => state.works.get(work)?,
+        _ => return None,
+    };
+    let step = step(work)?;
+    Some(Effect { work: work.number, order: work.order.clone(), grant: work.grant.clone(), step })
+}
+
+/// The step that follows the point which a work has reached.
+fn step(work: &Work) -> Option<Step> {
+    match &work.order {
+        Order::ReadTokens { items } => Some(Step::Read(items.clone())),
+        Order::WriteTokens { writes } => write_step(writes, work),
+        Order::CreateCheckpoint { number, name } => match work.progress {
+            None => Some(Step::Capture { number: *number, name: name.clone() }),
+            Some(Progress::Captured { .. }) => Some(Step::Sign { number: *number }),
+            Some(_) => None,
+        },
+        Order::VerifyCheckpoint { number } => Some(Step::Verify { number: *number }),
+        Order::PlanRestore { number } => Some(Step::Plan { number: *number }),
+        Order::Restore { number, leave_denied } => match work.progress {
+            None | Some(Progress::Resumed) => {
+                Some(Step::Validate { number: *number, leave_denied: *leave_denied })
+            }
+            Some(Progress::Planned { .. }) => Some(Step::Prepare { number: *number }),
+            Some(Progress::Prepared) => Some(Step::Execute),
+            Some(Progress::Executed) => Some(Step::VerifyRestored),
+            Some(Progress::Verified) => Some(Step::CleanUp),
+            Some(Progress::Undoing { .. }) => {
+                let writes = work.plan.as_ref().map(|plan| plan.writes.clone()).unwrap_or_default();
+                Some(Step::UndoRestore { writes })
+            }
+            Some(_) => None,
+        },
+    }
+}
+
+fn write_step(writes: &[Write], work: &Work) -> Option<Step> {
+    match work.progress {
+        None => Some(Step::ReadBefore(writes.iter().map(|write| write.item).collect())),
+        Some(Progress::Before { .. }) => {
+            Some(Step::Write { writes: writes.to_vec(), before: work.before.clone() })
+        }
+        Some(Progress::Written) => Some(Step::Confirm),
+        Some(Progress::Undoing { .. }) => {
+            Some(Step::UndoWrite { writes: writes.to_vec(), before: work.before.clone() })
+        }
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! State and fact make state: the only way that state changes, live and in replay.
+
+use types::hash::Hash;
+
+use crate::command::RequestId;
+use crate::fact::{Fact, Outcome, Progress, Record};
+use crate::order::Order;
+use crate::reply::PlanReport;
+use crate::state::{Checkpoint, ENDED_MAX, Ended, State, Work};
+
+/// Folds one record into the state.
+pub fn evolve(state: &mut State, record: &Record) {
+    state.facts += 1;
+    match &record.fact {
+        Fact::Started { missing, .. } => {
+            state.starts += 1;
+            state.missing.clone_from(missing);
+            // What sensors said before the start says nothing about now.
+            state.zones.clear();
+        }
+        Fact::Stopped => {}
+        Fact::Denied { .. } => state.denials += 1,
+        Fact::Accepted { work, request, asker, order, grant } => {
+            state.next_work = state.next_work.max(work.saturating_add(1));
+            if let Order::CreateCheckpoint { number, .. } = order {
+                // Also a checkpoint that never comes to be uses its number up.
+                state.next_checkpoint = state.next_checkpoint.max(number.saturating_add(1));
+            }
+            let work = Work {
+                number: *work,
+                request: RequestId(*request),
+                asker: *asker,
+                order: order.clone(),
+                grant: grant.clone(),
+                progress: None,
+                before: Vec::new(),
+                captured: None,
+                plan: None,
+            };
+            state.works.insert(work.number, work);
+        }
+        Fact::Progressed { work, progress } => {
+            if let Some(work) = state.works.get_mut(work) {
+                advance(work, progress, record.time().wall_ns);
+            }
+        }
+        Fact::Finished { work, outcome } => {
+            if let Some(work) = state.works.remove(work) {
+                finish(state, work, outcome);
+            }
+        }
+        Fact::Heat { zone, level, millicelsius } => {
+            state.zones.insert(zone.clone(), (*level, *millicelsius));
+        }
+    }
+}
+
+fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
+    match progress {
+        Progress::Before { values } => work.before.clone_from(values),
+        Progress::Captured { manifest, files, tokens, bytes } => {
+            if let Order::CreateCheckpoint { number, name } = &work.order {
+                work.captured = Some(Checkpoint {
+                    number: *number,
+                    name: name.clone(),
+                    created_ns: wall_ns,
+                    manifest: Hash(*manifest),
+                    files: *files,
+                    tokens: *tokens,
+                    bytes: *bytes,
+                    key: String::new(),
+                });
+            }
+        }
+        Progress::Planned { added, changed, removed, tokens, writes } => {
+            if let Order::Restore { number, .. } = &work.order {
+                let plan = work.plan.get_or_insert_with(|| PlanReport {
+                    number: *number,
+                    added: *added,
+                    changed: *changed,
+                    removed: *removed,
+                    tokens: *tokens,
+                    ..PlanReport::default()
+                });
+                // A plan after a crash no longer sees what the first attempt has changed, and may see what others
+                // have changed since: an undo brings back both, each from what stood there first.
+                for write in writes {
+                    if !plan.writes.iter().any(|known| known.item == write.item) {
+                        plan.writes.push(*write);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    work.progress = Some(progress.clone());
+}
+
+fn finish(state: &mut State, work: Work, outcome: &Outcome) {
+    if let (Some(checkpoint), Outcome::Signed { key }) = (&work.captured, outcome) {
+        state.checkpoints.insert(checkpoint.number, Checkpoint { key: key.clone(), ..checkpoint.clone() });
+    }
+    // Looking twice does no harm, doing twice may.
+    if work.order.is_exclusive() {
+        state.ended.insert(work.number, Ended { work, outcome: outcome.clone() });
+        if state.ended.len() > ENDED_MAX {
+            state.ended.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Item, Write};
+
+    #[test]
+    fn an_undo_knows_each_location_as_the_first_plan_that_names_it_saw_it() {
+        let order = Order::Restore { number: 1, leave_denied: true };
+        let mut work = Work {
+            number: 1,
+            request: RequestId([0; 16]),
+            asker: types::peer::Peer { pid: 1, uid: 0, gid: 0 }.into(),
+            grant: (&policy::Grant { order: order.hash().unwrap(), rules: Hash([0; 32]), expires_ns: 0 })
+                .into(),
+            order,
+            progress: None,
+            before: Vec::new(),
+            captured: None,
+            plan: None,
+        };
+        let write = |id, before| Write { item: Item { id, select: 0 }, value: 9, expected: Some(before) };
+        let mut plan = |writes| {
+            let planned = Progress::Planned { added: 0, changed: 0, removed: 0, tokens: 1, writes };
+            advance(&mut work, &planned, 0);
+            work.plan.clone().unwrap().writes
+        };
+        assert_eq!(plan(vec![write(1, 5)]), [write(1, 5)]);
+        assert_eq!(plan(vec![write(2, 6), write(1, 7)]), [write(1, 5), write(2, 6)]);
+    }
+}

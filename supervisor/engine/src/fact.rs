@@ -1,0 +1,386 @@
+//! What is recorded, and its encoding.
+//!
+//! A record is one CBOR item: a map with integer keys, so that a reader in ten years finds its way with any CBOR
+//! tool. A variant is an array of its number and such a map. Keys and variants are only ever added;
+//! `docs/facts.md` lists them.
+//!
+//! A key that an older reader may skip is added under the same version, as an `Option` or with a default. A variant,
+//! or a key that an older reader must not skip, takes a new version.
+
+use minicbor::{Decode, Encode};
+use types::hash::Hash;
+use types::peer::Peer;
+use types::time::{BootId, Time};
+
+use crate::command::RequestId;
+use crate::order::{Order, Valued, Write};
+
+/// The newest encoding that this build writes.
+pub const VERSION: u32 = 1;
+
+/// A record could not be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The encoder failed.
+    #[error("encoding a fact: {0}")]
+    Encode(String),
+    /// The bytes are not a record that this build knows.
+    #[error("decoding a fact: {0}")]
+    Decode(String),
+    /// The record was written by a newer build.
+    #[error("the fact has version {0}, newer than this program: use the program that wrote it")]
+    Newer(u32),
+}
+
+/// One entry of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Record {
+    /// Version of the encoding.
+    #[n(0)]
+    pub version: u32,
+    /// The boot in which it happened.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    boot: [u8; 16],
+    /// CLOCK_BOOTTIME, nanoseconds.
+    #[n(2)]
+    boottime_ns: u64,
+    /// CLOCK_REALTIME, nanoseconds since 1970.
+    #[n(3)]
+    wall_ns: i64,
+    /// What happened.
+    #[n(4)]
+    pub fact: Fact,
+}
+
+impl Record {
+    /// A record of the newest version.
+    #[must_use]
+    pub const fn new(time: Time, fact: Fact) -> Self {
+        Self {
+            version: VERSION,
+            boot: time.boot.0,
+            boottime_ns: time.boottime_ns,
+            wall_ns: time.wall_ns,
+            fact,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub const fn time(&self) -> Time {
+        Time { boot: BootId(self.boot), boottime_ns: self.boottime_ns, wall_ns: self.wall_ns }
+    }
+
+    /// Encodes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        minicbor::to_vec(self).map_err(|error| Error::Encode(error.to_string()))
+    }
+
+    /// Decodes one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Newer`] for a record of a newer build, [`Error::Decode`] for anything that is not one record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        // First, because a newer record may well look like one of ours and mean something else.
+        if let Some(version) = version(bytes).filter(|version| *version > VERSION) {
+            return Err(Error::Newer(version));
+        }
+        let mut decoder = minicbor::Decoder::new(bytes);
+        let record = decoder.decode().map_err(|error| Error::Decode(error.to_string()))?;
+        match bytes.len() - decoder.position() {
+            0 => Ok(record),
+            more => Err(Error::Decode(format!("{more} bytes follow the record"))),
+        }
+    }
+}
+
+/// The version of an encoded record, readable whatever follows it: it is always the first key.
+fn version(bytes: &[u8]) -> Option<u32> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.map().ok()?;
+    (decoder.u32().ok()? == 0).then(|| decoder.u32().ok()).flatten()
+}
+
+/// Who asked, as the kernel attested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Asker {
+    /// Process id.
+    #[n(0)]
+    pub pid: i32,
+    /// User id.
+    #[n(1)]
+    pub uid: u32,
+    /// Group id.
+    #[n(2)]
+    pub gid: u32,
+}
+
+impl From<Peer> for Asker {
+    fn from(peer: Peer) -> Self {
+        Self { pid: peer.pid, uid: peer.uid, gid: peer.gid }
+    }
+}
+
+/// A decision in favour, see `policy::Grant`.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Grant {
+    /// SHA-256 of the order.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    order: [u8; 32],
+    /// Version of the rules.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    rules: [u8; 32],
+    /// Wall clock at which it ends, nanoseconds since 1970.
+    #[n(2)]
+    expires_ns: i64,
+}
+
+impl From<&policy::Grant> for Grant {
+    fn from(grant: &policy::Grant) -> Self {
+        Self { order: grant.order.0, rules: grant.rules.0, expires_ns: grant.expires_ns }
+    }
+}
+
+impl From<&Grant> for policy::Grant {
+    fn from(grant: &Grant) -> Self {
+        Self { order: Hash(grant.order), rules: Hash(grant.rules), expires_ns: grant.expires_ns }
+    }
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Fact {
+    /// The daemon came up.
+    #[n(0)]
+    Started {
+        /// The program's version.
+        #[n(0)]
+        version: String,
+        /// SHA-256 of the configuration.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        config: [u8; 32],
+        /// Guarantees that this start lacks.
+        #[n(2)]
+        missing: Vec<String>,
+    },
+    /// The daemon went down in order.
+    #[n(1)]
+    Stopped,
+    /// An order was denied by the rules.
+    #[n(2)]
+    Denied {
+        /// Who asked.
+        #[n(0)]
+        asker: Asker,
+        /// For what.
+        #[n(1)]
+        order: Order,
+        /// Why not.
+        #[n(2)]
+        reason: String,
+    },
+    /// An order was granted; its first effect follows.
+    #[n(3)]
+    Accepted {
+        /// Names the work from here on.
+        #[n(0)]
+        work: u64,
+        /// The request.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        request: [u8; 16],
+        /// Who asked.
+        #[n(2)]
+        asker: Asker,
+        /// What is to be done.
+        #[n(3)]
+        order: Order,
+        /// On what ground.
+        #[n(4)]
+        grant: Grant,
+    },
+    /// A work reached its next point; the next effect follows.
+    #[n(4)]
+    Progressed {
+        /// Which work.
+        #[n(0)]
+        work: u64,
+        /// Which point.
+        #[n(1)]
+        progress: Progress,
+    },
+    /// A work ended.
+    #[n(5)]
+    Finished {
+        /// Which work.
+        #[n(0)]
+        work: u64,
+        /// How.
+        #[n(1)]
+        outcome: Outcome,
+    },
+    /// A thermal zone entered another level.
+    #[n(6)]
+    Heat {
+        /// The zone's type.
+        #[n(0)]
+        zone: String,
+        /// The level.
+        #[n(1)]
+        level: Level,
+        /// The temperature, thousandths of a degree Celsius, where it is known.
+        #[n(2)]
+        millicelsius: Option<i32>,
+    },
+}
+
+impl Fact {
+    /// The work that it belongs to.
+    #[must_use]
+    pub const fn work(&self) -> Option<u64> {
+        match self {
+            Self::Accepted { work, .. } | Self::Progressed { work, .. } | Self::Finished { work, .. } => {
+                Some(*work)
+            }
+            _ => None,
+        }
+    }
+
+    /// The request that an accepted order came with.
+    #[must_use]
+    pub const fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Accepted { request, .. } => Some(RequestId(*request)),
+            _ => None,
+        }
+    }
+}
+
+/// The points between start and end of a work.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Progress {
+    /// The daemon came up and found it unfinished.
+    #[n(0)]
+    Resumed,
+    /// What stood in the locations before they are written.
+    #[n(1)]
+    Before {
+        /// The values.
+        #[n(0)]
+        values: Vec<Valued>,
+    },
+    /// Written and read back; the kernel undoes it unless it is confirmed.
+    #[n(2)]
+    Written,
+    /// A checkpoint's content is stored.
+    #[n(3)]
+    Captured {
+        /// SHA-256 of the encoded manifest.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        manifest: [u8; 32],
+        /// Files, folders and links.
+        #[n(1)]
+        files: u64,
+        /// Token values.
+        #[n(2)]
+        tokens: u64,
+        /// Bytes of content.
+        #[n(3)]
+        bytes: u64,
+    },
+    /// The checkpoint was validated against its signature; what changes is known.
+    #[n(4)]
+    Planned {
+        /// Files that come back.
+        #[n(0)]
+        added: u64,
+        /// Files that change.
+        #[n(1)]
+        changed: u64,
+        /// Files that go away.
+        #[n(2)]
+        removed: u64,
+        /// Tokens that change.
+        #[n(3)]
+        tokens: u64,
+        /// How, with what stands there before: what brings them back after a power cut.
+        #[n(4)]
+        writes: Vec<Write>,
+    },
+    /// What comes back lies ready beside what is there.
+    #[n(5)]
+    Prepared,
+    /// It is in place.
+    #[n(6)]
+    Executed,
+    /// It is in place and equal to the checkpoint.
+    #[n(7)]
+    Verified,
+    /// It is being undone.
+    #[n(8)]
+    Undoing {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+}
+
+/// How a work ended.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Outcome {
+    /// As asked.
+    #[n(0)]
+    Done,
+    /// It failed and changed nothing, or what it changed could not be undone: the reason says which.
+    #[n(1)]
+    Failed {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+    /// It was undone.
+    #[n(2)]
+    Undone {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+    /// The daemon died while it ran, before it changed anything.
+    #[n(3)]
+    Interrupted,
+    /// A checkpoint is taken and signed.
+    #[n(4)]
+    Signed {
+        /// Short id of the key.
+        #[n(0)]
+        key: String,
+    },
+}
+
+/// How hot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Level {
+    /// Below the warning.
+    #[n(0)]
+    Normal,
+    /// 85 °C and above.
+    #[n(1)]
+    Warning,
+    /// 95 °C and above.
+    #[n(2)]
+    Critical,
+    /// The sensor says nothing, or nothing plausible.
+    #[n(3)]
+    Unknown,
+}

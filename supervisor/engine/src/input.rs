@@ -1,0 +1,84 @@
+//! What the world tells: commands, results of effects, samples, start and stop.
+
+use types::hash::Hash;
+use types::peer::Peer;
+use types::time::Time;
+use types::unit::MilliCelsius;
+
+use crate::command::{Command, RequestId};
+use crate::order::{Item, Valued};
+use crate::reply::{Captured, PlanReport, VerifyReport};
+
+/// One event and when it happened. Whatever the engine must not find out by itself comes with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Input {
+    /// By all clocks.
+    pub time: Time,
+    /// Whether the log's disk has room beyond what it keeps for stopping and undo.
+    pub room: bool,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The daemon is up; the log is replayed.
+    Started {
+        /// The program's version.
+        version: String,
+        /// SHA-256 of the configuration in force.
+        config: Hash,
+        /// What this start lacks, in words for people; empty when every guarantee holds.
+        missing: Vec<String>,
+    },
+    /// The daemon is asked to stop.
+    Stopping,
+    /// Somebody asks for something with an effect.
+    Asked {
+        /// Which request.
+        request: RequestId,
+        /// Who, as the kernel attests.
+        peer: Peer,
+        /// For what.
+        command: Command,
+    },
+    /// An effect has ended.
+    Stepped {
+        /// Whose work.
+        work: u64,
+        /// How.
+        result: StepResult,
+    },
+    /// A thermal zone was read; `None` is missing or implausible.
+    Temperature {
+        /// The zone's type.
+        zone: String,
+        /// What it read.
+        temperature: Option<MilliCelsius>,
+    },
+}
+
+/// How an effect ended.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StepResult {
+    /// Done, with nothing to tell.
+    Done,
+    /// Locations were read: a value or a reason each.
+    Read(Vec<(Item, Result<u32, String>)>),
+    /// All locations of a write were read before it.
+    Before(Vec<Valued>),
+    /// A checkpoint's content is stored.
+    Captured(Captured),
+    /// A checkpoint's statement is signed and stored.
+    Signed {
+        /// Short id of the key, hexadecimal.
+        key: String,
+    },
+    /// What a restore would change.
+    Planned(PlanReport),
+    /// A checkpoint holds.
+    Verified(VerifyReport),
+    /// It failed: what, where, and what to do.
+    Failed(String),
+}

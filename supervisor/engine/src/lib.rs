@@ -1,0 +1,58 @@
+//! Decides what happens: inputs make facts, facts make state, facts make effects.
+//!
+//! ```text
+//! world ──► Input ──► decide(&State, &Input) ──► facts + replies
+//!                                                  │
+//!                      append facts, one flush per batch (the log)
+//!                                                  │
+//!                      evolve(&mut State, &Fact) ──► state
+//!                      effects(&State, &Fact)    ──► Effect ──► world
+//! ```
+//!
+//! # Layout
+//!
+//! - [`command`]: what anybody can ask for, the one public interface of every face
+//! - [`order`]: a request with an effect, as it is granted, hashed and recorded
+//! - [`input`]: what the world tells
+//! - [`fact`]: what is recorded, and its encoding
+//! - [`state`]: what follows from the facts
+//! - [`decide`]: state and input make facts and replies
+//! - [`evolve`]: state and fact make state
+//! - [`effect`]: state and fact make effects
+//! - [`reply`]: what those who asked are told
+//!
+//! # Invariants
+//!
+//! - `decide`, `evolve` and `effects` are pure and synchronous: no I/O, no clock, no randomness.
+//! - Replay is `evolve` alone and performs nothing.
+//! - The encoding of facts only grows; a log of any released version opens for ever.
+
+#![forbid(unsafe_code)]
+
+pub mod command;
+
+pub mod order;
+
+pub mod input;
+
+pub mod fact;
+
+pub mod state;
+
+pub mod decide;
+
+pub mod evolve;
+
+pub mod effect;
+
+pub mod reply;
+
+pub use command::{Command, Query, RequestId, Which};
+pub use decide::{Decision, decide};
+pub use effect::{Effect, Step, effects};
+pub use evolve::evolve;
+pub use fact::{Fact, Outcome, Progress, Record};
+pub use input::{Event, Input, StepResult};
+pub use order::Order;
+pub use reply::{Answer, Refusal, Reply};
+pub use state::State;

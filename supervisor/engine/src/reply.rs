@@ -1,0 +1,138 @@
+//! What those who asked are told.
+
+use std::fmt;
+
+use policy::Denial;
+
+use crate::command::RequestId;
+use crate::order::{Item, Valued, Write};
+use crate::state::Checkpoint;
+
+/// One message to whoever waits for a request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reply {
+    /// The request that it belongs to.
+    pub request: RequestId,
+    /// The message.
+    pub body: Body,
+}
+
+/// The message.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// It goes on: the phase that is reached.
+    Progress(&'static str),
+    /// It is done.
+    Done(Answer),
+    /// It is not done.
+    Refused(Refusal),
+}
+
+/// The answer to a request with an effect.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// What locations hold, or why that cannot be said.
+    Read(Vec<(Item, Result<u32, String>)>),
+    /// What they held before they were changed.
+    Written(Vec<Valued>),
+    /// The checkpoint that was taken.
+    Checkpoint(Checkpoint),
+    /// The checkpoint holds.
+    Verified(VerifyReport),
+    /// What a restore would change.
+    Plan(PlanReport),
+    /// What a restore changed.
+    Restored(PlanReport),
+}
+
+/// Why something was not done; each kind has its own exit status in the command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The rules deny it.
+    Denied(Denial),
+    /// Something else that excludes it is under way.
+    Busy(String),
+    /// There is no such thing.
+    NotFound(String),
+    /// The request makes no sense.
+    Invalid(String),
+    /// The log's disk is full.
+    NoRoom,
+    /// It was tried and failed; nothing is half-done.
+    Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => write!(f, "denied: {denial}"),
+            Self::Busy(what) => write!(f, "busy: {what} is under way; try again when it has ended"),
+            Self::NotFound(what) => write!(f, "there is no {what}"),
+            Self::Invalid(what) => write!(f, "invalid: {what}"),
+            Self::NoRoom => f.write_str(
+                "the disk of the log is full, and nothing is done that cannot be recorded: free some space",
+            ),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a capture stored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Captured {
+    /// SHA-256 of the encoded manifest.
+    pub manifest: types::hash::Hash,
+    /// Files, folders and links.
+    pub files: u64,
+    /// Token values.
+    pub tokens: u64,
+    /// Bytes of files' content.
+    pub bytes: u64,
+    /// What was left out and why, in words for people.
+    pub skipped: Vec<String>,
+}
+
+/// What checking a checkpoint found to hold.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VerifyReport {
+    /// The checkpoint's number.
+    pub number: u64,
+    /// Entries checked.
+    pub entries: u64,
+    /// Bytes of content read and authenticated.
+    pub bytes: u64,
+    /// Short id of the key that signed it.
+    pub key: String,
+}
+
+/// What a restore would change, or changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PlanReport {
+    /// The checkpoint's number.
+    pub number: u64,
+    /// Files that come back.
+    pub added: u64,
+    /// Files whose content or metadata changes.
+    pub changed: u64,
+    /// Files that go away.
+    pub removed: u64,
+    /// Tokens that change.
+    pub tokens: u64,
+    /// Tokens that differ and may not be written.
+    pub denied: u64,
+    /// One line for each difference, at most [`PlanReport::LINES_MAX`].
+    pub lines: Vec<String>,
+    /// The writes of tokens, each with the value that stands there now.
+    pub writes: Vec<Write>,
+}
+
+impl PlanReport {
+    /// Most lines kept; the counts say how many there really are.
+    pub const LINES_MAX: usize = 1000;
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.added == 0 && self.changed == 0 && self.removed == 0 && self.tokens == 0 && self.denied == 0
+    }
+}

@@ -1,0 +1,353 @@
+//! The encoding of facts: what was written is read back, for ever, and what is newer is told apart from what is broken.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use engine::fact::{Asker, Error, Grant, Level, VERSION};
+use engine::order::{Item, Valued, Write};
+use engine::{Fact, Order, Outcome, Progress, Record};
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use types::hash::Hash;
+use types::time::{BootId, Time};
+
+fn item() -> impl Strategy<Value = Item> {
+    (any::<u16>(), any::<u8>()).prop_map(|(id, select)| Item { id, select })
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    (item(), any::<u32>(), option::of(any::<u32>())).prop_map(|(item, value, expected)| Write {
+        item,
+        value,
+        expected,
+    })
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    prop_oneof![
+        vec(item(), 0..5).prop_map(|items| Order::ReadTokens { items }),
+        vec(write(), 0..5).prop_map(|writes| Order::WriteTokens { writes }),
+        (any::<u64>(), ".*").prop_map(|(number, name)| Order::CreateCheckpoint { number, name }),
+        any::<u64>().prop_map(|number| Order::VerifyCheckpoint { number }),
+        any::<u64>().prop_map(|number| Order::PlanRestore { number }),
+        (any::<u64>(), any::<bool>())
+            .prop_map(|(number, leave_denied)| Order::Restore { number, leave_denied }),
+    ]
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    let values = vec((item(), any::<u32>()).prop_map(|(item, value)| Valued { item, value }), 0..5);
+    prop_oneof![
+        Just(Progress::Resumed),
+        values.prop_map(|values| Progress::Before { values }),
+        Just(Progress::Written),
+        (any::<[u8; 32]>(), any::<[u64; 3]>()).prop_map(|(manifest, [files, tokens, bytes])| {
+            Progress::Captured { manifest, files, tokens, bytes }
+        }),
+        (any::<[u64; 4]>(), vec(write(), 0..5)).prop_map(|([added, changed, removed, tokens], writes)| {
+            Progress::Planned { added, changed, removed, tokens, writes }
+        }),
+        Just(Progress::Prepared),
+        Just(Progress::Executed),
+        Just(Progress::Verified),
+        ".*".prop_map(|reason| Progress::Undoing { reason }),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Done),
+        ".*".prop_map(|reason| Outcome::Failed { reason }),
+        ".*".prop_map(|reason| Outcome::Undone { reason }),
+        Just(Outcome::Interrupted),
+        ".*".prop_map(|key| Outcome::Signed { key }),
+    ]
+}
+
+fn asker() -> impl Strategy<Value = Asker> {
+    (any::<i32>(), any::<u32>(), any::<u32>()).prop_map(|(pid, uid, gid)| Asker { pid, uid, gid })
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    prop_oneof![Just(Level::Normal), Just(Level::Warning), Just(Level::Critical), Just(Level::Unknown)]
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    any::<([u8; 32], [u8; 32], i64)>().prop_map(|(order, rules, expires_ns)| {
+        (&policy::Grant { order: Hash(order), rules: Hash(rules), expires_ns }).into()
+    })
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        (".*", any::<[u8; 32]>(), vec(".*", 0..4)).prop_map(|(version, config, missing)| Fact::Started {
+            version,
+            config,
+            missing
+        }),
+        Just(Fact::Stopped),
+        (asker(), order(), ".*").prop_map(|(asker, order, reason)| Fact::Denied { asker, order, reason }),
+        (any::<u64>(), any::<[u8; 16]>(), asker(), order(), grant()).prop_map(
+            |(work, request, asker, order, grant)| Fact::Accepted { work, request, asker, order, grant }
+        ),
+        (any::<u64>(), progress()).prop_map(|(work, progress)| Fact::Progressed { work, progress }),
+        (any::<u64>(), outcome()).prop_map(|(work, outcome)| Fact::Finished { work, outcome }),
+        (".*", level(), option::of(any::<i32>())).prop_map(|(zone, level, millicelsius)| Fact::Heat {
+            zone,
+            level,
+            millicelsius
+        }),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    (any::<[u8; 16]>(), any::<u64>(), any::<i64>(), fact()).prop_map(|(boot, boottime_ns, wall_ns, fact)| {
+        Record::new(Time { boot: BootId(boot), boottime_ns, wall_ns }, fact)
+    })
+}
+
+/// Copies one item and gives every map in it a key that no build knows, with a value of any shape.
+fn grow(decoder: &mut Decoder<'_>, encoder: &mut Encoder<Vec<u8>>, bytes: &[u8]) {
+    match decoder.datatype().unwrap() {
+        Type::Map => {
+            let length = decoder.map().unwrap().unwrap();
+            encoder.map(length + 1).unwrap();
+            for _ in 0..length {
+                encoder.u32(decoder.u32().unwrap()).unwrap();
+                grow(decoder, encoder, bytes);
+            }
+            encoder.u32(99).unwrap().array(2).unwrap().str("newer").unwrap();
+            encoder.map(1).unwrap().u8(7).unwrap().array(0).unwrap();
+        }
+        Type::Array => {
+            let length = decoder.array().unwrap().unwrap();
+            encoder.array(length).unwrap();
+            for _ in 0..length {
+                grow(decoder, encoder, bytes);
+            }
+        }
+        _ => {
+            let start = decoder.position();
+            decoder.skip().unwrap();
+            encoder.writer_mut().extend_from_slice(&bytes[start..decoder.position()]);
+        }
+    }
+}
+
+fn grown(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new());
+    grow(&mut Decoder::new(bytes), &mut encoder, bytes);
+    encoder.into_writer()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn records_read_back(record in record()) {
+        let bytes = record.encode().unwrap();
+        prop_assert_eq!(Record::decode(&bytes).unwrap(), record);
+    }
+
+    #[test]
+    fn keys_of_a_later_build_are_skipped_wherever_they_stand(record in record()) {
+        let bytes = record.encode().unwrap();
+        let later = grown(&bytes);
+        prop_assert!(later.len() > bytes.len());
+        prop_assert_eq!(Record::decode(&later).unwrap(), record);
+    }
+
+    /// Also where the rest could be read: a new version says that it must not be.
+    #[test]
+    fn a_newer_version_is_told_apart(mut record in record(), version in VERSION + 1..) {
+        record.version = version;
+        let bytes = record.encode().unwrap();
+        prop_assert!(matches!(Record::decode(&bytes), Err(Error::Newer(found)) if found == version));
+    }
+
+    #[test]
+    fn a_record_is_all_there_is(record in record(), cut in any::<prop::sample::Index>(), more in any::<u8>()) {
+        let mut bytes = record.encode().unwrap();
+        prop_assert!(Record::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        bytes.push(more);
+        prop_assert!(matches!(Record::decode(&bytes), Err(Error::Decode(_))));
+    }
+
+    #[test]
+    fn any_bytes_give_a_record_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = Record::decode(&bytes);
+    }
+
+    /// Near misses reach deeper than noise: what is decoded is also folded in and looked at.
+    #[test]
+    fn changed_bytes_give_a_record_or_an_error(
+        record in record(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = record.encode().unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(record) = Record::decode(&bytes) {
+            let mut state = engine::State::new(policy::Rules::default());
+            engine::evolve(&mut state, &record);
+            let _ = engine::effects(&state, &record.fact);
+        }
+    }
+}
+
+#[test]
+fn hostile_lengths_and_depths_are_errors() {
+    let head = [0xA5, 0x00, 0x01, 0x04, 0x82];
+    let longest = [0x9B, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+    for tail in [
+        // A missing list, a name and a map that claim to be endless.
+        [&[0x00, 0xA1, 0x02][..], &longest].concat(),
+        [&[0x00, 0xA1, 0x00, 0x7B][..], &longest[1..]].concat(),
+        [&[0x01, 0xBB][..], &longest[1..]].concat(),
+        // Nesting that would end a recursive reader.
+        [vec![0x01], vec![0x81; 1_000_000]].concat(),
+        [vec![0x01], vec![0x9F; 1_000_000]].concat(),
+        [vec![0x00, 0xA1, 0x18, 0x63], vec![0xC1; 1_000_000]].concat(),
+    ] {
+        assert!(matches!(Record::decode(&[&head[..], &tail].concat()), Err(Error::Decode(_))));
+    }
+}
+
+/// Every variant once, with values that differ from each other and from zero.
+fn sample() -> Vec<Record> {
+    let asker = Asker { pid: 4711, uid: 1000, gid: 1001 };
+    let item = Item { id: 0x8030, select: 0 };
+    let battery = Item { id: 0x8031, select: 2 };
+    let writes = vec![
+        Write { item, value: 1, expected: Some(0) },
+        Write { item: battery, value: 0x1234_5678, expected: None },
+    ];
+    let grant = |order: &Order| -> Grant {
+        let order = order.hash().unwrap();
+        (&policy::Grant { order, rules: Hash([0x22; 32]), expires_ns: 1_795_248_060_000_000_000 }).into()
+    };
+    let accepted = |work: u64, order: Order| Fact::Accepted {
+        work,
+        request: [0x33; 16],
+        asker,
+        grant: grant(&order),
+        order,
+    };
+    let progressed = |work: u64, progress: Progress| Fact::Progressed { work, progress };
+    let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
+    let facts = vec![
+        Fact::Started {
+            version: "0.1.0".to_owned(),
+            config: [0x11; 32],
+            missing: vec!["no TPM: the log is not signed".to_owned()],
+        },
+        Fact::Heat { zone: "acpitz".to_owned(), level: Level::Normal, millicelsius: Some(45_160) },
+        Fact::Heat { zone: "acpitz".to_owned(), level: Level::Warning, millicelsius: Some(90_000) },
+        Fact::Heat { zone: "acpitz".to_owned(), level: Level::Critical, millicelsius: Some(96_000) },
+        Fact::Heat { zone: "acpitz".to_owned(), level: Level::Unknown, millicelsius: None },
+        Fact::Denied {
+            asker,
+            order: Order::WriteTokens { writes: writes.clone() },
+            reason: "only root and the configured owners may do this".to_owned(),
+        },
+        accepted(1, Order::ReadTokens { items: vec![item, battery] }),
+        finished(1, Outcome::Done),
+        accepted(2, Order::WriteTokens { writes: writes.clone() }),
+        progressed(
+            2,
+            Progress::Before {
+                values: vec![Valued { item, value: 0 }, Valued { item: battery, value: u32::MAX }],
+            },
+        ),
+        progressed(2, Progress::Written),
+        progressed(2, Progress::Undoing { reason: "confirming failed".to_owned() }),
+        finished(2, Outcome::Undone { reason: "confirming failed".to_owned() }),
+        accepted(3, Order::CreateCheckpoint { number: 7, name: "before".to_owned() }),
+        progressed(3, Progress::Captured { manifest: [0x44; 32], files: 5, tokens: 164, bytes: 1 << 40 }),
+        finished(3, Outcome::Signed { key: "9f8e7d6c".to_owned() }),
+        accepted(4, Order::VerifyCheckpoint { number: 7 }),
+        finished(4, Outcome::Failed { reason: "chunk 3 is missing".to_owned() }),
+        accepted(5, Order::PlanRestore { number: 7 }),
+        finished(5, Outcome::Interrupted),
+        accepted(6, Order::Restore { number: 7, leave_denied: true }),
+        progressed(6, Progress::Resumed),
+        progressed(
+            6,
+            Progress::Planned { added: 1, changed: 2, removed: 3, tokens: 2, writes: writes.clone() },
+        ),
+        progressed(6, Progress::Prepared),
+        progressed(6, Progress::Executed),
+        progressed(6, Progress::Verified),
+        finished(6, Outcome::Done),
+        Fact::Stopped,
+    ];
+    let moment = |index: u64| Time {
+        boot: BootId([0x55; 16]),
+        boottime_ns: 5_000_000_000 + index,
+        wall_ns: 1_795_248_000_000_000_000 + i64::try_from(index).unwrap(),
+    };
+    facts.into_iter().zip(0..).map(|(fact, index)| Record::new(moment(index), fact)).collect()
+}
+
+fn sample_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/facts-v1.cbor")
+}
+
+/// The file of version 1 is never written again: a later version gets a file and a test of its own beside it.
+/// Before the first release, `FACTS_SAMPLE_WRITE=1 cargo test -p engine --test encoding` makes it.
+#[test]
+fn records_of_version_1_open_for_ever() {
+    let expected = sample();
+    if std::env::var_os("FACTS_SAMPLE_WRITE").is_some() {
+        let mut file = Vec::new();
+        for record in &expected {
+            let bytes = record.encode().unwrap();
+            file.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+            file.extend(bytes);
+        }
+        fs::write(sample_path(), file).unwrap();
+    }
+    let file = fs::read(sample_path()).unwrap();
+    let mut rest = file.as_slice();
+    let mut found = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (bytes, after) = after.split_at(usize::try_from(u32::from_be_bytes(*length)).unwrap());
+        let record = Record::decode(bytes).unwrap();
+        // While version 1 is what is written, it is also written byte by byte the same.
+        assert_eq!(record.encode().unwrap(), bytes, "{record:?}");
+        found.push(record);
+        rest = after;
+    }
+    assert_eq!(found, expected);
+}
+
+/// The example in `docs/facts.md`.
+#[test]
+fn the_documented_example_is_real() {
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/facts.md")).unwrap();
+    let block = document.split("```hex\n").nth(1).unwrap().split("```").next().unwrap();
+    let digits: String = block
+        .lines()
+        .flat_map(|line| line.split(';').next().unwrap_or_default().split_whitespace())
+        .collect();
+    let bytes: Vec<u8> = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let example = sample().into_iter().find(|record| matches!(record.fact, Fact::Accepted { work: 2, .. }));
+    let example = example.unwrap();
+    assert_eq!(
+        bytes,
+        example.encode().unwrap(),
+        "it should read {}",
+        example.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    );
+}

@@ -1,0 +1,212 @@
+//! What must hold, told from the durable facts alone, without a look at how the engine does it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{Fact, Order, Outcome, Progress, RequestId};
+use policy::{Role, Rules};
+use types::peer::Peer;
+use types::token::TokenId;
+
+use super::world::{Snapshot, World};
+
+/// A work as the log tells it.
+struct Told {
+    order: Order,
+    request: RequestId,
+    progress: Option<Progress>,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    /// What the machine holds whenever nothing exclusive runs.
+    pub expected: Snapshot,
+    works: BTreeMap<u64, Told>,
+    checkpoints: BTreeMap<u64, Snapshot>,
+    names: BTreeSet<String>,
+    numbers: BTreeSet<u64>,
+    /// Denied facts in the durable log.
+    pub denied: u64,
+}
+
+macro_rules! ensure {
+    ($holds:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(format!($($text)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+impl Oracle {
+    pub fn new(expected: Snapshot) -> Self {
+        Self { expected, ..Self::default() }
+    }
+
+    /// Takes note of a fact that has become durable.
+    pub fn durable(&mut self, world: &World, rules: &Rules, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Denied { asker, order, .. } => {
+                self.denied += 1;
+                let peer = Peer { pid: asker.pid, uid: asker.uid, gid: asker.gid };
+                let heat_alone = matches!(order, Order::WriteTokens { .. });
+                ensure!(heat_alone || !may(rules, peer, order), "denied without a reason: {fact:?}");
+            }
+            Fact::Accepted { work, request, asker, order, .. } => {
+                let peer = Peer { pid: asker.pid, uid: asker.uid, gid: asker.gid };
+                ensure!(may(rules, peer, order), "granted against the rules: {fact:?}");
+                let newest = self.works.last_key_value().map_or(0, |(number, _)| *number);
+                ensure!(*work > newest, "work number {work} comes again");
+                if let Order::CreateCheckpoint { number, name } = order {
+                    ensure!(self.numbers.insert(*number), "checkpoint number {number} comes again");
+                    ensure!(!self.names.contains(name), "checkpoint name {name} comes again");
+                }
+                if order.is_exclusive() {
+                    let other =
+                        self.works.values().find(|told| told.is_exclusive() && told.outcome.is_none());
+                    ensure!(other.is_none(), "two exclusive works at once: {fact:?}");
+                    let same =
+                        self.works.values().find(|told| told.is_exclusive() && told.request.0 == *request);
+                    ensure!(same.is_none(), "one request was done twice: {fact:?}");
+                }
+                let request = RequestId(*request);
+                let told = Told { order: order.clone(), request, progress: None, outcome: None };
+                self.works.insert(*work, told);
+            }
+            Fact::Progressed { work, progress } => {
+                let told = self.works.get_mut(work).ok_or("progress of a work that never began")?;
+                ensure!(told.outcome.is_none(), "work {work} goes on after its end");
+                let undoing = matches!(told.progress, Some(Progress::Undoing { .. }));
+                ensure!(
+                    !undoing || matches!(progress, Progress::Undoing { .. }),
+                    "an undo was left: {fact:?}"
+                );
+                told.progress = Some(progress.clone());
+            }
+            Fact::Finished { work, outcome } => {
+                let told = self.works.get_mut(work).ok_or("end of a work that never began")?;
+                ensure!(told.outcome.is_none(), "work {work} ended twice");
+                told.outcome = Some(outcome.clone());
+                self.ended(world, *work)?;
+            }
+            Fact::Started { .. } | Fact::Stopped | Fact::Heat { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, world: &World, work: u64) -> Result<(), String> {
+        let Some(Told { order, progress, outcome: Some(outcome), .. }) = self.works.get(&work) else {
+            return Err(format!("work {work} has no end"));
+        };
+        match (order, outcome, progress) {
+            (Order::WriteTokens { writes }, Outcome::Done, _) => {
+                for write in writes {
+                    let location = world.table[&write.item.id] * 4 + u16::from(write.item.select);
+                    let before = self.expected.locations.insert(location, write.value);
+                    let surprise = write.expected.is_some() && write.expected != before;
+                    ensure!(
+                        !surprise,
+                        "work {work} wrote over {before:?}, expected was {:?}",
+                        write.expected
+                    );
+                }
+            }
+            (Order::CreateCheckpoint { number, name }, Outcome::Signed { .. }, _) => {
+                self.checkpoints.insert(*number, self.expected.clone());
+                self.names.insert(name.clone());
+            }
+            // Restored and verified, even where the old copies could not be removed.
+            (Order::Restore { number, .. }, Outcome::Done, _)
+            | (Order::Restore { number, .. }, Outcome::Failed { .. }, Some(Progress::Verified)) => {
+                let target = self.checkpoints.get(number).ok_or("restored what was never a checkpoint")?;
+                self.expected.files.clone_from(&target.files);
+                for (location, value) in &target.locations {
+                    if world.is_listed(*location) {
+                        self.expected.locations.insert(*location, *value);
+                    }
+                }
+            }
+            // The undo failed, and its answer says so: what is there now is what there is.
+            (_, Outcome::Failed { reason }, Some(Progress::Undoing { .. })) => {
+                ensure!(world.undo_failed.contains(&work), "work {work} was not undone: {reason}");
+                ensure!(reason.contains("undoing it failed"), "half-done, and nobody is told: {reason}");
+                self.expected.clone_from(&world.after_deadline());
+            }
+            (Order::CreateCheckpoint { .. }, Outcome::Done, _) => {
+                return Err("unsigned checkpoint".to_owned());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing exclusive runs: the machine is as the acknowledged facts say.
+    pub fn quiet(&self, world: &World) -> Result<(), String> {
+        ensure!(world.pending.is_empty(), "a write is left pending");
+        ensure!(
+            world.now.locations == self.expected.locations,
+            "locations are {:?} and should be {:?}",
+            world.now.locations,
+            self.expected.locations
+        );
+        ensure!(
+            world.now.files == self.expected.files,
+            "files are {:?} and should be {:?}",
+            world.now.files,
+            self.expected.files
+        );
+        Ok(())
+    }
+
+    /// How the exclusive work of a request ended, as far as is durable.
+    pub fn success(&self, request: RequestId) -> Option<bool> {
+        let told = self.works.values().find(|told| told.is_exclusive() && told.request == request)?;
+        Some(matches!(told.outcome.as_ref()?, Outcome::Done | Outcome::Signed { .. }))
+    }
+
+    /// What a work is about.
+    pub fn order(&self, work: u64) -> Option<&Order> {
+        self.works.get(&work).map(|told| &told.order)
+    }
+
+    /// Whether any work of a request has ended well.
+    pub fn done(&self, request: RequestId) -> bool {
+        self.works.values().any(|told| {
+            told.request == request && matches!(told.outcome, Some(Outcome::Done | Outcome::Signed { .. }))
+        })
+    }
+
+    /// Every accepted work has ended.
+    pub fn all_ended(&self) -> Result<(), String> {
+        match self.works.iter().find(|(_, told)| told.outcome.is_none()) {
+            Some((number, told)) => Err(format!("work {number} never ends: {:?}", told.order)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Told {
+    fn is_exclusive(&self) -> bool {
+        self.order.is_exclusive()
+    }
+}
+
+/// The rules once more, in the plainest words; heat is looked at elsewhere.
+fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
+    let role = match peer.uid {
+        0 => Role::Owner,
+        uid if rules.owners.contains(&uid) => Role::Owner,
+        uid if rules.operators.contains(&uid) => Role::Operator,
+        _ => Role::Observer,
+    };
+    match order {
+        Order::ReadTokens { .. } | Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => true,
+        Order::CreateCheckpoint { .. } => role >= Role::Operator,
+        Order::Restore { .. } => role == Role::Owner,
+        Order::WriteTokens { writes } => {
+            role == Role::Owner
+                && (1..=rules.changes_max).contains(&writes.len())
+                && writes.iter().all(|write| rules.tokens.contains(&TokenId(write.item.id)))
+        }
+    }
+}

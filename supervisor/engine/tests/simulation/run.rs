@@ -1,0 +1,359 @@
+//! One life after another of a daemon, driven by a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use engine::command::{Command, RequestId};
+use engine::reply::{Body, Refusal, Reply};
+use engine::{Decision, Effect, Event, Fact, Input, Order, Outcome, Record, State, decide, effects, evolve};
+use policy::{Denial, Rules};
+use types::hash::Hash;
+use types::peer::Peer;
+use types::time::{BootId, Time};
+use types::token::TokenId;
+
+use super::oracle::{Oracle, ensure};
+use super::random::Random;
+use super::world::{Crash, Snapshot, World};
+
+mod inputs;
+
+const STEPS: usize = 250;
+const LISTED: [u16; 4] = [0x8030, 0x8031, 0x8032, 0x8039];
+/// 8030 and 8031 share a location, 8039 is listed and not in the firmware's table, the others are never written.
+const TABLE: [(u16, u16); 5] = [(0x8030, 1), (0x8031, 1), (0x8032, 2), (0x8009, 3), (0x800A, 4)];
+const PATHS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// A request id as its connection sees it.
+#[derive(Default)]
+struct Client {
+    asked: usize,
+    answered: usize,
+    waits: bool,
+}
+
+pub struct Run {
+    random: Random,
+    rules: Rules,
+    world: World,
+    oracle: Oracle,
+    state: State,
+    /// The log's durable records.
+    disk: Vec<Vec<u8>>,
+    /// Appended and not flushed.
+    tail: Vec<Vec<u8>>,
+    /// What waits for the flush; with each reply, whether its request had a connection when it was decided.
+    replies: Vec<(Reply, bool)>,
+    effects: Vec<Effect>,
+    /// What may happen in the world.
+    ready: Vec<Effect>,
+    time: Time,
+    known: Vec<(RequestId, Peer, Command)>,
+    /// Of the present connections.
+    clients: BTreeMap<RequestId, Client>,
+    sensors: BTreeMap<String, Option<i32>>,
+    denied: u64,
+    reached: BTreeSet<String>,
+    trace: Option<Vec<String>>,
+}
+
+/// The name of a variant.
+fn name(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}").chars().take_while(|c| c.is_alphanumeric()).collect()
+}
+
+/// Simulates one seed; tells what it came by: how orders ended, and where crashes hit them.
+///
+/// # Errors
+///
+/// The invariant that is broken, and the trace.
+pub fn simulate(seed: u64) -> Result<BTreeSet<String>, String> {
+    let mut run = Run::new(seed, None);
+    if run.caught().is_ok() {
+        return Ok(run.reached);
+    }
+    let mut run = Run::new(seed, Some(Vec::new()));
+    let why = run.caught().err().unwrap_or_else(|| "not deterministic".to_owned());
+    Err(format!("seed {seed}\n{}\nBROKEN: {why}", run.trace.unwrap_or_default().join("\n")))
+}
+
+impl Run {
+    fn new(seed: u64, trace: Option<Vec<String>>) -> Self {
+        let mut random = Random::new(seed);
+        let rules = Rules {
+            version: Hash([1; 32]),
+            operators: [1000].into(),
+            owners: [1001].into(),
+            tokens: LISTED.map(TokenId).into(),
+            changes_max: 3,
+            grant_ns: 200,
+        };
+        let locations = TABLE.iter().flat_map(|(_, at)| (0..3).map(move |bank| (at * 4 + bank, 0))).collect();
+        let now = Snapshot { files: PATHS.map(|path| (path, 0)).into(), locations };
+        let mut world = World::new(TABLE.into(), rules.tokens.clone(), now.clone());
+        world.failing = *random.pick(&[0, 0, 50, 150]);
+        world.crashing = *random.pick(&[0, 5, 20, 60, 120]);
+        Self {
+            random,
+            world,
+            oracle: Oracle::new(now),
+            state: State::new(rules.clone()),
+            rules,
+            disk: Vec::new(),
+            tail: Vec::new(),
+            replies: Vec::new(),
+            effects: Vec::new(),
+            ready: Vec::new(),
+            time: Time::default(),
+            known: Vec::new(),
+            clients: BTreeMap::new(),
+            sensors: BTreeMap::new(),
+            denied: 0,
+            reached: BTreeSet::new(),
+            trace,
+        }
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(text());
+        }
+    }
+
+    /// A panic, of the engine or of the world's own protocol, breaks an invariant as well.
+    fn caught(&mut self) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(format!("panic: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
+        })
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        self.start()?;
+        for _ in 0..STEPS {
+            self.step()?;
+        }
+        // Nothing goes wrong any more: everything comes to its end.
+        (self.world.failing, self.world.crashing) = (0, 0);
+        for _ in 0..1000 {
+            self.flush()?;
+            if self.ready.is_empty() {
+                break;
+            }
+            self.act()?;
+        }
+        self.oracle.all_ended()?;
+        self.oracle.quiet(&self.world)?;
+        self.same_as_replayed()?;
+        ensure!(self.state.works.is_empty(), "works are left: {:?}", self.state.works);
+        let left = self.clients.iter().find(|(_, client)| client.waits);
+        ensure!(left.is_none(), "{:?} waits for ever", left.map(|(request, _)| request));
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..22 => self.ask(),
+            22..57 => self.act(),
+            57..77 => self.flush(),
+            77..84 => self.temperature(),
+            84..94 => {
+                self.drift();
+                Ok(())
+            }
+            94 => {
+                self.time.wall_ns += 300;
+                Ok(())
+            }
+            95 => {
+                self.input(Event::Stopping)?;
+                self.flush()?;
+                self.crash(false)
+            }
+            _ if self.world.crashing > 0 => {
+                let power_cut = self.random.often(500);
+                self.crash(power_cut)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        self.input(Event::Started {
+            version: "0".to_owned(),
+            config: self.rules.version,
+            missing: Vec::new(),
+        })
+    }
+
+    /// Decide, append, evolve; replies and effects wait.
+    fn input(&mut self, event: Event) -> Result<(), String> {
+        self.time.boottime_ns += 1;
+        self.time.wall_ns += 1;
+        let room = !self.random.often(50);
+        let input = Input { time: self.time, room, event };
+        let decision = decide(&self.state, &input).map_err(|error| error.to_string())?;
+        self.note(|| format!("{:?}\n  => {decision:?}", input.event));
+        self.plausible(&input, &decision)?;
+        for record in decision.records(&input) {
+            self.tail.push(record.encode().map_err(|error| error.to_string())?);
+            evolve(&mut self.state, &record);
+            self.effects.extend(effects(&self.state, &record.fact));
+            let exclusive = self.state.works.values().filter(|work| work.order.is_exclusive()).count();
+            ensure!(exclusive <= 1, "{exclusive} exclusive works at once");
+        }
+        for reply in decision.replies {
+            let connected = self.clients.contains_key(&reply.request);
+            self.replies.push((reply, connected));
+        }
+        Ok(())
+    }
+
+    fn plausible(&self, input: &Input, decision: &Decision) -> Result<(), String> {
+        let refused = |reply: &&Reply| matches!(&reply.body, Body::Refused(Refusal::Denied(_)));
+        let replies = decision.replies.iter().filter(refused).count();
+        let facts = decision.facts.iter().filter(|fact| matches!(fact, Fact::Denied { .. })).count();
+        ensure!(facts == replies, "a denial without its fact or its reply");
+        let hot = self.sensors.is_empty()
+            || self.sensors.values().any(|t| t.is_none_or(|t| t >= 95_000 || t <= -40_000));
+        let hottish = self.sensors.is_empty()
+            || self.sensors.values().any(|t| t.is_none_or(|t| t >= 93_000 || t <= -40_000));
+        for fact in &decision.facts {
+            if let Fact::Accepted { order: Order::WriteTokens { .. }, .. } = fact {
+                ensure!(!hot, "a write was granted on a hot machine");
+            }
+        }
+        for reply in &decision.replies {
+            if reply.body == Body::Refused(Refusal::Denied(Denial::Thermal)) {
+                ensure!(hottish, "a write was denied on a cool machine");
+            }
+        }
+        if matches!(input.event, Event::Asked { .. }) && !input.room {
+            ensure!(decision.facts.is_empty(), "recorded on a full disk");
+        }
+        Ok(())
+    }
+
+    /// The facts are durable; only now anybody hears of them, and the world may change.
+    fn flush(&mut self) -> Result<(), String> {
+        let appended = std::mem::take(&mut self.tail);
+        self.note(|| format!("flush {}", appended.len()));
+        for bytes in appended {
+            self.durable(bytes)?;
+        }
+        for (reply, connected) in std::mem::take(&mut self.replies) {
+            self.deliver(&reply, connected)?;
+        }
+        self.ready.append(&mut self.effects);
+        if self.state.exclusive().is_none() {
+            self.oracle.quiet(&self.world)?;
+        }
+        if self.random.often(100) { self.same_as_replayed() } else { Ok(()) }
+    }
+
+    fn durable(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        let record = Record::decode(&bytes).map_err(|error| error.to_string())?;
+        if let Fact::Finished { work, outcome } = &record.fact
+            && let Some(order) = self.oracle.order(*work)
+        {
+            let title = order.title();
+            self.reached.insert(format!("{title}: {}", name(outcome)));
+        }
+        self.oracle.durable(&self.world, &self.rules, &record.fact)?;
+        if let Fact::Finished { outcome: Outcome::Failed { .. }, .. } = record.fact {
+            // Whatever a failed undo has left pending, the kernel undoes at its deadline.
+            self.world.die(false);
+        }
+        self.disk.push(bytes);
+        Ok(())
+    }
+
+    fn deliver(&mut self, reply: &Reply, connected: bool) -> Result<(), String> {
+        let success = match &reply.body {
+            Body::Progress(_) => return Ok(()),
+            Body::Done(_) => true,
+            Body::Refused(refusal) => {
+                self.denied += u64::from(matches!(refusal, Refusal::Denied(_)));
+                false
+            }
+        };
+        ensure!(self.denied <= self.oracle.denied, "a denial was told and is not recorded");
+        ensure!(!success || self.oracle.done(reply.request), "acknowledged and not durable: {reply:?}");
+        if let Some(ended_well) = self.oracle.success(reply.request) {
+            ensure!(ended_well == success, "the log says {ended_well}, the reply {reply:?}");
+        }
+        if let Some(client) = self.clients.get_mut(&reply.request) {
+            client.answered += usize::from(connected);
+            client.waits = false;
+            ensure!(client.answered <= client.asked, "answered more often than asked: {reply:?}");
+        }
+        Ok(())
+    }
+
+    fn replayed(&self) -> Result<State, String> {
+        let mut state = State::new(self.rules.clone());
+        for bytes in &self.disk {
+            evolve(&mut state, &Record::decode(bytes).map_err(|error| error.to_string())?);
+        }
+        Ok(state)
+    }
+
+    fn same_as_replayed(&self) -> Result<(), String> {
+        let replayed = self.replayed()?;
+        ensure!(replayed == self.state, "replayed {replayed:?}\nlive {:?}", self.state);
+        Ok(())
+    }
+
+    /// Dies here and now: of what was not flushed, a part may still be on the disk.
+    fn crash(&mut self, power_cut: bool) -> Result<(), String> {
+        let kept = self.random.below(self.tail.len() + 1);
+        self.note(|| format!("crash, power cut: {power_cut}, unflushed records that survive: {kept}"));
+        self.world.die(power_cut);
+        let survived: Vec<_> = self.tail.drain(..).take(kept).collect();
+        for bytes in survived {
+            self.durable(bytes)?;
+        }
+        self.replies.clear();
+        self.effects.clear();
+        self.ready.clear();
+        self.clients.clear();
+        self.sensors.clear();
+        if power_cut {
+            let boot = u8::try_from(self.random.below(256)).unwrap();
+            self.time = Time { boot: BootId([boot; 16]), boottime_ns: 0, wall_ns: self.time.wall_ns };
+        }
+        if self.random.often(200) {
+            self.rules.version.0[0] ^= 1;
+        }
+        self.state = self.replayed()?;
+        let end = if power_cut { "power cut" } else { "kill" };
+        for work in self.state.works.values() {
+            let point = work.progress.as_ref().map(name).unwrap_or_default();
+            self.reached.insert(format!("{}: {end} at “{point}”", work.order.title()));
+        }
+        self.start()
+    }
+
+    /// One effect, as far as it comes.
+    fn act(&mut self) -> Result<(), String> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let effect = self.ready.swap_remove(self.random.below(self.ready.len()));
+        let ended = self.world.perform(&mut self.random, &self.rules, self.time.wall_ns, &effect);
+        self.note(|| format!("effect of work {}: {:?}", effect.work, effect.step));
+        for (location, value) in &self.oracle.expected.locations {
+            ensure!(
+                self.world.is_listed(*location) || self.world.now.locations[location] == *value,
+                "location {location} has changed and is on no list"
+            );
+        }
+        match ended {
+            Ok(result) => self.input(Event::Stepped { work: effect.work, result }),
+            Err(Crash) => {
+                let power_cut = self.random.often(500);
+                self.crash(power_cut)
+            }
+        }
+    }
+}

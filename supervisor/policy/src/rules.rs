@@ -1,0 +1,49 @@
+//! The table that a machine's configuration gives.
+
+use std::collections::BTreeSet;
+
+use types::hash::Hash;
+use types::peer::Peer;
+use types::token::TokenId;
+
+/// What a peer may do, from its socket credentials.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    /// May look at state, log and tokens.
+    Observer,
+    /// May also take checkpoints.
+    Operator,
+    /// May also write tokens and restore.
+    Owner,
+}
+
+/// The rules in force.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rules {
+    /// Hash of the configuration that they come from: a grant made under other rules is looked at again.
+    pub version: Hash,
+    /// Users who may take checkpoints, besides root.
+    pub operators: BTreeSet<u32>,
+    /// Users who may do everything, besides root.
+    pub owners: BTreeSet<u32>,
+    /// Tokens that may be written; the kernel module holds the same list sealed and refuses the rest.
+    pub tokens: BTreeSet<TokenId>,
+    /// Most changes in one request.
+    pub changes_max: usize,
+    /// How long a grant lives, nanoseconds.
+    pub grant_ns: i64,
+}
+
+impl Rules {
+    /// The role of a peer.
+    #[must_use]
+    pub fn role(&self, peer: &Peer) -> Role {
+        if peer.uid == 0 || self.owners.contains(&peer.uid) {
+            Role::Owner
+        } else if self.operators.contains(&peer.uid) {
+            Role::Operator
+        } else {
+            Role::Observer
+        }
+    }
+}

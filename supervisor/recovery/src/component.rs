@@ -1,0 +1,112 @@
+//! What every component of a checkpoint does.
+
+use std::fmt;
+
+use store::chunk::Chunks;
+
+use crate::Error;
+use crate::files;
+use crate::manifest::Part;
+use crate::tokens;
+
+/// A part of the machine that a checkpoint covers.
+///
+/// A restore calls `plan`, `prepare`, `execute`, `verify`, `clean_up` in this order, on every component before the next
+/// phase begins; after an error in `prepare`, `execute` or `verify`, `undo` and then `clean_up`.
+pub trait Component {
+    /// Its name in statements and plans.
+    fn name(&self) -> &'static str;
+
+    /// Names of components that are restored before it.
+    fn after(&self) -> &'static [&'static str];
+
+    /// Reads its state. Chunks are durable after the caller's `sync`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or not be stored.
+    fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error>;
+
+    /// Says what a restore would change, and that everything it needs is there and authentic. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The present state cannot be read, or the checkpoint is damaged.
+    fn plan(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error>;
+
+    /// Makes the planned changes ready without doing any.
+    ///
+    /// # Errors
+    ///
+    /// Not everything could be made ready.
+    fn prepare(&mut self, want: &Part, chunks: &Chunks) -> Result<(), Error>;
+
+    /// Does the planned changes.
+    ///
+    /// # Errors
+    ///
+    /// Some may be done: undo.
+    fn execute(&mut self) -> Result<(), Error>;
+
+    /// Takes back what was done.
+    ///
+    /// # Errors
+    ///
+    /// Something is not as it was; the call can be repeated.
+    fn undo(&mut self) -> Result<(), Error>;
+
+    /// Reads everything again and says what is not as in the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The present state cannot be read.
+    fn verify(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error>;
+
+    /// Removes what only undoing needed.
+    ///
+    /// # Errors
+    ///
+    /// Something is left over; the call can be repeated.
+    fn clean_up(&mut self) -> Result<(), Error>;
+}
+
+/// One thing that is not as in a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// A file.
+    File {
+        /// The absolute path of its root.
+        root: Vec<u8>,
+        /// What differs.
+        difference: files::plan::Difference,
+    },
+    /// A token.
+    Token(tokens::Difference),
+}
+
+impl Difference {
+    /// Why a restore cannot bring it back, if so.
+    #[must_use]
+    pub const fn obstacle(&self) -> Option<tokens::Obstacle> {
+        match self {
+            Self::File { .. } => None,
+            Self::Token(difference) => difference.obstacle,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { root, difference } => {
+                let path = crate::error::shown(&[root.as_slice(), &difference.path].join(&b'/'));
+                match difference.change {
+                    files::plan::Change::Create => write!(f, "create {path}"),
+                    files::plan::Change::Remove => write!(f, "remove {path}"),
+                    files::plan::Change::Alter(aspects) => write!(f, "change {path}: {aspects}"),
+                }
+            }
+            Self::Token(difference) => difference.fmt(f),
+        }
+    }
+}

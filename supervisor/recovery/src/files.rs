@@ -1,0 +1,186 @@
+//! The component *files*: folders with everything in them.
+//!
+//! # Layout
+//!
+//! - [`entry`]: what a checkpoint says of one file
+//! - [`root`]: the folders, held open
+//! - [`scan`], `read`: walking a folder and reading what is there
+//! - [`plan`]: what differs from a checkpoint, and the steps that change it back
+//! - `restore`: turning a plan into effects
+//!
+//! # Invariants
+//!
+//! - Reading never follows a link and never leaves the root's file system.
+//! - Nothing here changes a file: all changes are effects on an [`Executor`](crate::worker::effect::Executor).
+
+pub mod entry;
+pub mod plan;
+pub(crate) mod read;
+mod restore;
+pub mod root;
+pub mod scan;
+
+use std::os::unix::ffi::OsStrExt;
+
+use store::chunk::Chunks;
+
+use crate::Error;
+use crate::component::{Component, Difference};
+use crate::manifest::{Part, Tree};
+use crate::worker::effect::{Effect, Executor, Progress};
+use plan::RootPlan;
+use root::Root;
+
+/// The component.
+pub struct Files<'a> {
+    roots: &'a [Root],
+    executor: Option<&'a mut dyn Executor>,
+    /// For each captured folder that differs: the root's index and what to do.
+    plans: Vec<(u16, usize, RootPlan)>,
+}
+
+impl<'a> Files<'a> {
+    /// The files of `roots`. Effects name a root by its index in this list, so `executor` must have the same list; it can
+    /// be missing where nothing is restored.
+    pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>) -> Self {
+        Self { roots, executor, plans: Vec::new() }
+    }
+
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+        match &mut self.executor {
+            Some(executor) => executor.perform(effect),
+            None => Err(Error::Refused("nobody is there who may change files".into())),
+        }
+    }
+
+    fn find(&self, tree: &Tree) -> Result<(u16, &'a Root), Error> {
+        let index = self.roots.iter().position(|root| root.path().as_os_str().as_bytes() == tree.path);
+        let found = index.and_then(|index| Some((u16::try_from(index).ok()?, self.roots.get(index)?)));
+        found.ok_or_else(|| {
+            let path = crate::error::shown(&tree.path);
+            Error::Refused(format!("{path} is in the checkpoint but is not among the configured folders"))
+        })
+    }
+
+    fn compare(&self, want: &Part, chunks: &Chunks) -> Result<Vec<(u16, usize, RootPlan)>, Error> {
+        let Part::Files { roots } = want else { return Ok(Vec::new()) };
+        let mut plans = Vec::new();
+        for (place, tree) in roots.iter().enumerate() {
+            let (number, root) = self.find(tree)?;
+            let scan = scan::scan(root, &mut read::Name(chunks))?;
+            plans.push((number, place, plan::plan(&tree.entries, &tree.notes, &scan)));
+        }
+        Ok(plans)
+    }
+}
+
+fn differences(want: &Part, plans: &[(u16, usize, RootPlan)]) -> Vec<Difference> {
+    let Part::Files { roots } = want else { return Vec::new() };
+    let trees = plans.iter().filter_map(|(_, place, plan)| Some((roots.get(*place)?, plan)));
+    trees
+        .flat_map(|(tree, plan)| {
+            let of = |difference: &plan::Difference| Difference::File {
+                root: tree.path.clone(),
+                difference: difference.clone(),
+            };
+            plan.differences.iter().map(of).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+impl Component for Files<'_> {
+    fn name(&self) -> &'static str {
+        "files"
+    }
+
+    fn after(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error> {
+        let mut roots = Vec::new();
+        for root in self.roots {
+            let scan = scan::scan(root, &mut read::Keep(chunks))?;
+            roots.push(Tree {
+                path: root.path().as_os_str().as_bytes().to_vec(),
+                entries: scan.entries.into_iter().map(|found| found.entry).collect(),
+                notes: scan.notes,
+            });
+        }
+        Ok(Part::Files { roots })
+    }
+
+    fn plan(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error> {
+        if let Part::Files { roots } = want {
+            roots.iter().try_for_each(|tree| restore::check_chunks(tree, chunks))?;
+        }
+        self.plans = self.compare(want, chunks)?;
+        Ok(differences(want, &self.plans))
+    }
+
+    fn prepare(&mut self, want: &Part, chunks: &Chunks) -> Result<(), Error> {
+        let Part::Files { roots: trees } = want else { return Ok(()) };
+        self.make_way()?;
+        let plans = std::mem::take(&mut self.plans);
+        let result =
+            plans.iter().filter(|(_, _, plan)| !plan.is_empty()).try_for_each(|(number, place, plan)| {
+                let root = self.roots.get(usize::from(*number));
+                let (Some(root), Some(tree)) = (root, trees.get(*place)) else { return Ok(()) };
+                restore::check_space(root, tree, plan)?;
+                restore::stage(*number, tree, plan, chunks, &mut |effect| self.perform(effect).map(|_| ()))
+            });
+        self.plans = plans;
+        result
+    }
+
+    fn execute(&mut self) -> Result<(), Error> {
+        self.numbers().into_iter().try_for_each(|root| self.perform(&Effect::Execute { root }).map(|_| ()))
+    }
+
+    fn undo(&mut self) -> Result<(), Error> {
+        self.each(|root| Effect::Undo { root })
+    }
+
+    fn verify(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error> {
+        Ok(differences(want, &self.compare(want, chunks)?))
+    }
+
+    fn clean_up(&mut self) -> Result<(), Error> {
+        self.each(|root| Effect::Finish { root })?;
+        self.each(|root| Effect::Clean { root })
+    }
+}
+
+impl Files<'_> {
+    /// The roots that differ.
+    fn numbers(&self) -> Vec<u16> {
+        self.plans.iter().filter(|(_, _, plan)| !plan.is_empty()).map(|(number, ..)| *number).collect()
+    }
+
+    /// Looks for an earlier restore before anything is staged.
+    fn make_way(&mut self) -> Result<(), Error> {
+        for root in self.numbers() {
+            match self.perform(&Effect::Look { root })? {
+                Progress::None => {}
+                // Nothing in it is needed.
+                Progress::Loose | Progress::Finished => self.perform(&Effect::Clean { root }).map(|_| ())?,
+                Progress::Committed | Progress::Executed => {
+                    let path =
+                        self.roots.get(usize::from(root)).map(|root| root.path().display().to_string());
+                    return Err(Error::Unfinished(path.unwrap_or_default()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One effect on every root that differs. Goes on after an error, then reports the first.
+    fn each(&mut self, effect: impl Fn(u16) -> Effect) -> Result<(), Error> {
+        let mut first = Ok(());
+        for number in self.numbers() {
+            let result = self.perform(&effect(number)).map(|_| ());
+            first = first.and(result);
+        }
+        first
+    }
+}

@@ -1,0 +1,130 @@
+//! Reading one entry: its metadata, attributes and contents.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags, openat, statx};
+use rustix::io::Errno;
+use store::chunk::Chunks;
+
+use super::entry::{Piece, XATTR_BYTES_MAX, Xattr, is_kept};
+use crate::Error;
+use crate::error::length;
+
+/// The longest list of names or the longest value that the kernel gives, in bytes.
+const XATTR_CALL_BYTES_MAX: usize = 64 << 10;
+
+/// What becomes of contents that are read.
+pub(crate) trait Contents {
+    /// Cuts a file into chunks and names them.
+    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error>;
+}
+
+/// Stores them.
+pub(crate) struct Keep<'a>(pub(crate) &'a mut Chunks);
+
+impl Contents for Keep<'_> {
+    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
+        Ok(self.0.put_stream(file, path)?.into_iter().map(|(id, bytes)| Piece::new(id, bytes)).collect())
+    }
+}
+
+/// Names them only, for comparing.
+pub(crate) struct Name<'a>(pub(crate) &'a Chunks);
+
+impl Contents for Name<'_> {
+    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut pieces = Vec::new();
+        let mut split = self.0.split(file);
+        let failed = |e: io::Error| Error::io("read", path.as_os_str().as_bytes(), e);
+        while let Some(chunk) = split.next_chunk().map_err(failed)? {
+            pieces.push(Piece::new(self.0.id(chunk), u32::try_from(chunk.len()).unwrap_or(u32::MAX)));
+        }
+        Ok(pieces)
+    }
+}
+
+/// What the kernel says of a name, which is not followed.
+pub(crate) fn stat(dir: impl AsFd, name: &CStr) -> Result<Statx, Errno> {
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
+}
+
+/// What the kernel says of an open file.
+pub(crate) fn stat_open(file: impl AsFd) -> Result<Statx, Errno> {
+    statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+}
+
+/// Opens a name for reading without following it, without waiting for a pipe and, where that is permitted, without
+/// touching its access time.
+pub(crate) fn open(dir: impl AsFd, name: &CStr, extra: OFlags) -> Result<OwnedFd, Errno> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | extra;
+    match openat(dir.as_fd(), name, flags | OFlags::NOATIME, Mode::empty()) {
+        // Only the owner and CAP_FOWNER may leave the time alone.
+        Err(Errno::PERM) => openat(dir, name, flags, Mode::empty()),
+        result => result,
+    }
+}
+
+/// Attributes that a checkpoint keeps, by name; `None` where they are more than [`XATTR_BYTES_MAX`].
+pub(crate) fn xattrs(file: impl AsFd) -> Result<Option<Vec<Xattr>>, Errno> {
+    let file = file.as_fd();
+    gather(
+        |buffer| rustix::fs::flistxattr(file, buffer),
+        |name, buffer| rustix::fs::fgetxattr(file, name, buffer),
+    )
+}
+
+/// The same of a name that cannot be opened for reading, such as a symbolic link.
+pub(crate) fn xattrs_at(dir: impl AsFd, name: &CStr) -> Result<Option<Vec<Xattr>>, Errno> {
+    let path = through_proc(dir, name);
+    gather(
+        |buffer| rustix::fs::llistxattr(path.as_slice(), buffer),
+        |name, buffer| rustix::fs::lgetxattr(path.as_slice(), name, buffer),
+    )
+}
+
+/// A path that leads to a name in an open folder whatever its parents are called by now.
+pub(crate) fn through_proc(dir: impl AsFd, name: &CStr) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    path.extend(name.to_bytes());
+    path
+}
+
+fn gather(
+    list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Option<Vec<Xattr>>, Errno> {
+    let mut names = vec![0; XATTR_CALL_BYTES_MAX];
+    let names = match list(&mut names) {
+        Ok(count) => names.get(..count).unwrap_or_default(),
+        Err(Errno::OPNOTSUPP) => &[],
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    let mut sum = 0;
+    let mut value = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| is_kept(name)) {
+        value.resize(XATTR_CALL_BYTES_MAX, 0);
+        let count = match get(name, &mut value) {
+            Ok(count) => count,
+            // It was removed since the names were listed.
+            Err(Errno::NODATA) => continue,
+            Err(error) => return Err(error),
+        };
+        let value = value.get(..count).unwrap_or_default().to_vec();
+        sum += name.len() + value.len();
+        found.push(Xattr { name: name.to_vec(), value });
+    }
+    found.sort_unstable();
+    Ok((sum <= XATTR_BYTES_MAX).then_some(found))
+}
+
+/// The sum of the chunks' sizes.
+pub(crate) fn size(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| u64::from(piece.bytes)).fold(length(0), u64::saturating_add)
+}

@@ -1,0 +1,99 @@
+//! Turning a plan into effects.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+
+use store::chunk::Chunks;
+
+use super::entry::{Entry, Kind, Piece};
+use super::plan::RootPlan;
+use super::root::Root;
+use crate::Error;
+use crate::error::{length, shown};
+use crate::manifest::Tree;
+use crate::worker::effect::{Body, Effect, Step};
+
+/// What each staged entry may take besides its content: an inode and its share of a folder.
+const ENTRY_BYTES: u64 = 4096;
+
+/// Checks that every chunk of a checkpoint is there and authentic.
+pub(super) fn check_chunks(tree: &Tree, chunks: &Chunks) -> Result<(), Error> {
+    let mut seen = std::collections::HashSet::new();
+    for entry in &tree.entries {
+        let Kind::Regular { pieces, .. } = &entry.kind else { continue };
+        for piece in pieces.iter().filter(|piece| seen.insert(piece.id())) {
+            get(entry, piece, chunks)?;
+        }
+    }
+    Ok(())
+}
+
+fn get(entry: &Entry, piece: &Piece, chunks: &Chunks) -> Result<Vec<u8>, Error> {
+    let bytes = chunks.get(&piece.id())?;
+    if length(bytes.len()) != u64::from(piece.bytes) {
+        return Err(Error::Damaged(format!("a chunk of {} has another size", shown(&entry.path))));
+    }
+    Ok(bytes)
+}
+
+/// Checks that the new contents have room beside the old ones.
+pub(super) fn check_space(root: &Root, tree: &Tree, plan: &RootPlan) -> Result<(), Error> {
+    let path = root.path().as_os_str().as_bytes();
+    let sizes =
+        plan.places.iter().filter_map(|place| tree.entries.get(*place)).map(|entry| match entry.kind {
+            Kind::Regular { size, .. } => size.saturating_add(ENTRY_BYTES),
+            _ => ENTRY_BYTES,
+        });
+    let needed = sizes.fold(0, u64::saturating_add);
+    let disk = rustix::fs::fstatvfs(root).map_err(|e| Error::io("ask for the space of", path, e))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if needed > free {
+        return Err(Error::Full { path: shown(path), needed, free });
+    }
+    Ok(())
+}
+
+/// Stages everything that a plan puts anew, and its steps.
+pub(super) fn stage(
+    root: u16,
+    tree: &Tree,
+    plan: &RootPlan,
+    chunks: &Chunks,
+    perform: &mut dyn FnMut(&Effect) -> Result<(), Error>,
+) -> Result<(), Error> {
+    perform(&Effect::Open { root })?;
+    let mut numbers: HashMap<&[u8], u64> = HashMap::new();
+    for (place, number) in plan.places.iter().zip(0u64..) {
+        let Some(entry) = tree.entries.get(*place) else { continue };
+        let body = match &entry.kind {
+            Kind::Regular { size, .. } => Body::Regular { size: *size },
+            Kind::Directory => Body::Directory,
+            Kind::Symlink { target } => Body::Symlink { target: target.clone() },
+            Kind::Fifo => Body::Fifo,
+            Kind::HardLink { to } => match numbers.get(to.as_slice()) {
+                Some(number) => Body::LinkStaged { number: *number },
+                None => Body::LinkPresent { path: to.clone() },
+            },
+        };
+        perform(&Effect::Stage { root, number, meta: entry.meta.clone(), body })?;
+        if let Kind::Regular { pieces, .. } = &entry.kind {
+            for piece in pieces {
+                perform(&Effect::Data { root, bytes: get(entry, piece, chunks)? })?;
+            }
+            perform(&Effect::Seal { root })?;
+        }
+        numbers.insert(&entry.path, number);
+    }
+    for path in &plan.removes {
+        perform(&Effect::Add { root, step: Step::Remove { path: path.clone() } })?;
+    }
+    for (place, number) in plan.places.iter().zip(0u64..) {
+        let Some(entry) = tree.entries.get(*place) else { continue };
+        perform(&Effect::Add { root, step: Step::Place { path: entry.path.clone(), number } })?;
+    }
+    for entry in plan.metas.iter().filter_map(|place| tree.entries.get(*place)) {
+        let step = Step::Meta { path: entry.path.clone(), meta: entry.meta.clone() };
+        perform(&Effect::Add { root, step })?;
+    }
+    perform(&Effect::Commit { root })
+}

@@ -1,0 +1,329 @@
+//! Walking a root: every entry in a stable order, always relative to open folders.
+//!
+//! An agent may rename folders and swap links while we walk. So no path is ever resolved from the top: each name is
+//! looked up in its folder's descriptor, without following it.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use minicbor::{Decode, Encode};
+use rustix::fs::{Dir, FileType, OFlags, Statx, StatxAttributes};
+use rustix::io::Errno;
+
+use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING};
+use super::read::{self, Contents};
+use super::root::Root;
+use crate::Error;
+use crate::error::length;
+
+/// How often a file is read again that changed while it was read.
+const READS_MAX: u32 = 3;
+/// The most entries of one root.
+pub const ENTRIES_MAX: usize = 4 << 20;
+
+/// What the walk could not take as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Note {
+    /// Relative to the root.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub path: Vec<u8>,
+    /// Why.
+    #[n(1)]
+    pub why: Why,
+}
+
+/// Why something is not in a checkpoint, or not surely as it was at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Why {
+    /// A socket: it means nothing without the process that made it. Left alone.
+    #[n(0)]
+    Socket,
+    /// A device node. Left alone.
+    #[n(1)]
+    Device,
+    /// Another file system begins here. Left alone; make it a root of its own.
+    #[n(2)]
+    MountPoint,
+    /// The path or its depth is over the limit. Left alone.
+    #[n(3)]
+    TooLong,
+    /// The extended attributes are over the limit. Left alone.
+    #[n(4)]
+    Attributes,
+    /// It changed each time that it was read: what the checkpoint holds may never have been there at one moment.
+    #[n(5)]
+    Changing,
+    /// Something else stood there each time that it was looked at. Left alone.
+    #[n(6)]
+    Replaced,
+}
+
+impl Why {
+    /// Whether the entry is missing from the checkpoint, so that a restore must not touch it.
+    #[must_use]
+    pub const fn leaves_out(self) -> bool {
+        !matches!(self, Self::Changing)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Socket => "a socket",
+            Self::Device => "a device node",
+            Self::MountPoint => "a mount point",
+            Self::TooLong => "too long or too deep a path",
+            Self::Attributes => "too large extended attributes",
+            Self::Changing => "changing while it was read",
+            Self::Replaced => "replaced again and again",
+        })
+    }
+}
+
+/// An entry as it is now.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) entry: Entry,
+    pub(crate) nlink: u32,
+}
+
+/// A root as it is now.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// Folders before what they hold, names ascending by bytes.
+    pub(crate) entries: Vec<Found>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Walks a root.
+///
+/// # Errors
+///
+/// - [`Error::Io`]: something cannot be read
+/// - [`Error::Limit`]: more than [`ENTRIES_MAX`] entries
+/// - [`Error::Store`]: the contents could not be stored
+pub(crate) fn scan(root: &Root, contents: &mut dyn Contents) -> Result<Scan, Error> {
+    let dir = read::open(root, c".", OFlags::DIRECTORY)
+        .map_err(|e| Error::io("open the folder", root.path().as_os_str().as_bytes(), e))?;
+    let mut walk = Walk { contents, scan: Scan::default(), links: HashMap::new() };
+    let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
+    let mut meta = Meta::of(&stat);
+    meta.xattrs = read::xattrs(&dir)
+        .map_err(|e| Error::io("read the attributes of", b"", e))?
+        .ok_or(Error::Limit { what: "extended attributes of a root", found: 0, limit: 0 })?;
+    walk.found(Entry { path: Vec::new(), meta, kind: Kind::Directory }, stat.stx_nlink)?;
+    walk.folder(&dir, &[], 1)?;
+    Ok(walk.scan)
+}
+
+struct Walk<'a> {
+    contents: &'a mut dyn Contents,
+    scan: Scan,
+    /// The first path of each file that has several.
+    links: HashMap<(u32, u32, u64), Vec<u8>>,
+}
+
+/// What came of one look at one name.
+enum Look {
+    Entry { entry: Entry, nlink: u32, folder: Option<OwnedFd> },
+    Left(Why),
+    Gone,
+    Again,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Result<(), Error> {
+        for name in names(dir, path)? {
+            if depth == 1 && name.to_bytes() == STAGING {
+                continue;
+            }
+            let mut child = path.to_vec();
+            if !path.is_empty() {
+                child.push(b'/');
+            }
+            child.extend(name.to_bytes());
+            if child.len() > PATH_BYTES_MAX || depth > DEPTH_MAX {
+                self.scan.notes.push(Note { path: child, why: Why::TooLong });
+                continue;
+            }
+            if let Some(folder) = self.name(dir, &name, &child)? {
+                self.folder(&folder, &child, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one name; gives the folder to walk next if it is one.
+    fn name(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
+        for _ in 0..READS_MAX {
+            match self.look(dir, name, path, false)? {
+                Look::Again => {}
+                other => return self.settle(other, path),
+            }
+        }
+        let last = match self.look(dir, name, path, true)? {
+            Look::Again => Look::Left(Why::Replaced),
+            other => other,
+        };
+        if matches!(last, Look::Entry { .. }) {
+            self.scan.notes.push(Note { path: path.to_vec(), why: Why::Changing });
+        }
+        self.settle(last, path)
+    }
+
+    fn settle(&mut self, look: Look, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
+        match look {
+            Look::Entry { entry, nlink, folder } => {
+                self.found(entry, nlink)?;
+                Ok(folder)
+            }
+            Look::Left(why) => {
+                self.scan.notes.push(Note { path: path.to_vec(), why });
+                Ok(None)
+            }
+            // Deleted while we walked, so it is not there.
+            Look::Gone | Look::Again => Ok(None),
+        }
+    }
+
+    fn look(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8], unsteady: bool) -> Result<Look, Error> {
+        let failed = |action| move |e: Errno| Error::io(action, path, e);
+        let stat = match read::stat(dir, name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Look::Gone),
+            Err(e) => return Err(failed("look at")(e)),
+        };
+        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(Look::Left(Why::MountPoint));
+        }
+        let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::RegularFile => return self.file(dir, name, path, &stat, unsteady),
+            FileType::Directory => return Self::directory(dir, name, path, &stat),
+            FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
+                Ok(target) => Kind::Symlink { target: target.into_bytes() },
+                Err(Errno::NOENT | Errno::INVAL) => return Ok(Look::Again),
+                Err(e) => return Err(failed("read the link")(e)),
+            },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => return Ok(Look::Left(Why::Socket)),
+            _ => return Ok(Look::Left(Why::Device)),
+        };
+        let xattrs = match read::xattrs_at(dir, name) {
+            Ok(Some(xattrs)) => xattrs,
+            Ok(None) => return Ok(Look::Left(Why::Attributes)),
+            Err(Errno::NOENT) => return Ok(Look::Again),
+            Err(e) => return Err(failed("read the attributes of")(e)),
+        };
+        let meta = Meta { xattrs, ..Meta::of(&stat) };
+        Ok(Look::Entry {
+            entry: Entry { path: path.to_vec(), meta, kind },
+            nlink: stat.stx_nlink,
+            folder: None,
+        })
+    }
+
+    fn directory(dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Result<Look, Error> {
+        let folder = match read::open(dir, name, OFlags::DIRECTORY) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Look::Again),
+            Err(e) => return Err(Error::io("open the folder", path, e)),
+        };
+        let now = read::stat_open(&folder).map_err(|e| Error::io("look at", path, e))?;
+        if same_file(stat) != same_file(&now) {
+            return Ok(Look::Again);
+        }
+        let Some(xattrs) = read::xattrs(&folder).map_err(|e| Error::io("read the attributes of", path, e))?
+        else {
+            return Ok(Look::Left(Why::Attributes));
+        };
+        let meta = Meta { xattrs, ..Meta::of(&now) };
+        let entry = Entry { path: path.to_vec(), meta, kind: Kind::Directory };
+        Ok(Look::Entry { entry, nlink: now.stx_nlink, folder: Some(folder) })
+    }
+
+    fn file(
+        &mut self,
+        dir: &OwnedFd,
+        name: &CStr,
+        path: &[u8],
+        stat: &Statx,
+        unsteady: bool,
+    ) -> Result<Look, Error> {
+        let failed = |action| move |e: Errno| Error::io(action, path, e);
+        let open = match read::open(dir, name, OFlags::empty()) {
+            Ok(open) => open,
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(Look::Again),
+            Err(e) => return Err(failed("open")(e)),
+        };
+        let before = read::stat_open(&open).map_err(failed("look at"))?;
+        if same_file(stat) != same_file(&before) {
+            return Ok(Look::Again);
+        }
+        let Some(xattrs) = read::xattrs(&open).map_err(failed("read the attributes of"))? else {
+            return Ok(Look::Left(Why::Attributes));
+        };
+        let meta = Meta { xattrs, ..Meta::of(&before) };
+        let key = (before.stx_dev_major, before.stx_dev_minor, before.stx_ino);
+        if let Some(to) = self.links.get(&key) {
+            let kind = Kind::HardLink { to: to.clone() };
+            let entry = Entry { path: path.to_vec(), meta, kind };
+            return Ok(Look::Entry { entry, nlink: before.stx_nlink, folder: None });
+        }
+        let file = File::from(open.try_clone().map_err(|e| Error::io("open", path, e))?);
+        let pieces = self.contents.take(file, Path::new(OsStr::from_bytes(path)))?;
+        let size = read::size(&pieces);
+        let after = read::stat_open(&open).map_err(failed("look at"))?;
+        if !unsteady && (content_stamp(&before) != content_stamp(&after) || size != after.stx_size) {
+            return Ok(Look::Again);
+        }
+        if before.stx_nlink > 1 {
+            self.links.insert(key, path.to_vec());
+        }
+        let entry = Entry { path: path.to_vec(), meta, kind: Kind::Regular { size, pieces } };
+        Ok(Look::Entry { entry, nlink: before.stx_nlink, folder: None })
+    }
+
+    fn found(&mut self, entry: Entry, nlink: u32) -> Result<(), Error> {
+        if self.scan.entries.len() >= ENTRIES_MAX {
+            let limit = length(ENTRIES_MAX);
+            return Err(Error::Limit { what: "entries of a root", found: limit + 1, limit });
+        }
+        self.scan.entries.push(Found { entry, nlink });
+        Ok(())
+    }
+}
+
+fn same_file(stat: &Statx) -> (u32, u32, u64, u16) {
+    (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino, stat.stx_mode & 0o170_000)
+}
+
+/// What changes when a content or its metadata does.
+fn content_stamp(stat: &Statx) -> (u64, [i64; 2], [u32; 2]) {
+    let (m, c) = (stat.stx_mtime, stat.stx_ctime);
+    (stat.stx_size, [m.tv_sec, c.tv_sec], [m.tv_nsec, c.tv_nsec])
+}
+
+fn names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, Error> {
+    let failed = |e: std::io::Error| Error::io("list the folder", path, e);
+    let handle = dir.as_fd().try_clone_to_owned().map_err(failed)?;
+    let mut names = Vec::new();
+    for entry in Dir::new(handle).map_err(|e| failed(e.into()))? {
+        let name = entry.map_err(|e| failed(e.into()))?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+        if names.len() > ENTRIES_MAX {
+            let limit = length(ENTRIES_MAX);
+            return Err(Error::Limit { what: "names in a folder", found: limit + 1, limit });
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}

@@ -1,0 +1,36 @@
+//! The components of a checkpoint: capture, plan, restore, verify; and the helper that changes files.
+//!
+//! # Layout
+//!
+//! - [`manifest`]: what a checkpoint states, and its signed statement
+//! - [`component`]: what every component does
+//! - [`files`]: folders with everything in them
+//! - [`tokens`]: firmware tokens
+//! - [`restore`]: all of them together, in phases
+//! - [`worker`]: the one who changes files, in steps that a crash cannot tear
+//! - [`helper`]: a worker at the other end of a socket
+//!
+//! Formats, phases and the helper's protocol stand in `docs/checkpoints.md`.
+//!
+//! # Invariants
+//!
+//! - A checkpoint holds what was read, and is never empty.
+//! - Nothing is changed before the whole checkpoint was found authentic and the plan was made.
+//! - Until a restore is cleaned up, what it replaced is still there.
+//! - Only [`worker`] changes files and only a [`tokens::TokenPort`] changes tokens.
+
+#![forbid(unsafe_code)]
+
+pub mod component;
+mod error;
+pub mod files;
+pub mod helper;
+pub mod manifest;
+pub mod restore;
+pub mod tokens;
+pub mod worker;
+
+pub use error::{Error, shown};
+
+#[cfg(test)]
+mod tests;

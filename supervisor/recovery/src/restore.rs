@@ -1,0 +1,409 @@
+//! Capture and restore of the whole machine: every component, in phases.
+//!
+//! ```text
+//! begin (validate, plan) → prepare → execute → verify → clean_up
+//!                             └─────────┴────────┴→ undo → clean_up
+//! ```
+
+use std::fmt;
+
+use store::chunk::Chunks;
+use types::time::Time;
+use types::token::Change;
+
+use crate::Error;
+use crate::component::{Component, Difference};
+use crate::files::Files;
+use crate::files::plan;
+use crate::files::root::Root;
+use crate::manifest::{Manifest, Part, VERSION};
+use crate::tokens::{TokenPort, Tokens};
+use crate::worker::effect::{Effect, Executor, Progress};
+
+/// The machine, as far as checkpoints cover it.
+#[derive(Default)]
+pub struct Machine<'a> {
+    /// Folders, in the order of the executor's own list.
+    pub roots: &'a [Root],
+    /// The token device, if there is one.
+    pub tokens: Option<&'a mut dyn TokenPort>,
+    /// Who changes files; not needed for a capture or a plan.
+    pub executor: Option<&'a mut dyn Executor>,
+    /// What the machine says it is, such as `product=Latitude 5450`.
+    pub identity: &'a [String],
+}
+
+impl<'a> Machine<'a> {
+    /// Its components, those first that others are restored after.
+    fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
+        let mut components: Vec<Box<dyn Component + 'a>> =
+            vec![Box::new(Files::new(self.roots, self.executor))];
+        if let Some(port) = self.tokens {
+            components.push(Box::new(Tokens::new(port, leave_obstacles)));
+        }
+        components
+    }
+}
+
+/// Takes a checkpoint of everything. Its chunks are durable after [`Manifest::store`].
+///
+/// # Errors
+///
+/// - [`Error::Empty`]: there is nothing to capture
+/// - else as [`Component::capture`]
+pub fn capture(
+    machine: Machine<'_>,
+    chunks: &mut Chunks,
+    number: u64,
+    name: &str,
+    time: Time,
+) -> Result<Manifest, Error> {
+    let identity = machine.identity.to_vec();
+    let mut parts = Vec::new();
+    for mut component in machine.components(false) {
+        let part = component.capture(chunks)?;
+        if part.entries() > 0 {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() {
+        return Err(Error::Empty);
+    }
+    let created = time.into();
+    Ok(Manifest { version: VERSION, number, name: name.into(), created, machine: identity, parts })
+}
+
+/// What a restore would change.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// Everything that differs.
+    pub differences: Vec<Difference>,
+    /// Whether the checkpoint is of a machine that calls itself something else.
+    pub other_machine: bool,
+}
+
+/// A plan in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Files that come back.
+    pub created: u64,
+    /// Files that go.
+    pub removed: u64,
+    /// Files that are changed back.
+    pub changed: u64,
+    /// Files of which only the access time is set back.
+    pub accessed: u64,
+    /// Tokens that are written back.
+    pub tokens: u64,
+    /// Tokens that differ and cannot be restored.
+    pub obstacles: u64,
+}
+
+impl Plan {
+    /// The plan in numbers.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for difference in &self.differences {
+            let count = match difference {
+                Difference::File { difference, .. } => match difference.change {
+                    plan::Change::Create => &mut summary.created,
+                    plan::Change::Remove => &mut summary.removed,
+                    plan::Change::Alter(aspects) if aspects.is_access_only() => &mut summary.accessed,
+                    plan::Change::Alter(_) => &mut summary.changed,
+                },
+                Difference::Token(token) if token.obstacle.is_none() => &mut summary.tokens,
+                Difference::Token(_) => &mut summary.obstacles,
+            };
+            *count += 1;
+        }
+        summary
+    }
+
+    /// The writes of tokens that it holds, each with the value that stands there now: what [`crate::tokens::put_back`] needs
+    /// after a crash.
+    #[must_use]
+    pub fn token_changes(&self) -> Vec<Change> {
+        let tokens = self.differences.iter().filter_map(|difference| match difference {
+            Difference::Token(token) if token.obstacle.is_none() => Some(token),
+            _ => None,
+        });
+        tokens
+            .map(|token| Change {
+                id: token.id,
+                select: token.select,
+                value: token.want,
+                expected: token.now,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} files created, {} removed, {} changed, {} with access times only; {} tokens, {} not restorable",
+            self.created, self.removed, self.changed, self.accessed, self.tokens, self.obstacles
+        )
+    }
+}
+
+/// Says what a restore would change, and checks every chunk that it would need. Changes nothing.
+///
+/// # Errors
+///
+/// As [`Restore::begin`].
+pub fn plan<'a>(machine: Machine<'a>, manifest: Manifest, chunks: &'a Chunks) -> Result<Plan, Error> {
+    Restore::begin(machine, manifest, chunks, true).map(|restore| restore.plan)
+}
+
+/// A restore under way, one call for each phase.
+pub struct Restore<'a> {
+    components: Vec<Box<dyn Component + 'a>>,
+    manifest: Manifest,
+    chunks: &'a Chunks,
+    plan: Plan,
+    phase: Phase,
+}
+
+/// What a restore has come to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// The checkpoint is whole and the plan is made.
+    Validated,
+    /// Everything new is ready beside the old.
+    Prepared,
+    /// The new is in place.
+    Executed,
+    /// Everything was read again and is as in the checkpoint.
+    Verified,
+    /// Everything is as it was before.
+    Undone,
+    /// Nothing is left to do.
+    Clean,
+}
+
+impl<'a> Restore<'a> {
+    /// Validates a checkpoint and plans its restore. Changes nothing. With `leave_obstacles` tokens that may not be
+    /// written are left as they are; without it they make `prepare` refuse.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`]: the checkpoint holds something that this machine lacks
+    /// - [`Error::Store`], [`Error::Damaged`]: it is not whole
+    /// - else what reading the present state gives
+    pub fn begin(
+        machine: Machine<'a>,
+        manifest: Manifest,
+        chunks: &'a Chunks,
+        leave_obstacles: bool,
+    ) -> Result<Self, Error> {
+        let other_machine = manifest.machine != machine.identity;
+        let mut components = machine.components(leave_obstacles);
+        for part in &manifest.parts {
+            if !components.iter().any(|component| component.name() == part.component()) {
+                let name = part.component();
+                return Err(Error::Refused(format!(
+                    "the checkpoint holds {name}, which this machine lacks now"
+                )));
+            }
+        }
+        let mut differences = Vec::new();
+        for component in &mut components {
+            if let Some(part) = part(&manifest, component.name()) {
+                differences.extend(component.plan(part, chunks)?);
+            }
+        }
+        let plan = Plan { differences, other_machine };
+        Ok(Self { components, manifest, chunks, plan, phase: Phase::Validated })
+    }
+
+    /// What it changes.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What it has come to.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Makes everything new ready beside the old. After an error nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`]: something cannot be restored
+    /// - [`Error::Unfinished`]: an earlier restore is in the way
+    /// - else what went wrong
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        self.expect(Phase::Validated)?;
+        // Refusals that cost nothing come first: the tokens' before the files are staged.
+        for component in self.components.iter_mut().rev() {
+            if let Some(part) = part(&self.manifest, component.name())
+                && let Err(error) = component.prepare(part, self.chunks)
+            {
+                if !matches!(error, Error::Unfinished(_)) {
+                    self.each_back(|component| component.clean_up())?;
+                }
+                return Err(error);
+            }
+        }
+        self.phase = Phase::Prepared;
+        Ok(())
+    }
+
+    /// Puts the new in place. After an error everything was put back, unless the message says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub fn execute(&mut self) -> Result<(), Error> {
+        self.expect(Phase::Prepared)?;
+        for component in &mut self.components {
+            if let Err(error) = component.execute() {
+                return match self.undo() {
+                    Ok(()) => Err(error),
+                    Err(worse) => {
+                        Err(Error::Failed(format!("{error}; and then, while putting it back: {worse}")))
+                    }
+                };
+            }
+        }
+        self.phase = Phase::Executed;
+        Ok(())
+    }
+
+    /// Reads everything again and compares it with the checkpoint. After [`Error::Differs`] the caller decides: undo, or
+    /// clean up and restore once more.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Differs`]: something is not as in the checkpoint
+    /// - else what reading gives
+    pub fn verify(&mut self) -> Result<(), Error> {
+        self.expect(Phase::Executed)?;
+        let mut differences = Vec::new();
+        for component in &mut self.components {
+            if let Some(part) = part(&self.manifest, component.name()) {
+                differences.extend(component.verify(part, self.chunks)?.iter().map(ToString::to_string));
+            }
+        }
+        if !differences.is_empty() {
+            return Err(Error::Differs(differences));
+        }
+        self.phase = Phase::Verified;
+        Ok(())
+    }
+
+    /// Puts the old back. Can be repeated after an error.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; the rest was put back.
+    pub fn undo(&mut self) -> Result<(), Error> {
+        if self.phase == Phase::Clean {
+            return Err(Error::Invalid(
+                "the restore is finished: restore an earlier checkpoint instead".into(),
+            ));
+        }
+        self.each_back(|component| component.undo())?;
+        self.phase = Phase::Undone;
+        Ok(())
+    }
+
+    /// Removes what only undoing needed. Can be repeated after an error.
+    ///
+    /// # Errors
+    ///
+    /// What is left over.
+    pub fn clean_up(&mut self) -> Result<(), Error> {
+        match self.phase {
+            // Nothing of this restore is there; what lies there may be another's.
+            Phase::Validated | Phase::Clean => return Ok(()),
+            Phase::Prepared => self.undo()?,
+            Phase::Executed | Phase::Verified | Phase::Undone => {}
+        }
+        self.each_back(|component| component.clean_up())?;
+        self.phase = Phase::Clean;
+        Ok(())
+    }
+
+    fn expect(&self, phase: Phase) -> Result<(), Error> {
+        if self.phase == phase {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("the restore is {:?}, not {phase:?}", self.phase)))
+    }
+
+    /// On every component, last first; goes on after an error and then reports the first.
+    fn each_back(&mut self, act: impl Fn(&mut dyn Component) -> Result<(), Error>) -> Result<(), Error> {
+        let mut first = Ok(());
+        for component in self.components.iter_mut().rev() {
+            let result = act(component.as_mut());
+            first = first.and(result);
+        }
+        first
+    }
+}
+
+fn part<'m>(manifest: &'m Manifest, component: &str) -> Option<&'m Part> {
+    manifest.parts.iter().find(|part| part.component() == component)
+}
+
+/// How an interrupted restore was ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// There was none, or it had changed nothing yet.
+    Nothing,
+    /// Files are what they were before it.
+    PutBack,
+    /// Every step had been done; files are as in the checkpoint.
+    Finished,
+}
+
+/// Ends what a crash left of a restore so that it can begin anew: files go back to what they were, unless every step
+/// was done, in which case they stay. Restore the same checkpoint afterwards; what is right already is left alone.
+///
+/// # Errors
+///
+/// What went wrong; can be repeated.
+pub fn resume(executor: &mut dyn Executor, roots: u16) -> Result<Outcome, Error> {
+    end(executor, roots, false)
+}
+
+/// Ends what a crash left of a restore: files go back to exactly what they were, unless it was already being cleaned up,
+/// which is then done to the end. Tokens are the caller's, who has the plan: see [`crate::tokens::put_back`].
+///
+/// # Errors
+///
+/// What went wrong; can be repeated.
+pub fn abandon(executor: &mut dyn Executor, roots: u16) -> Result<Outcome, Error> {
+    end(executor, roots, true)
+}
+
+fn end(executor: &mut dyn Executor, roots: u16, back: bool) -> Result<Outcome, Error> {
+    let progress: Vec<_> =
+        (0..roots).map(|root| executor.perform(&Effect::Look { root })).collect::<Result<_, _>>()?;
+    let any = |wanted| progress.contains(&wanted);
+    let outcome = if any(Progress::Finished) {
+        Outcome::Finished
+    } else if any(Progress::Committed) || (back && any(Progress::Executed)) {
+        Outcome::PutBack
+    } else if any(Progress::Executed) {
+        Outcome::Finished
+    } else {
+        Outcome::Nothing
+    };
+    // All go the same way before anything is removed, so that after a crash in between the next call goes it too.
+    for root in 0..roots {
+        match outcome {
+            Outcome::Finished => executor.perform(&Effect::Finish { root })?,
+            Outcome::PutBack | Outcome::Nothing => executor.perform(&Effect::Undo { root })?,
+        };
+    }
+    (0..roots).try_for_each(|root| executor.perform(&Effect::Clean { root }).map(|_| ()))?;
+    Ok(outcome)
+}

@@ -1,0 +1,9 @@
+//! Capture and restore of real folders, checked by a walk of its own.
+
+mod abuse;
+mod crash;
+mod files;
+mod privileges;
+mod property;
+mod tree;
+mod whole;

@@ -1,0 +1,153 @@
+//! The one who changes files: performs effects on roots, in steps that a crash cannot tear.
+//!
+//! ```text
+//! ROOT/.dsmil-restore/new/N      staged entries, by their number
+//! ROOT/.dsmil-restore/old/I      what stood where step I acts
+//! ROOT/.dsmil-restore/journal    the steps; as long as it is there, `new` and `old` hold what nobody else has
+//! ROOT/.dsmil-restore/done       every step is done; without `journal`: for good
+//! ROOT/.dsmil-restore/times      the root's times, where it cannot carry them as an attribute
+//! ```
+//!
+//! # Layout
+//!
+//! - [`effect`]: the effects and answers, which are also the helper's protocol
+//! - `staging`: the folder above, and the root's own times
+//! - `stage`: new entries
+//! - `journal`: the steps on the disk
+//! - `execute`: doing them and taking them back
+//! - `beneath`, `meta`, `ops`: look-ups that cannot leave the root, metadata, single operations
+//!
+//! # Invariants
+//!
+//! - Whether a step is done shows in `new` and `old` alone, so doing and taking back can start over at any time.
+//! - No entry of the root is deleted before every step is done and durable, and none that was not moved into `old`.
+//! - Every path is looked up beneath its root, through no link and into no other file system.
+
+mod beneath;
+pub mod effect;
+mod execute;
+mod journal;
+mod meta;
+pub(crate) mod ops;
+mod stage;
+mod staging;
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use crate::Error;
+use crate::files::root::{ROOTS_MAX, Root};
+use effect::{Effect, Executor, Progress};
+use staging::Staging;
+
+/// Performs effects on a fixed list of roots.
+#[derive(Debug)]
+pub struct Worker {
+    roots: Vec<Root>,
+    /// Folders of restores that are open here, and so locked.
+    open: BTreeMap<u16, Staging>,
+}
+
+impl Worker {
+    /// Opens the roots, by absolute paths; they are the only places that it will ever change.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Limit`]: more than [`ROOTS_MAX`]
+    /// - else as [`Root::open`]
+    pub fn new(roots: &[PathBuf]) -> Result<Self, Error> {
+        let found = crate::error::length(roots.len());
+        let limit = crate::error::length(ROOTS_MAX);
+        if found > limit {
+            return Err(Error::Limit { what: "the list of roots", found, limit });
+        }
+        let roots = roots.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { roots, open: BTreeMap::new() })
+    }
+
+    fn begin(&mut self, root: u16) -> Result<(), Error> {
+        let dir = root_of(&self.roots, root)?;
+        self.open.remove(&root);
+        self.open.insert(root, Staging::create(dir)?);
+        Ok(())
+    }
+
+    fn staging(&mut self, root: u16) -> Result<(&Root, Option<&mut Staging>), Error> {
+        let dir = root_of(&self.roots, root)?;
+        if !self.open.contains_key(&root)
+            && let Some(found) = Staging::open(dir)?
+        {
+            self.open.insert(root, found);
+        }
+        Ok((dir, self.open.get_mut(&root)))
+    }
+
+    /// What `Open` made; anything but `Look`, `Undo`, `Finish` and `Clean` needs it.
+    fn opened(&mut self, root: u16) -> Result<(&Root, &mut Staging), Error> {
+        let (dir, staging) = self.staging(root)?;
+        let none = || Error::Refused(format!("no restore of {} is under way", dir.path().display()));
+        Ok((dir, staging.ok_or_else(none)?))
+    }
+
+    fn clean(&mut self, root: u16) -> Result<(), Error> {
+        let (dir, staging) = self.staging(root)?;
+        match staging {
+            None => staging::finish_times(dir, None),
+            Some(staging) => {
+                staging.clean(dir)?;
+                self.open.remove(&root);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn root_of(roots: &[Root], root: u16) -> Result<&Root, Error> {
+    roots.get(usize::from(root)).ok_or_else(|| Error::Refused(format!("there is no root {root}")))
+}
+
+impl Executor for Worker {
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+        let number = effect.root();
+        match effect {
+            Effect::Open { .. } => self.begin(number)?,
+            Effect::Stage { number: entry, meta, body, .. } => {
+                let (root, staging) = self.opened(number)?;
+                staging.stage(root, *entry, meta, body)?;
+            }
+            Effect::Data { bytes, .. } => self.opened(number)?.1.data(bytes)?,
+            Effect::Seal { .. } => self.opened(number)?.1.seal()?,
+            Effect::Add { step, .. } => {
+                let (root, staging) = self.opened(number)?;
+                staging.add(root, step)?;
+            }
+            Effect::Commit { .. } => self.opened(number)?.1.commit()?,
+            Effect::Execute { .. } => {
+                let (root, staging) = self.opened(number)?;
+                staging.execute(root)?;
+            }
+            Effect::Undo { .. } => {
+                if let (root, Some(staging)) = self.staging(number)? {
+                    staging.undo(root)?;
+                }
+            }
+            Effect::Finish { .. } => {
+                if let (root, Some(staging)) = self.staging(number)? {
+                    staging.finish(root)?;
+                }
+            }
+            Effect::Clean { .. } => self.clean(number)?,
+            Effect::Look { .. } => {
+                let (_, staging) = self.staging(number)?;
+                return staging.map_or(Ok(Progress::None), |staging| staging.progress());
+            }
+        }
+        Ok(Progress::None)
+    }
+}
+
+/// The root's own folder, opened for reading so that its times and attributes can be set.
+fn itself(root: impl AsFd) -> Result<std::os::fd::OwnedFd, Error> {
+    beneath::entry(root, b"")
+}

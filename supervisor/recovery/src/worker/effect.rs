@@ -1,0 +1,265 @@
+//! What a worker can be asked to do, and what it answers: the only words of the helper's protocol.
+
+use minicbor::{Decode, Encode};
+
+use crate::Error;
+use crate::files::entry::Meta;
+
+/// The most bytes of one [`Effect::Data`].
+pub const DATA_BYTES_MAX: usize = 1 << 20;
+
+/// One effect on one root. Roots are known by their index in the worker's own list, never by a path.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Effect {
+    /// Makes the folder in which a restore works. There must be none.
+    #[n(0)]
+    Open {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Stages one entry under a number of its own.
+    #[n(1)]
+    Stage {
+        /// The root.
+        #[n(0)]
+        root: u16,
+        /// The number, unique in this restore.
+        #[n(1)]
+        number: u64,
+        /// What the entry is to have. For a folder it is set by [`Step::Meta`], when everything is in it.
+        #[n(2)]
+        meta: Meta,
+        /// What it is.
+        #[n(3)]
+        body: Body,
+    },
+    /// The next bytes of the file that was staged last.
+    #[n(2)]
+    Data {
+        /// The root.
+        #[n(0)]
+        root: u16,
+        /// At most [`DATA_BYTES_MAX`] bytes.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
+    },
+    /// Ends the file that was staged last; it must have all its bytes.
+    #[n(3)]
+    Seal {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Adds a step to the journal; nothing is done yet.
+    #[n(4)]
+    Add {
+        /// The root.
+        #[n(0)]
+        root: u16,
+        /// The step.
+        #[n(1)]
+        step: Step,
+    },
+    /// Makes what is staged and the journal durable: from here on `Execute` and `Undo` work, also after a crash.
+    #[n(5)]
+    Commit {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Does every step that is not done yet.
+    #[n(6)]
+    Execute {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Takes back every step that was done.
+    #[n(7)]
+    Undo {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Makes what was executed final: from here on it cannot be undone. Several roots are all finished before the first
+    /// is cleaned, so that after a crash one can tell which way to go.
+    #[n(10)]
+    Finish {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Removes the folder of the restore: after `Finish`, after `Undo`, or before `Commit`.
+    #[n(8)]
+    Clean {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+    /// Asks how far a restore is.
+    #[n(9)]
+    Look {
+        /// The root.
+        #[n(0)]
+        root: u16,
+    },
+}
+
+impl Effect {
+    /// The root that it is about.
+    #[must_use]
+    pub const fn root(&self) -> u16 {
+        match self {
+            Self::Open { root }
+            | Self::Stage { root, .. }
+            | Self::Data { root, .. }
+            | Self::Seal { root }
+            | Self::Add { root, .. }
+            | Self::Commit { root }
+            | Self::Execute { root }
+            | Self::Undo { root }
+            | Self::Finish { root }
+            | Self::Clean { root }
+            | Self::Look { root } => *root,
+        }
+    }
+}
+
+/// What a staged entry is.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Body {
+    /// A regular file; its bytes follow.
+    #[n(0)]
+    Regular {
+        /// Bytes that will follow.
+        #[n(0)]
+        size: u64,
+    },
+    /// An empty folder.
+    #[n(1)]
+    Directory,
+    /// A symbolic link.
+    #[n(2)]
+    Symlink {
+        /// Where it points; never followed here.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        target: Vec<u8>,
+    },
+    /// A named pipe.
+    #[n(3)]
+    Fifo,
+    /// Another name of a staged file.
+    #[n(4)]
+    LinkStaged {
+        /// That file's number.
+        #[n(0)]
+        number: u64,
+    },
+    /// Another name of a file that stays where it is.
+    #[n(5)]
+    LinkPresent {
+        /// Its path below the root.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        path: Vec<u8>,
+    },
+}
+
+/// One step of a restore.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Step {
+    /// Puts what was staged at a path; what is there is kept aside until the end.
+    #[n(0)]
+    Place {
+        /// Below the root.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        path: Vec<u8>,
+        /// The number of the staged entry.
+        #[n(1)]
+        number: u64,
+    },
+    /// Takes away what is at a path; it is kept aside until the end.
+    #[n(1)]
+    Remove {
+        /// Below the root.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        path: Vec<u8>,
+    },
+    /// Sets the metadata of a folder, or of a file with one name.
+    #[n(2)]
+    Meta {
+        /// Below the root; empty for the root.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        path: Vec<u8>,
+        /// What it is to have.
+        #[n(1)]
+        meta: Meta,
+    },
+}
+
+impl Step {
+    /// The path that it is about.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Place { path, .. } | Self::Remove { path } | Self::Meta { path, .. } => path,
+        }
+    }
+}
+
+/// How far a restore of a root is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Progress {
+    /// No restore is under way.
+    #[n(0)]
+    None,
+    /// Being staged, or already put back: what is left can be removed.
+    #[n(1)]
+    Loose,
+    /// Committed; some steps may be done.
+    #[n(2)]
+    Committed,
+    /// Every step is done.
+    #[n(3)]
+    Executed,
+    /// It can no longer be undone: what is left can be removed.
+    #[n(4)]
+    Finished,
+}
+
+/// What a worker answers.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum Reply {
+    /// It is done.
+    #[n(0)]
+    Done,
+    /// The answer to [`Effect::Look`].
+    #[n(1)]
+    Progress(#[n(0)] Progress),
+    /// It is not allowed or not possible; nothing was changed by this effect.
+    #[n(2)]
+    Refused(#[n(0)] String),
+    /// It failed half-way: undo.
+    #[n(3)]
+    Failed(#[n(0)] String),
+    /// An earlier restore of the root is not finished.
+    #[n(4)]
+    Unfinished(#[n(0)] String),
+}
+
+/// Who performs effects: a worker in this process, or the helper at the other end of a socket.
+pub trait Executor {
+    /// Performs one effect and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Refused`]: it is not allowed, nothing was changed
+    /// - [`Error::Unfinished`]: an earlier restore is in the way
+    /// - [`Error::Io`] and others: it failed
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error>;
+}

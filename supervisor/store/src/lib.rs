@@ -1,0 +1,37 @@
+//! Bytes that must not be lost, changed or rewound: the log, its proofs, and the chunks of checkpoints.
+//!
+//! # Layout
+//!
+//! - [`log`]: the append-only log, one flush per batch, and its reader
+//! - [`merkle`]: the RFC 6962 tree over its entries
+//! - [`head`]: tree heads as C2SP checkpoints, signed notes under ECDSA P-256
+//! - [`verify`]: the offline check of a log's folder
+//! - [`chunk`]: the encrypted, deduplicating, content-addressed chunk store
+//! - [`manifest`]: numbered files that are written once
+//! - [`blob`]: small files that are replaced as a whole or not at all
+//! - `disk`: the file operations that all of these are built on, real and simulated
+//! - `bytes`: fields of fixed size out of untrusted bytes
+//!
+//! The formats stand byte by byte in `docs/formats.md`.
+//!
+//! # Invariants
+//!
+//! - The store knows nothing of what the bytes mean.
+//! - What was acknowledged is durable: `Ok` is returned only after the flush that covers it.
+//! - After a failed flush nothing is acknowledged any more; the caller stops.
+//! - Bytes read from a disk are never trusted: each length has a limit, each error names file and place.
+
+#![forbid(unsafe_code)]
+
+pub mod blob;
+mod bytes;
+pub mod chunk;
+mod disk;
+mod error;
+pub mod head;
+pub mod log;
+pub mod manifest;
+pub mod merkle;
+pub mod verify;
+
+pub use error::{Damage, Error, Place};

@@ -1,0 +1,423 @@
+//! The append-only log: batches of entries, one flush each, with a Merkle tree over the entries and signed heads.
+//!
+//! # Layout
+//!
+//! - `frame`: one batch
+//! - `segment`: the files
+//! - `cursor`: reading them; a torn tail is told from damage here
+//! - `appender`: writing them
+//! - `audit`: entries against heads
+//! - `reader`: the entries for others
+//!
+//! ```text
+//! DIR/lock        locked by the process that writes
+//! DIR/*.log       the entries
+//! DIR/*.heads     every head that was stored
+//! DIR/checkpoint  the newest of them, as C2SP tools read it
+//! ```
+//!
+//! # Invariants
+//!
+//! - Files grow by zeros that are flushed before a batch goes there. So a full disk is found before anything of a batch
+//!   is written, and a flush moves no metadata.
+//! - A batch is flushed before the next is written. So after a crash at most the last one is incomplete.
+//! - A head is stored after the entries that it covers are durable.
+
+mod appender;
+pub(crate) mod audit;
+mod cursor;
+mod frame;
+mod reader;
+mod segment;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use types::hash::Hash;
+
+use crate::blob;
+use crate::bytes::length;
+use crate::disk::real::Real;
+use crate::disk::{Disk, Lock};
+use crate::error::{Error, Place};
+use crate::head::{Head, NOTE_BYTES_MAX, SignedHead};
+use crate::merkle::Tree;
+use appender::{Appender, Growth};
+use audit::{Audit, CheckHead, audit};
+use cursor::Cursor;
+use segment::Kind;
+
+pub use reader::{Reader, read};
+
+/// The largest entry, in bytes: what a C2SP tile can hold.
+pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// The largest batch as it lies on the disk, in bytes.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// How many heads may be asked for before one of them must be stored: signatures take a while, and overtake each other.
+pub const HEADS_PENDING_MAX: usize = 64;
+
+/// How much is prepared at once for heads, in bytes: some three hundred of them.
+const HEADS_STEP_BYTES: u64 = 64 << 10;
+
+/// How the files of a log grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The size at which the next file is begun, in bytes; only a single batch that is larger makes a file larger.
+    pub segment_bytes: u64,
+    /// How much a file grows at once, in bytes of zeros written ahead.
+    pub step_bytes: u64,
+    /// What ordinary batches leave free, in bytes, so that stopping and undoing can be recorded on a full disk.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // 64 MiB are read in a moment and pruned in useful pieces; 4 MiB of zeros are written in some milliseconds.
+        Self { segment_bytes: 64 << 20, step_bytes: 4 << 20, reserve_bytes: 256 << 10 }
+    }
+}
+
+impl Config {
+    fn growth(&self) -> Growth {
+        let Self { segment_bytes, step_bytes, reserve_bytes } = *self;
+        Growth { segment_bytes, step_bytes, reserve_bytes }
+    }
+
+    fn growth_of_heads(&self) -> Growth {
+        let step_bytes = self.step_bytes.min(HEADS_STEP_BYTES);
+        Growth { segment_bytes: self.segment_bytes, step_bytes, reserve_bytes: 0 }
+    }
+}
+
+/// A log that is open for appending.
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    config: Config,
+    id: [u8; 16],
+    entries: Appender,
+    /// Made with the first head.
+    heads: Option<Appender>,
+    tree: Tree,
+    /// The newest stored head.
+    head: Option<SignedHead>,
+    /// Heads that were given out for signing.
+    pending: VecDeque<Head>,
+    _lock: Lock,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("dir", &self.dir).field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Creates an empty log in the folder `dir`, which is made if it is not there (its parent must be). `id` is 16 random
+    /// bytes: batches of another log are none of this one's.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Exists`]: the folder holds a log, or what is left of one
+    /// - [`Error::Locked`], [`Error::Full`], [`Error::Flush`], [`Error::Io`]
+    pub fn create(dir: &Path, id: [u8; 16], config: &Config) -> Result<Self, Error> {
+        Self::create_on(Arc::new(Real), dir, id, config)
+    }
+
+    /// Opens the log in the folder `dir`, gives each entry to `replay` in order, and cuts a batch that a crash left
+    /// incomplete. What `replay` saw counts only if `open` succeeds.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Absent`]: there is no log
+    /// - [`Error::Locked`]: another process has it open
+    /// - [`Error::Damaged`]: bytes that were acknowledged are missing or changed; nothing was written
+    /// - [`Error::Version`]: a newer release wrote it
+    /// - [`Error::Full`], [`Error::Flush`], [`Error::Io`]
+    pub fn open(dir: &Path, config: &Config, replay: &mut dyn FnMut(u64, &[u8])) -> Result<Self, Error> {
+        Self::open_on(Arc::new(Real), dir, config, replay)
+    }
+
+    pub(crate) fn create_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        id: [u8; 16],
+        config: &Config,
+    ) -> Result<Self, Error> {
+        disk.create_dir(dir).map_err(|e| Error::io("make", dir, e))?;
+        let lock = lock(&*disk, dir)?;
+        for kind in [Kind::Entries, Kind::Heads] {
+            if let Some(first) = segment::list(&*disk, dir, kind)?.first() {
+                return Err(Error::Exists { path: kind.path(dir, *first) });
+            }
+        }
+        let entries = Appender::create(Arc::clone(&disk), dir.into(), (Kind::Entries, id), config.growth())?;
+        Ok(Self {
+            disk,
+            dir: dir.into(),
+            config: config.clone(),
+            id,
+            entries,
+            heads: None,
+            tree: Tree::default(),
+            head: None,
+            pending: VecDeque::new(),
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: &Config,
+        replay: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<Self, Error> {
+        require(&*disk, dir)?;
+        let lock = lock(&*disk, dir)?;
+        let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, false)?;
+        let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, false)?;
+        let id = same_log(&entries, &heads)?;
+        let Audit { tree, entries_tail, heads_tail, head, .. } =
+            audit(&mut entries, &mut heads, replay, &mut |_| Ok(()))?;
+        check_newest(&*disk, dir, head.as_ref(), &tree)?;
+        remove_unfinished(&*disk, dir)?;
+        let (disk_of, folder) = (|| Arc::clone(&disk), || dir.to_owned());
+        let growth = config.growth();
+        let what = (Kind::Entries, id);
+        let appender = Appender::resume(disk_of(), folder(), what, growth, &entries, entries_tail)?;
+        let heads = match heads.first() {
+            None => None,
+            Some(_) => {
+                let (what, growth) = ((Kind::Heads, id), config.growth_of_heads());
+                Some(Appender::resume(disk_of(), folder(), what, growth, &heads, heads_tail)?)
+            }
+        };
+        let log = Self {
+            disk,
+            dir: dir.into(),
+            config: config.clone(),
+            id,
+            entries: appender,
+            heads,
+            tree,
+            head,
+            pending: VecDeque::new(),
+            _lock: lock,
+        };
+        // A crash between storing a head and replacing the file leaves the one before in it.
+        log.write_newest()?;
+        Ok(log)
+    }
+
+    /// Appends a batch of entries with one write and one flush and returns their indices. After `Ok` they are durable.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Full`]: no space; nothing was written: hold the entries back and try again
+    /// - [`Error::Flush`]: the disk failed, now or before: the process must stop at once
+    /// - [`Error::Limit`]: an entry is over [`ENTRY_BYTES_MAX`] or the batch over [`BATCH_BYTES_MAX`]
+    /// - [`Error::Invalid`]: there is no entry
+    /// - [`Error::Io`]: no new file could be made; nothing was written
+    pub fn append(&mut self, entries: &[impl AsRef<[u8]>]) -> Result<Range<u64>, Error> {
+        self.append_batch(entries, false)
+    }
+
+    /// Appends as [`Log::append`] does, but may use up the reserve: for stopping and undoing alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::append`].
+    pub fn append_urgent(&mut self, entries: &[impl AsRef<[u8]>]) -> Result<Range<u64>, Error> {
+        self.append_batch(entries, true)
+    }
+
+    fn append_batch(&mut self, entries: &[impl AsRef<[u8]>], urgent: bool) -> Result<Range<u64>, Error> {
+        let first = self.entries.next();
+        for leaf in self.entries.append(entries, urgent)? {
+            self.tree.append(*leaf);
+        }
+        Ok(first..self.entries.next())
+    }
+
+    /// Prepares space ahead of need: worth calling while no batch waits.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Full`]: no space; nothing is lost by it yet
+    /// - [`Error::Flush`]: as for [`Log::append`]
+    /// - [`Error::Io`]
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        self.entries.prepare()
+    }
+
+    /// How many entries it has.
+    pub fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// The root of the Merkle tree over its entries.
+    pub fn root(&self) -> Hash {
+        self.tree.root()
+    }
+
+    /// The random identity that it was created with.
+    pub fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// The head of the log as it is now, to be signed and stored. Of heads that were not stored, the last
+    /// [`HEADS_PENDING_MAX`] are remembered.
+    pub fn head(&mut self, origin: &str, extensions: Vec<String>) -> Head {
+        let head = Head { origin: origin.into(), size: self.size(), root: self.root(), extensions };
+        if self.pending.len() >= HEADS_PENDING_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(head.clone());
+        head
+    }
+
+    /// The newest stored head.
+    pub fn newest_head(&self) -> Option<&SignedHead> {
+        self.head.as_ref()
+    }
+
+    /// Stores a signed head durably, and as the file `checkpoint`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: it did not come from [`Log::head`], or a head of a larger log is stored already
+    /// - [`Error::Full`]: no space; it is not stored, or not in `checkpoint`; the log is as good as before
+    /// - [`Error::Flush`]: the disk failed, now or before: the process must stop at once
+    /// - [`Error::Io`]
+    pub fn store_head(&mut self, signed: &SignedHead) -> Result<(), Error> {
+        let place = self.pending.iter().position(|head| head == signed.head());
+        let place = place.ok_or_else(|| Error::Invalid("this head was not asked of this log".into()))?;
+        if self.head.as_ref().is_some_and(|newest| newest.head().size > signed.head().size) {
+            return Err(Error::Invalid("a head of a larger log is stored already".into()));
+        }
+        let text = signed.text()?;
+        let heads = match &mut self.heads {
+            Some(heads) => heads,
+            empty => {
+                let (disk, what) = (Arc::clone(&self.disk), (Kind::Heads, self.id));
+                empty.insert(Appender::create(disk, self.dir.clone(), what, self.config.growth_of_heads())?)
+            }
+        };
+        heads.append(&[text], false)?;
+        self.pending.remove(place);
+        self.head = Some(signed.clone());
+        self.write_newest()
+    }
+
+    fn write_newest(&self) -> Result<(), Error> {
+        let Some(head) = &self.head else { return Ok(()) };
+        let (path, text) = (self.dir.join("checkpoint"), head.text()?);
+        match blob::read_on(&*self.disk, &path, length(NOTE_BYTES_MAX)) {
+            Ok(old) if old == text.as_bytes() => Ok(()),
+            _ => blob::replace_on(&*self.disk, &path, text.as_bytes()),
+        }
+    }
+}
+
+/// Audits a folder for [`crate::verify`], without its lock.
+pub(crate) fn audit_unlocked(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    live: bool,
+    check: &mut CheckHead<'_>,
+    each: &mut dyn FnMut(u64, &[u8]),
+) -> Result<(Audit, [u8; 16], u64), Error> {
+    require(&*disk, dir)?;
+    let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, live)?;
+    let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, live)?;
+    let newest = read_newest(&*disk, dir)?;
+    let audit = audit(&mut entries, &mut heads, each, check)?;
+    let id = same_log(&entries, &heads)?;
+    let torn = audit.entries_tail.torn_bytes + audit.heads_tail.torn_bytes;
+    if let Some(newest) = newest {
+        check(&newest).map_err(|why| Error::damaged(&dir.join("checkpoint"), 0, Place::File, why))?;
+        compare_newest(dir, &newest, audit.head.as_ref(), &audit.tree)?;
+    }
+    Ok((audit, id, torn))
+}
+
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {
+    let lock = disk.lock(&dir.join("lock")).map_err(|e| Error::io("lock", dir, e))?;
+    lock.ok_or_else(|| Error::Locked { path: dir.into() })
+}
+
+/// Refuses a folder without entries. Where heads are left without them, they are what is missing.
+fn require(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    if !segment::list(disk, dir, Kind::Entries)?.is_empty() {
+        return Ok(());
+    }
+    if segment::list(disk, dir, Kind::Heads)?.is_empty() {
+        return Err(Error::Absent { what: "log", path: dir.into() });
+    }
+    Err(Error::damaged(dir, 0, Place::File, "the folder has heads of a log but no entries"))
+}
+
+fn same_log(entries: &Cursor, heads: &Cursor) -> Result<[u8; 16], Error> {
+    let id = entries.id().unwrap_or_default();
+    if heads.id().is_some_and(|other| other != id) {
+        return Err(Error::damaged(heads.path(), 0, Place::File, "it belongs to another log"));
+    }
+    Ok(id)
+}
+
+fn read_newest(disk: &dyn Disk, dir: &Path) -> Result<Option<SignedHead>, Error> {
+    let path = dir.join("checkpoint");
+    let bytes = match blob::read_on(disk, &path, length(NOTE_BYTES_MAX)) {
+        Err(Error::Absent { .. }) => return Ok(None),
+        bytes => bytes?,
+    };
+    let head = std::str::from_utf8(&bytes).ok().and_then(|text| SignedHead::parse(text).ok());
+    let damaged = || Error::damaged(&path, 0, Place::File, "it is no signed checkpoint");
+    head.ok_or_else(damaged).map(Some)
+}
+
+/// The file `checkpoint` is written after the stored heads, so it is never ahead of them.
+fn check_newest(disk: &dyn Disk, dir: &Path, stored: Option<&SignedHead>, tree: &Tree) -> Result<(), Error> {
+    let Some(newest) = read_newest(disk, dir)? else { return Ok(()) };
+    compare_newest(dir, &newest, stored, tree)
+}
+
+fn compare_newest(
+    dir: &Path,
+    newest: &SignedHead,
+    stored: Option<&SignedHead>,
+    tree: &Tree,
+) -> Result<(), Error> {
+    let path = dir.join("checkpoint");
+    let (head, size) = (newest.head(), stored.map_or(0, |stored| stored.head().size));
+    if head.size > tree.size() {
+        let why = "this head covers them, but they are not there";
+        return Err(Error::damaged(&path, 0, Place::Entries(tree.size()..head.size), why));
+    }
+    if stored.is_none() || head.size > size {
+        return Err(Error::damaged(&path, 0, Place::File, "it is newer than the newest stored head"));
+    }
+    if stored.is_some_and(|stored| head.size == size && stored.head().root != head.root) {
+        return Err(Error::damaged(&path, 0, Place::File, "it is not the newest stored head"));
+    }
+    Ok(())
+}
+
+/// Removes files that a crash left before they had their names.
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for name in disk.list(dir).map_err(|e| Error::io("list", dir, e))? {
+        if name.ends_with(".tmp") {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(|e| Error::io("remove the unfinished", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

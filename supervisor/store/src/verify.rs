@@ -1,0 +1,113 @@
+//! The offline check of a log: also by another process while the log grows, also on another machine.
+//!
+//! It reads alone and takes no lock. What it proves depends on what it is given: without a key the CRCs and the roots of
+//! the heads; with the key that the heads are signed by the covered entries against everybody who lacks that key; with a
+//! head that the verifier trusts also that nothing was rewound or forked since.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::disk::real::Real;
+use crate::error::{Error, Place};
+use crate::head::{Head, PublicKey};
+use crate::log::audit_unlocked;
+use crate::merkle::{Tree, leaf_hash};
+
+/// What was checked, and found to be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The random identity of the log.
+    pub id: [u8; 16],
+    /// How many entries it has; each CRC was checked.
+    pub entries: u64,
+    /// How many stored heads it has; each root was checked.
+    pub heads: u64,
+    /// Whether the signature of each head was checked, too.
+    pub signed: bool,
+    /// The newest stored head.
+    pub head: Option<Head>,
+    /// How many entries the newest head covers. Whether those after it were changed cannot be known.
+    pub covered: u64,
+    /// Whether the log goes on from the head that the verifier trusts; false where none was given.
+    pub trusted: bool,
+    /// What a crash, or a write that is under way, left of incomplete batches at the ends of entries and heads, in bytes.
+    pub torn_bytes: u64,
+}
+
+/// Checks the log in the folder `dir`: CRCs, batches, the Merkle root against each stored head, each head's signature if
+/// `key` is given, and that the log contains the tree of the head `trusted`, if one is given.
+///
+/// # Errors
+///
+/// - [`Error::Damaged`]: it is not what was written. Names the entry; where the attacker repaired the CRCs, the range
+///   between two heads that it lies in; or the head
+/// - [`Error::Absent`]: there is no log
+/// - [`Error::Version`], [`Error::Io`]: it cannot be read, which says nothing about it
+pub fn verify(dir: &Path, key: Option<&PublicKey>, trusted: Option<&Head>) -> Result<Report, Error> {
+    verify_on(Arc::new(Real), dir, (key, trusted), true)
+}
+
+/// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
+fn verify_on(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    (key, trusted): (Option<&PublicKey>, Option<&Head>),
+    live: bool,
+) -> Result<Report, Error> {
+    let mut check = |signed: &crate::head::SignedHead| match key {
+        Some(key) => signed.verify(key).map_err(|_| "its signature is not one of the given key"),
+        None => Ok(()),
+    };
+    let mut anchor = trusted.map(|head| Anchor { head, tree: Tree::default() });
+    let mut each = |_: u64, entry: &[u8]| {
+        if let Some(anchor) = &mut anchor {
+            anchor.see(entry);
+        }
+    };
+    let (audit, id, torn_bytes) = audit_unlocked(disk, dir, live, &mut check, &mut each)?;
+    if let Some(anchor) = &anchor {
+        anchor.check(dir)?;
+    }
+    let head = audit.head.map(|signed| signed.head().clone());
+    Ok(Report {
+        id,
+        entries: audit.tree.size(),
+        heads: audit.heads,
+        signed: key.is_some() && head.is_some(),
+        covered: head.as_ref().map_or(0, |head| head.size),
+        head,
+        trusted: trusted.is_some(),
+        torn_bytes,
+    })
+}
+
+/// The tree up to a head that the verifier trusts.
+struct Anchor<'a> {
+    head: &'a Head,
+    tree: Tree,
+}
+
+impl Anchor<'_> {
+    fn see(&mut self, entry: &[u8]) {
+        if self.tree.size() < self.head.size {
+            self.tree.append(leaf_hash(entry));
+        }
+    }
+
+    fn check(&self, dir: &Path) -> Result<(), Error> {
+        let (size, found) = (self.head.size, self.tree.size());
+        if found < size {
+            let why = "the trusted head covers them, but they are not there: the log was cut or rewound";
+            return Err(Error::damaged(dir, 0, Place::Entries(found..size), why));
+        }
+        if self.tree.root() != self.head.root {
+            let why = "the root of the entries is not the one of the trusted head";
+            return Err(Error::damaged(dir, 0, Place::Entries(0..size), why));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

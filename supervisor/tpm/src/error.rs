@@ -1,0 +1,140 @@
+//! What can go wrong, by what the caller does about it.
+
+use std::path::{Path, PathBuf};
+
+/// Why the TPM did not do what was asked.
+#[derive(thiserror::Error, Debug)]
+pub enum Error {
+    /// No TPM answers at the configured place, or the connection broke. Nothing will work until a new start.
+    #[error(
+        "the TPM at {tcti} does not answer: {reason}; check that it exists and is enabled in the firmware's set-up, \
+         that this user may open it, and that the libtss2-tcti library for it is installed, then start again"
+    )]
+    Unavailable {
+        /// The configured place.
+        tcti: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The TPM, or the key folder, is in use; the limit of retries or the deadline was reached. Try again.
+    #[error("{what} is busy ({reason}); try again later")]
+    Busy {
+        /// What is busy.
+        what: &'static str,
+        /// What it answered.
+        reason: String,
+    },
+    /// The TPM's protection against guessing is active.
+    #[error(
+        "the TPM is locked out after too many wrong authorisations; wait for its recovery time (`tpm2_getcap \
+         properties-variable`) or reset it with `tpm2_dictionarylockout --clear-lockout`"
+    )]
+    LockedOut,
+    /// The TPM's owner has set an authorisation value that this program does not know.
+    #[error(
+        "the TPM refuses the empty authorisation for {what}; clear that authorisation, or let its owner create a \
+         P-256 storage key without authorisation and configure its persistent handle"
+    )]
+    Authorization {
+        /// The hierarchy or key.
+        what: String,
+    },
+    /// Something else than a P-256 storage key lies at the configured persistent handle.
+    #[error(
+        "the TPM's persistent handle {handle:#010x} holds {found}, not an ECC P-256 storage key; configure a free \
+         handle between 0x81000000 and 0x817fffff"
+    )]
+    Srk {
+        /// The configured handle.
+        handle: u32,
+        /// What is there.
+        found: String,
+    },
+    /// The key folder was written with another TPM, or the TPM was cleared since.
+    #[error(
+        "the key in {path} belongs to another TPM (or this one was cleared, or its commands are intercepted); to give \
+         this machine a new identity move the file away and start again, else put back the TPM or the right folder"
+    )]
+    ForeignKeyDir {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The key file is damaged.
+    #[error(
+        "the key in {path} cannot be used: {reason}; put back a copy, or move it away to make a new identity"
+    )]
+    DamagedKey {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key folder cannot be read or written.
+    #[error("cannot {action} {path}: {source}; check that it exists, who owns it, and the space left")]
+    KeyDir {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Sealed data that another TPM sealed, or this one before it was cleared.
+    #[error("this data was sealed by another TPM (or by this one before it was cleared); unseal it there")]
+    ForeignBlob,
+    /// Sealed data that was changed or cut, or was sealed under another key folder.
+    #[error("the sealed data was damaged, or sealed under another key folder: {reason}; take another copy")]
+    DamagedBlob {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A length outside the documented range; a mistake of the caller.
+    #[error("{what} of {len} bytes; between 1 and {max} are possible")]
+    Length {
+        /// What has this length.
+        what: &'static str,
+        /// The length asked for, bytes.
+        len: usize,
+        /// The limit, bytes.
+        max: usize,
+    },
+    /// The answer did not come in time. What was asked for may still happen.
+    #[error("the TPM did not answer within the deadline; it may be slow or hang: try again with more time")]
+    DeadlinePassed,
+    /// As many requests as are allowed wait already.
+    #[error("{len} requests wait for the TPM already, the limit; try again later")]
+    QueueFull {
+        /// The configured limit.
+        len: usize,
+    },
+    /// [`Handle::shutdown`](crate::Handle::shutdown) was called; the daemon is stopping.
+    #[error("the TPM's thread has stopped")]
+    Stopped,
+    /// The TPM or libtss2 refused a command in a way that no caller can repair.
+    #[error("the TPM's answer to {command} is {code:#x}: {text}; see `tpm2_rc_decode {code:#x}`")]
+    Chip {
+        /// The command, in the specification's words.
+        command: &'static str,
+        /// The response code with its layer (TCG TSS 2.0 overview, section 3); 0 where there is none.
+        code: u32,
+        /// The code in words.
+        text: String,
+    },
+}
+
+impl Error {
+    /// The wrapper of libtss2 did not like what we gave it.
+    pub(crate) fn library(what: &'static str, error: tss_esapi::Error) -> Self {
+        Self::Chip { command: what, code: 0, text: error.to_string() }
+    }
+
+    /// An answer that is none.
+    pub(crate) fn malformed(command: &'static str, text: &str) -> Self {
+        Self::Chip { command, code: 0, text: text.to_owned() }
+    }
+
+    /// The signing key's file is not what it should be.
+    pub(crate) fn damaged_key(path: &Path, reason: &str) -> Self {
+        Self::DamagedKey { path: path.to_owned(), reason: reason.to_owned() }
+    }
+}

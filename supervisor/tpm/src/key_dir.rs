@@ -1,0 +1,258 @@
+//! The signing key's blobs on disk: one file, replaced as a whole or not at all.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use minicbor::{Decode, Encode};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::Error;
+
+/// The file in the key folder.
+const FILE: &str = "signing.key";
+/// What it is written as before it takes its name; a crash may leave it behind, the next writer replaces it.
+const FILE_NEW: &str = "signing.key.new";
+/// The version of the encoding; it is refused when newer.
+const VERSION: u32 = 1;
+/// The longest file that is read, bytes: the TPM's two areas have at most 1,500.
+const FILE_MAX: u64 = 4096;
+/// The length of the sum, bytes.
+const SUM_LEN: usize = 32;
+/// The length of the secret, bytes.
+pub(crate) const SECRET_LEN: usize = 32;
+
+/// What the key folder holds: a CBOR map with integer keys, followed by its SHA-256.
+///
+/// The sum finds damage of the disk at the start; an attacker could adapt it, and would be noticed by the TPM.
+#[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
+#[cbor(map)]
+pub(crate) struct KeyFile {
+    #[n(0)]
+    version: u32,
+    /// The storage root key's name when the key was made: the name that every session is pinned to.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(crate) parent_name: Vec<u8>,
+    /// TPMT_PUBLIC.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub(crate) public: Vec<u8>,
+    /// TPM2B_PRIVATE without its length; encrypted by the TPM.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) private: Vec<u8>,
+    /// Random bytes from which the authorisation values of our objects are derived, so that access to the TPM alone
+    /// (the group tss, another program's bug) does not let anyone sign or unseal. [`SECRET_LEN`] bytes.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub(crate) secret: Vec<u8>,
+}
+
+impl KeyFile {
+    pub(crate) fn new(parent_name: Vec<u8>, public: Vec<u8>, private: Vec<u8>, secret: Vec<u8>) -> Self {
+        Self { version: VERSION, parent_name, public, private, secret }
+    }
+
+    /// Writes all of it to the end of `bytes`, which should have the room: growing leaves copies of the secret behind.
+    fn encode(&self, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+        minicbor::encode(self, &mut *bytes).map_err(std::io::Error::other)?;
+        let sum = digest::digest(&digest::SHA256, bytes);
+        bytes.extend_from_slice(sum.as_ref());
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (bytes, sum) = bytes.split_last_chunk::<SUM_LEN>().ok_or("it is too short")?;
+        if digest::digest(&digest::SHA256, bytes).as_ref() != sum {
+            return Err("its sum is wrong: it was damaged".to_owned());
+        }
+        let mut decoder = minicbor::Decoder::new(bytes);
+        let file: Self = decoder.decode().map_err(|error| error.to_string())?;
+        if decoder.position() != bytes.len() {
+            return Err("bytes after its end".to_owned());
+        }
+        if file.version != VERSION {
+            return Err(format!("its version is {}, this program knows {VERSION}", file.version));
+        }
+        if file.secret.len() != SECRET_LEN {
+            return Err("its secret has a wrong length".to_owned());
+        }
+        Ok(file)
+    }
+}
+
+/// The key folder, locked against a second program that would make a key at the same time.
+pub(crate) struct KeyDir {
+    path: PathBuf,
+    /// Holds the lock until the start is over, and flushes the folder.
+    dir: File,
+}
+
+impl KeyDir {
+    /// Opens the folder, makes it if it is missing, and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |action, source| Error::KeyDir { action, path: path.to_owned(), source };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|e| failed("make the folder", e))?;
+        let dir = File::open(path).map_err(|e| failed("open the folder", e))?;
+        match dir.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), dir }),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy {
+                what: "the key folder",
+                reason: format!("another program is starting with {}", path.display()),
+            }),
+            Err(TryLockError::Error(e)) => Err(failed("lock the folder", e)),
+        }
+    }
+
+    /// Where the key is.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.path.join(FILE)
+    }
+
+    /// The key, or `None` where none was ever made.
+    ///
+    /// # Errors
+    /// - `DamagedKey`: it is not what was written, or others may read or write it
+    /// - `KeyDir`: it cannot be read
+    pub(crate) fn read(&self) -> Result<Option<KeyFile>, Error> {
+        let path = self.file();
+        let failed = |source| Error::KeyDir { action: "read", path: path.clone(), source };
+        let damaged = |reason| Error::DamagedKey { path: path.clone(), reason };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mode = file.metadata().map_err(failed)?.mode();
+        if mode & 0o077 != 0 {
+            return Err(damaged(format!("others have access to it (mode {:03o}): chmod 600", mode & 0o777)));
+        }
+        // Room for all of it from the start: growing would leave copies of the secret behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(FILE_MAX + 1).unwrap_or_default()));
+        file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() > usize::try_from(FILE_MAX).unwrap_or(usize::MAX) {
+            return Err(damaged(format!("it has more than {FILE_MAX} bytes")));
+        }
+        KeyFile::decode(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Writes a new key so that after a crash it is there whole or not at all, and is there for good on return.
+    pub(crate) fn write(&self, key: &KeyFile) -> Result<(), Error> {
+        let (path, new) = (self.file(), self.path.join(FILE_NEW));
+        let failed = |action| {
+            let new = new.clone();
+            move |source| Error::KeyDir { action, path: new, source }
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(FILE_MAX).unwrap_or_default()));
+        key.encode(&mut bytes).map_err(failed("encode"))?;
+        // Made anew, so that its mode does not depend on what a crash left.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove")(error)),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&new).map_err(failed("create"))?;
+        file.write_all(&bytes).map_err(failed("write"))?;
+        file.sync_all().map_err(failed("flush"))?;
+        std::fs::rename(&new, &path).map_err(failed("rename"))?;
+        self.dir.sync_all().map_err(failed("flush the folder of"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> KeyFile {
+        KeyFile::new(vec![1; 34], vec![2; 90], vec![3; 160], vec![4; SECRET_LEN])
+    }
+
+    fn message(result: Result<Option<KeyFile>, Error>) -> String {
+        result.err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_is_private() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a/b");
+        let dir = KeyDir::open(&path).unwrap();
+        assert!(dir.read().unwrap().is_none());
+        // What a crash may have left.
+        fs::write(path.join(FILE_NEW), b"half").unwrap();
+        dir.write(&key()).unwrap();
+        let read = dir.read().unwrap().unwrap();
+        assert_eq!(read.secret, key().secret);
+        assert_eq!(read.private, key().private);
+        assert_eq!(fs::metadata(dir.file()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(!path.join(FILE_NEW).exists());
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let temporary = tempfile::tempdir().unwrap();
+        let first = KeyDir::open(temporary.path()).unwrap();
+        assert!(matches!(KeyDir::open(temporary.path()), Err(Error::Busy { .. })));
+        drop(first);
+        assert!(KeyDir::open(temporary.path()).is_ok());
+    }
+
+    #[test]
+    fn damage_and_open_modes_are_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = KeyDir::open(temporary.path()).unwrap();
+        dir.write(&key()).unwrap();
+        let whole = fs::read(dir.file()).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(dir.file(), &whole[..cut]).unwrap();
+            assert!(matches!(dir.read(), Err(Error::DamagedKey { .. })), "cut at {cut}");
+        }
+        for byte in 0..whole.len() {
+            let mut spoiled = whole.clone();
+            spoiled[byte] ^= 0x10;
+            fs::write(dir.file(), &spoiled).unwrap();
+            assert!(matches!(dir.read(), Err(Error::DamagedKey { .. })), "byte {byte}");
+        }
+        fs::write(dir.file(), vec![0; 5000]).unwrap();
+        assert!(message(dir.read()).contains("more than 4096"));
+        fs::write(dir.file(), &whole).unwrap();
+        assert!(dir.read().is_ok());
+        fs::set_permissions(dir.file(), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(message(dir.read()).contains("chmod 600"));
+    }
+
+    #[test]
+    fn newer_versions_are_refused() {
+        let mut bytes = Vec::new();
+        let mut newer = key();
+        newer.version = 2;
+        newer.encode(&mut bytes).unwrap();
+        assert!(KeyFile::decode(&bytes).err().unwrap().contains("version is 2"));
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_named() {
+        let temporary = tempfile::NamedTempFile::new().unwrap();
+        let error = KeyDir::open(temporary.path()).err().unwrap().to_string();
+        assert!(error.contains(temporary.path().to_str().unwrap()), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused(noise: Vec<u8>) {
+            prop_assert!(KeyFile::decode(&noise).is_err());
+            // Also under a right sum.
+            let sum = digest::digest(&digest::SHA256, &noise);
+            prop_assert!(KeyFile::decode(&[noise.as_slice(), sum.as_ref()].concat()).is_err());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The TPM against a real software TPM: as its users see it, and as somebody on the wire does.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, where a failure is a finding"
+)]
+
+mod chip;
+mod common;
+mod wire;

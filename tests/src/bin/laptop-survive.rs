@@ -1,0 +1,214 @@
+//! Kills the daemon in the middle of what it does, in the virtual laptop, and looks at what is left.
+//!
+//! ```text
+//! laptop-survive writes|checkpoints|restores TIMES [SEED]
+//! ```
+//!
+//! After each kill the daemon is started again. What was acknowledged must stand; what was not must be as before, or
+//! whole if the log says that it was done; nothing may be in between. One line for each kind:
+//! `KIND: kills N, acknowledged A, lost L, mixed M`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+const TOKEN: &str = "0x8060";
+const WORK: &str = "/srv/work/survive";
+const DAEMON: &str = "/usr/lib/laptop/daemon.sh";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a kind of trial found.
+#[derive(Default)]
+struct Tally {
+    kills: u32,
+    acknowledged: u32,
+    lost: u32,
+    mixed: u32,
+}
+
+fn run() -> anyhow::Result<bool> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (kind, times) = match words.as_slice() {
+        [kind, times, ..] => (kind.as_str(), times.parse::<u32>().context("TIMES is a number")?),
+        _ => bail!("usage: laptop-survive writes|checkpoints|restores TIMES [SEED]"),
+    };
+    let mut dice = Dice(words.get(2).map_or(Ok(1), |seed| seed.parse()).context("SEED is a number")?);
+    let trial = match kind {
+        "writes" => write,
+        "checkpoints" => checkpoint,
+        "restores" => restore,
+        _ => bail!("there is no kind {kind}: writes, checkpoints or restores"),
+    };
+    let mut tally = Tally::default();
+    for time in 0..times {
+        trial(&mut dice, &mut tally).with_context(|| format!("{kind}, trial {time}"))?;
+        ensure!(quiet("dsmil", &["log", "verify"])?, "the log does not verify after trial {time}");
+    }
+    println!(
+        "{kind}: kills {}, acknowledged {}, lost {}, mixed {}",
+        tally.kills, tally.acknowledged, tally.lost, tally.mixed
+    );
+    Ok(tally.lost == 0 && tally.mixed == 0)
+}
+
+/// A small generator (SplitMix64): the same seed, the same delays.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+fn write(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
+    let old = token()?;
+    let new = old ^ (1 + u32::try_from(dice.below(255))?);
+    let acknowledged = killed(&["tokens", "set", &format!("{TOKEN}={new}")], dice.below(300), tally)?;
+    let now = token()?;
+    match outcome("write tokens")?.as_str() {
+        _ if acknowledged && now != new => tally.lost += 1,
+        "done" if now != new => tally.lost += 1,
+        "done" => {}
+        _ if now != old => tally.mixed += 1,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn checkpoint(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
+    fill(dice)?;
+    let name = format!("c{:x}", dice.below(u64::MAX));
+    let acknowledged = killed(&["checkpoint", "create", &name], dice.below(900), tally)?;
+    let list = answer(&["checkpoint", "list"])?;
+    let listed = list.get("checkpoints").and_then(Value::as_array).context("a list")?;
+    let is_listed = listed.iter().any(|one| one.get("name").and_then(Value::as_str) == Some(&name));
+    if acknowledged && !is_listed {
+        tally.lost += 1;
+    }
+    if is_listed && !quiet("dsmil", &["checkpoint", "verify", &name])? {
+        tally.mixed += 1;
+    }
+    Ok(())
+}
+
+fn restore(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
+    fill(dice)?;
+    let name = format!("r{:x}", dice.below(u64::MAX));
+    ensure!(quiet("dsmil", &["checkpoint", "create", &name])?, "no checkpoint");
+    let old_token = token()?;
+    let wanted = picture()?;
+    fill(dice)?;
+    ensure!(quiet("dsmil", &["tokens", "set", &format!("{TOKEN}={}", old_token ^ 1)])?, "no write");
+    let spoiled = picture()?;
+    let acknowledged = killed(&["checkpoint", "restore", &name, "--yes"], dice.below(2_000), tally)?;
+    let (now, token_now) = (picture()?, token()?);
+    let is_back = now == wanted && token_now == old_token;
+    let is_before = now == spoiled && token_now == old_token ^ 1;
+    if acknowledged && !is_back {
+        tally.lost += 1;
+    }
+    if !is_back && !is_before {
+        tally.mixed += 1;
+    }
+    Ok(())
+}
+
+/// Starts a command, kills the daemon after a while, starts it again; tells whether the command was acknowledged.
+fn killed(words: &[&str], after_ms: u64, tally: &mut Tally) -> anyhow::Result<bool> {
+    let mut child = spawn(words)?;
+    sleep(Duration::from_millis(after_ms));
+    ensure!(quiet(DAEMON, &["kill"])?, "the daemon could not be killed");
+    let acknowledged = child.wait()?.success();
+    ensure!(quiet(DAEMON, &["start"])?, "the daemon did not come up again");
+    tally.kills += 1;
+    tally.acknowledged += u32::from(acknowledged);
+    Ok(acknowledged)
+}
+
+fn spawn(words: &[&str]) -> anyhow::Result<Child> {
+    Ok(Command::new("dsmil")
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?)
+}
+
+fn quiet(program: &str, words: &[&str]) -> anyhow::Result<bool> {
+    Ok(Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).status()?.success())
+}
+
+/// The answer of a command as JSON.
+fn answer(words: &[&str]) -> anyhow::Result<Value> {
+    let output = Command::new("dsmil").args(words).arg("--json").output()?;
+    let document: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("dsmil {words:?}"))?;
+    document.get("answer").cloned().with_context(|| format!("dsmil {words:?} gave no answer: {document}"))
+}
+
+fn token() -> anyhow::Result<u32> {
+    let answer = answer(&["tokens", "get", TOKEN])?;
+    let value =
+        answer.pointer("/values/0/value").and_then(Value::as_u64).with_context(|| format!("{answer}"))?;
+    Ok(u32::try_from(value)?)
+}
+
+/// How the last work of a kind ended, by the log.
+fn outcome(title: &str) -> anyhow::Result<String> {
+    let answer = answer(&["log", "tail", "-n", "200"])?;
+    let records = answer.get("records").and_then(Value::as_array).context("records")?;
+    let field = |record: &Value, name: &str| record.get(name).cloned().unwrap_or_default();
+    let last = records.iter().rev().find(|record| {
+        field(record, "fact") == "accepted"
+            && field(record, "text").as_str().is_some_and(|text| text.starts_with(title))
+    });
+    // Killed before it was even accepted.
+    let Some(work) = last.map(|record| field(record, "work")) else { return Ok(String::new()) };
+    let end =
+        records.iter().find(|record| field(record, "fact") == "finished" && field(record, "work") == work);
+    let end = end.with_context(|| format!("work {work} has no end after a start"))?;
+    Ok(field(end, "text").as_str().unwrap_or_default().to_owned())
+}
+
+/// New contents: some files stay, some change, some go.
+fn fill(dice: &mut Dice) -> anyhow::Result<()> {
+    fs::create_dir_all(WORK)?;
+    for number in 0..12 {
+        let path = Path::new(WORK).join(format!("file{number}"));
+        match dice.below(3) {
+            0 => {}
+            1 => drop(fs::remove_file(&path)),
+            _ => {
+                fs::write(&path, vec![u8::try_from(dice.below(256))?; usize::try_from(dice.below(200_000))?])?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel tells of the files: kind, mode, owner, size, modification time; and their contents.
+fn picture() -> anyhow::Result<String> {
+    let script = "cd /srv/work && find . -printf '%P %y %m %U %G %s %T@\\n' | LC_ALL=C sort && \
+                  find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum";
+    let output = Command::new("bash").args(["-c", script]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

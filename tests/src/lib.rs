@@ -1,0 +1,13 @@
+//! What the tests of the whole machine share.
+//!
+//! # Layout
+//!
+//! - [`machine`]: the virtual laptop's firmware, written from one data file
+//!
+//! # Invariants
+//!
+//! Nothing here is part of the product, and nothing of the product depends on it.
+
+#![deny(unsafe_code)]
+
+pub mod machine;

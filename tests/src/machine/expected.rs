@@ -1,0 +1,143 @@
+//! What tests expect of a machine: `expected.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::description::{Identity, Thermal};
+use super::fault::Fault;
+use super::table::{Entry, Table};
+use super::{Error, at, vendor};
+
+/// Version of the file's form.
+pub const FORMAT: u32 = 1;
+
+/// A machine as tests see it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Who the machine says it is.
+    pub identity: Identity,
+    /// Its thermal zone, in °C.
+    pub thermal: Thermal,
+    /// The codes by which a value is selected.
+    pub selects: Selects,
+    /// The class of the laptop's own calls ([`vendor`]).
+    pub vendor_class: u16,
+    /// Faults that stand from the boot on, as text.
+    pub faults: Vec<String>,
+    /// The tokens, in the order of the firmware's table.
+    pub tokens: Vec<Token>,
+}
+
+/// The codes by which a value is selected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selects {
+    /// In force now.
+    pub current: u16,
+    /// On battery.
+    pub battery: u16,
+    /// On mains power.
+    pub ac: u16,
+}
+
+/// The codes as `include/uapi/linux/wmi.h` has them.
+pub const SELECTS: Selects = Selects { current: 0, battery: 1, ac: 2 };
+
+/// A token.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Its id.
+    pub id: u16,
+    /// The storage behind it.
+    pub location: u16,
+    /// The value at which it is active.
+    pub value: u16,
+    /// The location's first current value.
+    pub current: u32,
+    /// Its first value on battery.
+    pub battery: u32,
+    /// Its first value on mains power.
+    pub ac: u32,
+    /// What it is.
+    pub name: String,
+    /// What its group is about, where it stands in one.
+    pub subject: Option<String>,
+    /// Group and member, where it is a DSMIL device.
+    pub device: Option<Device>,
+    /// Another token has the same location.
+    pub shares_location: bool,
+    /// Why the kernel module must not write it, if so.
+    pub denied: Option<String>,
+}
+
+/// Where a DSMIL device stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// The group, 0–6.
+    pub group: u16,
+    /// The place in the group, 0–11.
+    pub member: u16,
+}
+
+impl Expected {
+    /// What tests expect of a machine that starts with these faults.
+    #[must_use]
+    pub fn new(table: &Table, faults: &[Fault]) -> Self {
+        let mut users = BTreeMap::new();
+        for token in table.tokens() {
+            *users.entry(token.location).or_insert(0u32) += 1;
+        }
+        let shared = |token: &Entry| users.get(&token.location).is_some_and(|users| *users > 1);
+        Self {
+            format: FORMAT,
+            identity: table.identity().clone(),
+            thermal: table.thermal(),
+            selects: SELECTS,
+            vendor_class: vendor::CLASS,
+            faults: faults.iter().map(Fault::to_string).collect(),
+            tokens: table.tokens().iter().filter_map(|entry| token(table, entry, shared(entry))).collect(),
+        }
+    }
+
+    /// Reads `expected.json`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::File`]: it cannot be read
+    /// - [`Error::Expected`]: another build wrote it, or it is damaged
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(at(path))?;
+        serde_json::from_slice(&bytes).map_err(|source| Error::Expected { path: path.to_owned(), source })
+    }
+
+    /// The token with an id.
+    #[must_use]
+    pub fn token(&self, id: u16) -> Option<&Token> {
+        self.tokens.iter().find(|token| token.id == id)
+    }
+}
+
+fn token(table: &Table, entry: &Entry, shares_location: bool) -> Option<Token> {
+    let values = table.storage().get(&entry.location)?;
+    Some(Token {
+        id: entry.id.0,
+        location: entry.location,
+        value: entry.value,
+        current: values.current,
+        battery: values.battery,
+        ac: values.ac,
+        name: entry.name.clone(),
+        subject: entry.subject.clone(),
+        device: entry.id.device().map(|at| Device { group: at.group, member: at.member }),
+        shares_location,
+        denied: table.denied(entry).map(str::to_owned),
+    })
+}
