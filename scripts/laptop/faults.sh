@@ -3,11 +3,11 @@
 set -u
 failed=0
 value() { dsmil tokens get 0x8060 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["answer"]["values"][0]["value"])'; }
-for kind in error unsupported "garbage --value 77" write-ignored; do
+for kind in "error --on any" "unsupported --on any" "garbage --value 77 --on any" "late-error --on any" "write-ignored --on write"; do
     for skip in 0 1 2 3; do
         before=$(value)
         # shellcheck disable=SC2086
-        laptop-ctl fault $kind --on any --skip "$skip" --count 1 >/dev/null || exit 1
+        laptop-ctl fault $kind --skip "$skip" --count 1 >/dev/null || exit 1
         if dsmil tokens set "0x8060=$((before + 1))" >/tmp/said 2>&1; then wanted=$((before + 1)); else wanted=$before; fi
         laptop-ctl fault clear >/dev/null
         now=$(value)

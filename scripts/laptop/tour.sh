@@ -37,7 +37,8 @@ show() {
     printf '       $ %s\n' "$1"
     bash -c "$1" >/tmp/shown 2>&1
     local status=$?
-    sed 's/^/         /' /tmp/shown
+    # Every reply says that the machine is emulated; here it is said once, by “status”.
+    sed '/warning: this machine is emulated/d; s/^/         /' /tmp/shown
     return $status
 }
 

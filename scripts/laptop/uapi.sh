@@ -2,7 +2,9 @@
 # The kernel device without the daemon: every ioctl, every refusal, and unloading while it is in use.
 set -e
 insmod /usr/lib/modules/dsmil.ko
-dsmil-uapi /dev/dsmil
+# Through a pipe, so that children of its which still hold the device are waited for as well.
+set -o pipefail
+dsmil-uapi /dev/dsmil | cat
 # An open file keeps the module in; after it is closed the module goes, and comes again.
 exec 9</dev/dsmil
 if rmmod dsmil 2>/dev/null; then echo "FAIL the module was unloaded under an open file"; exit 1; fi

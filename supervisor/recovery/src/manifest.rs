@@ -229,9 +229,10 @@ fn check_tree(tree: &Tree) -> Result<(), Error> {
             Kind::Regular { size, pieces } if *size != read::size(pieces) => {
                 return damaged("its size is not that of its contents");
             }
-            Kind::HardLink { to } if !matches!(kinds.get(to.as_slice()), Some(Kind::Regular { .. })) => {
-                return damaged("it is linked to no earlier file");
-            }
+            Kind::HardLink { to } => match kinds.get(to.as_slice()) {
+                Some(Kind::Regular { .. } | Kind::Symlink { .. } | Kind::Fifo) => {}
+                _ => return damaged("it is linked to no earlier file"),
+            },
             Kind::Symlink { target } if target.is_empty() || target.contains(&0) => {
                 return damaged("its target is no path");
             }

@@ -154,7 +154,13 @@ fn spawn(words: &[&str]) -> anyhow::Result<Child> {
 }
 
 fn quiet(program: &str, words: &[&str]) -> anyhow::Result<bool> {
-    Ok(Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).status()?.success())
+    let status = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    Ok(status.with_context(|| format!("starting {program}"))?.success())
 }
 
 /// The answer of a command as JSON.

@@ -54,7 +54,7 @@ pub enum Kind {
         #[cbor(n(0), with = "minicbor::bytes")]
         target: Vec<u8>,
     },
-    /// The same file as an earlier regular entry of the same root.
+    /// The same file, symbolic link or pipe as an earlier entry of the same root.
     #[n(3)]
     HardLink {
         /// The path of that entry.

@@ -215,6 +215,14 @@ impl Walk<'_> {
             FileType::Socket => return Ok(Look::Left(Why::Socket)),
             _ => return Ok(Look::Left(Why::Device)),
         };
+        let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        let kind = match self.links.get(&key) {
+            Some(to) => Kind::HardLink { to: to.clone() },
+            None => kind,
+        };
+        if stat.stx_nlink > 1 && !matches!(kind, Kind::HardLink { .. }) {
+            self.links.insert(key, path.to_vec());
+        }
         let xattrs = match read::xattrs_at(dir, name) {
             Ok(Some(xattrs)) => xattrs,
             Ok(None) => return Ok(Look::Left(Why::Attributes)),

@@ -148,3 +148,38 @@ fn two_restores_at_once_are_refused() {
     bench.restore(&manifest, &chunks).unwrap();
     assert_eq!(fs::read_to_string(bench.root.join("a")).unwrap(), "one");
 }
+
+#[test]
+fn undoing_twice_leaves_what_was_put_back() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        fs::write(bench.root.join(name), "one").unwrap();
+    }
+    let mut chunks = bench.chunks();
+    let manifest = bench.capture(&mut chunks);
+    for name in ["a", "b"] {
+        fs::write(bench.root.join(name), "two").unwrap();
+    }
+    let mut worker = Worker::new(std::slice::from_ref(&bench.root)).unwrap();
+    let roots = open(std::slice::from_ref(&bench.root));
+    let machine = Machine { roots: &roots, executor: Some(&mut worker), ..Machine::default() };
+    let mut restore = Restore::begin(machine, manifest, &chunks, false).unwrap();
+    restore.prepare().unwrap();
+    restore.execute().unwrap();
+    // What was put in place is taken away, and something keeps the first undo from ending.
+    fs::remove_file(bench.root.join("b")).unwrap();
+    let old = bench.root.join(".dsmil-restore/old/0");
+    let (aside, done) =
+        (bench.root.join(".dsmil-restore/new/intruder0"), bench.root.join(".dsmil-restore/new/0"));
+    fs::write(&aside, "in the way").unwrap();
+    fs::rename(bench.root.join("a"), &done).unwrap();
+    fs::write(bench.root.join("a"), "intruder").unwrap();
+    restore.undo().unwrap_err();
+    assert!(old.exists());
+    fs::remove_file(&aside).unwrap();
+    restore.undo().unwrap();
+    restore.clean_up().unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(fs::read_to_string(bench.root.join(name)).unwrap(), "two", "{name}");
+    }
+}

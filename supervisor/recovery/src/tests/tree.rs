@@ -198,6 +198,7 @@ pub(super) fn one_of_everything(root: &Path) {
     symlink("plain", root.join("link")).unwrap();
     symlink("/nowhere/at all", root.join("sub/dangling")).unwrap();
     fifo(&root.join("sub/pipe"));
+    fs::hard_link(root.join("sub/dangling"), root.join("sub/dangling too")).unwrap();
     fs::write(root.join(OsStr::from_bytes(b"new\nline and \xFF\xFE")), "odd").unwrap();
     fs::write(root.join("n".repeat(255)), "long").unwrap();
     let sparse = File::create(root.join("sparse")).unwrap();

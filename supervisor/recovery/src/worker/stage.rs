@@ -76,8 +76,12 @@ impl Staging {
                 let place = beneath::place(root, path)?;
                 let stat =
                     read::stat(&place.folder, &place.name).map_err(|e| Error::io("look at", path, e))?;
-                if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-                    return Err(Error::Refused(format!("{} is not a file", crate::error::shown(path))));
+                let kind = FileType::from_raw_mode(stat.stx_mode.into());
+                if !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Fifo) {
+                    return Err(Error::Refused(format!(
+                        "{} cannot have a second name",
+                        crate::error::shown(path)
+                    )));
                 }
                 ops::link(&place.folder, &place.name, new, name).map_err(failed)?;
             }

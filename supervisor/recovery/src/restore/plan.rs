@@ -1,0 +1,84 @@
+//! What a restore would change, for people and for the engine.
+
+use std::fmt;
+
+use types::token::Change;
+
+use crate::component::Difference;
+use crate::files::plan;
+
+/// What a restore would change.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// Everything that differs.
+    pub differences: Vec<Difference>,
+    /// Whether the checkpoint is of a machine that calls itself something else.
+    pub other_machine: bool,
+}
+
+/// A plan in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Files that come back.
+    pub created: u64,
+    /// Files that go.
+    pub removed: u64,
+    /// Files that are changed back.
+    pub changed: u64,
+    /// Files of which only the access time is set back.
+    pub accessed: u64,
+    /// Tokens that are written back.
+    pub tokens: u64,
+    /// Tokens that differ and cannot be restored.
+    pub obstacles: u64,
+}
+
+impl Plan {
+    /// The plan in numbers.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for difference in &self.differences {
+            let count = match difference {
+                Difference::File { difference, .. } => match difference.change {
+                    plan::Change::Create => &mut summary.created,
+                    plan::Change::Remove => &mut summary.removed,
+                    plan::Change::Alter(aspects) if aspects.is_access_only() => &mut summary.accessed,
+                    plan::Change::Alter(_) => &mut summary.changed,
+                },
+                Difference::Token(token) if token.obstacle.is_none() => &mut summary.tokens,
+                Difference::Token(_) => &mut summary.obstacles,
+            };
+            *count += 1;
+        }
+        summary
+    }
+
+    /// The writes of tokens that it holds, each with the value that stands there now: what [`crate::tokens::put_back`] needs
+    /// after a crash.
+    #[must_use]
+    pub fn token_changes(&self) -> Vec<Change> {
+        let tokens = self.differences.iter().filter_map(|difference| match difference {
+            Difference::Token(token) if token.obstacle.is_none() => Some(token),
+            _ => None,
+        });
+        tokens
+            .map(|token| Change {
+                id: token.id,
+                select: token.select,
+                value: token.want,
+                expected: token.now,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} files created, {} removed, {} changed, {} with access times only; {} tokens, {} not restorable",
+            self.created, self.removed, self.changed, self.accessed, self.tokens, self.obstacles
+        )
+    }
+}
