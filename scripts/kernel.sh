@@ -15,11 +15,15 @@ apt_in_toolchain() {
     in_toolchain "$tool" -o APT::Sandbox::User=root -o Dir::Etc::SourceParts=- "$@"
 }
 
+fetch_index() {
+    apt_in_toolchain apt-get update -q -o APT::Update::Error-Mode=any ||
+        die "the package index could not be fetched: check the network, or set DSMIL_MIRROR and remove $TOOLCHAIN/.complete, then run the same command again."
+}
+
 update_index() {
     # One look a day is enough; a release that has left the pool since is told by the download.
     if [ -z "$(find "$TOOLCHAIN/var/lib/apt/lists" -maxdepth 1 -name '*backports*Packages*' -mtime -1 2>/dev/null)" ]; then
-        apt_in_toolchain apt-get update -q >&2 ||
-            die "the package index could not be fetched: check the network, or set DSMIL_MIRROR and remove $TOOLCHAIN/.complete, then run the same command again."
+        step "package index" fetch_index >&2
     fi
 }
 

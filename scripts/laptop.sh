@@ -4,6 +4,7 @@
 #   laptop.sh command 'COMMAND'     runs it as root, gives back its output and exit status
 #   laptop.sh script FILE [ARG…]    the same for a script
 #   laptop.sh shell [FIRST]         a prompt on this terminal, after FIRST
+#   laptop.sh accelerator           says how it will run
 #
 # LAPTOP=NAME     keeps disk and TPM under that name; without it each laptop is new
 # KERNEL=WISH     another stock kernel, such as 7.3
@@ -119,8 +120,13 @@ start_tpm() {
 }
 
 start_qemu() {
-    local cpu=max streams
-    [ "$1" = kvm ] && cpu=host
+    # With a thread for each CPU, QEMU's emulation can run an instruction that another CPU is just patching, and the
+    # guest's kernel dies of it now and then on a busy host. One thread is no slower for what runs here.
+    local cpu=max accel=$1 streams
+    case $1 in
+        kvm) cpu=host ;;
+        tcg) accel=tcg,thread=single ;;
+    esac
     if [ "$mode" = shell ]; then
         streams=(-chardev stdio,id=terminal,signal=off -device virtconsole,chardev=terminal)
     else
@@ -129,7 +135,7 @@ start_qemu() {
     fi
     local arguments=(
         -nodefaults -no-user-config -no-reboot -display none
-        -machine q35 -accel "$1" -cpu "$cpu" -smp 2 -m 1G
+        -machine q35 -accel "$accel" -cpu "$cpu" -smp 2 -m 1G
         -kernel "$kernel/vmlinuz" -initrd "$run/initrd"
         -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on ${LAPTOP_APPEND:-}"
         -serial "file:$run/console" -monitor "unix:$run/monitor,server=on,wait=off"
@@ -183,6 +189,13 @@ clean_up() {
     exit "$status"
 }
 
+if [ "${1:-}" = accelerator ]; then
+    case $(accelerator) in
+        kvm) say "with KVM" ;;
+        *) say "emulated, since this machine offers no KVM that can boot it" ;;
+    esac
+    exit
+fi
 mode=${1:-}
 [ -n "$mode" ] && shift || usage
 release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")

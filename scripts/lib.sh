@@ -39,8 +39,12 @@ step() {
     ended=$EPOCHREALTIME
     if [ "$status" -ne 0 ]; then
         say "failed"
-        if [ -s "$log" ]; then tail -n 15 "$log" | sed 's/^/    | /' >&2; fi
-        say "error: “$title” failed; the whole output is in $log. Mend what it names and run the same command again: finished steps are kept." >&2
+        # A sentence of our own says it best; otherwise the last lines do.
+        if ! grep '^error: .*[.;]' "$log" | grep -v '^error: “' | tail -n 1 >&2; then
+            if [ -s "$log" ]; then tail -n 15 "$log" | sed 's/^/    | /' >&2; fi
+            say "error: “$title” failed; mend what it names and run the same command again: finished steps are kept." >&2
+        fi
+        say "  the whole output: $log" >&2
         exit "$status"
     fi
     awk -v a="$began" -v b="$ended" 'BEGIN { printf "%6.1f s\n", b - a }'

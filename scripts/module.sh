@@ -24,5 +24,10 @@ if [ -z "${1:-}${KERNEL:-}" ] && [ -f "$native/rust/libkernel.rmeta" ]; then
 fi
 release=${1:-$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")}
 [ -f "$CACHE/kernel/$release/.complete" ] || die "the kernel $release is not in the cache: run “make setup KERNEL=$release” first."
+# Nothing newer than the module: make would only find that out in two seconds.
+if [ -z "${CLIPPY:-}" ] && [ -f "$TARGET/module/$release/dsmil.ko" ] && [ -z "$(find "$ROOT/kmod" "$ROOT/include" "$ROOT/Kbuild" \
+    "$CACHE/kernel/$release/.complete" -newer "$TARGET/module/$release/dsmil.ko" -print -quit)" ]; then
+    exit
+fi
 # One make at a time in a kernel's output folder.
 locked "module-$release" step "module for $release" build_stock "$release"

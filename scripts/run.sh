@@ -6,7 +6,7 @@ say "Set-up (the first time takes some minutes, later ones none):"
 "$ROOT/scripts/setup.sh"
 say "Build:"
 "$ROOT/scripts/build.sh"
-say "The virtual laptop boots; the tour begins:"
+say "The virtual laptop boots ($("$ROOT/scripts/laptop.sh" accelerator)); the tour begins:"
 if [ -t 0 ] && [ -t 1 ]; then
     BARE=1 exec "$ROOT/scripts/laptop.sh" shell /usr/lib/laptop/tour.sh
 fi

@@ -9,6 +9,8 @@
 
 prepare() {
     local wish release
+    # What a killed run left behind; nobody else is here, by the lock.
+    rm -rf "$CACHE"/tmp/{toolchain,userland,builder}.*
     "$ROOT/scripts/packages.sh"
     "$ROOT/scripts/toolchain.sh"
     for wish in "$@"; do

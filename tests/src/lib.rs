@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`machine`]: the virtual laptop's firmware, written from one data file
+//! - [`bench`]: what the benchmarks share
 //!
 //! # Invariants
 //!
@@ -10,4 +11,5 @@
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod machine;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::FRAME_MAX;
+use crate::server::REQUEST_MAX;
 use crate::wire::{Answer, Behind, Body, Code, Command, Request, Response};
 
 /// How long the daemon may be silent; a long work tells its phases, and a firmware call takes seconds at worst.
@@ -72,7 +73,15 @@ impl Client {
         let id = fresh_id()?;
         let request = Request { id: id.clone(), command };
         let body = serde_json::to_vec(&request).map_err(|error| Error::Foreign(error.to_string()))?;
-        self.send(&body)?;
+        if let Err(error) = self.send(&body) {
+            // Who closes on us may have said why.
+            return Err(match self.receive() {
+                Ok(Response { body: Body::Refused { code, message }, .. }) => {
+                    Error::Refused { code, message }
+                }
+                _ => error,
+            });
+        }
         loop {
             let response = self.receive()?;
             // A request that was not understood is refused without an id.
@@ -90,7 +99,7 @@ impl Client {
     fn send(&mut self, body: &[u8]) -> Result<(), Error> {
         let length = u32::try_from(body.len())
             .ok()
-            .filter(|_| body.len() <= FRAME_MAX)
+            .filter(|_| body.len() <= REQUEST_MAX)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"))?;
         self.stream.write_all(&length.to_be_bytes())?;
         self.stream.write_all(body)?;

@@ -1,7 +1,8 @@
 //! What goes over the daemon's socket: wire types, client and server.
 //!
-//! Each message is a frame: a length (u32, big endian, at most [`FRAME_MAX`]) and that many bytes of JSON. A client
-//! may send several requests before the first is answered; replies carry the request's id.
+//! Each message is a frame: a length (u32, big endian; of a request at most [`server::REQUEST_MAX`], of a reply at
+//! most [`FRAME_MAX`]) and that many bytes of JSON. A client may send several requests before the first is answered;
+//! replies carry the request's id.
 //!
 //! # Layout
 //!
@@ -13,7 +14,7 @@
 //!
 //! - A face translates and decides nothing: every request becomes an `engine::Command`.
 //! - Who asks is what the kernel attests at connect, never what a message says.
-//! - Every frame, connection and queue is bounded.
+//! - Every frame, connection and queue is bounded, and no user can take all connections.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +24,7 @@ pub mod client;
 
 pub mod server;
 
-/// Longest frame, bytes: a list of all tokens or a page of a checkpoint's entries is far below it.
+/// Longest reply, bytes: a list of all tokens or a page of a checkpoint's entries is far below it.
 pub const FRAME_MAX: usize = 8 << 20;
 
 /// Where the daemon listens unless configured otherwise.

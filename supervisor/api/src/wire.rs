@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// 32 hexadecimal digits, random: the same id again is the same request.
+    /// 32 hexadecimal digits in lower case, random: the same id again is the same request.
     pub id: String,
     /// For what.
     pub command: Command,

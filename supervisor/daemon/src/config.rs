@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use nix::fcntl::OFlag;
 use nix::unistd::User;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -86,7 +88,7 @@ pub struct Tokens {
     pub changes_max: usize,
     /// How long the kernel waits for a confirmation before it undoes a change, seconds (1 to 600).
     pub confirm_s: u64,
-    /// Names for people, by id.
+    /// Names for people, by id, over those of the default map (devices.toml).
     pub names: BTreeMap<String, String>,
 }
 
@@ -147,11 +149,13 @@ impl Config {
             .collect()
     }
 
-    /// The names of tokens.
+    /// The names of tokens: the default map, and the owner's over it.
     pub fn names(&self) -> anyhow::Result<BTreeMap<TokenId, String>> {
-        self.tokens
-            .names
+        let default: BTreeMap<String, String> =
+            toml::from_str(include_str!("../devices.toml")).context("the default names of devices")?;
+        default
             .iter()
+            .chain(&self.tokens.names)
             .map(|(id, name)| {
                 let id = id.parse().with_context(|| format!("tokens.names: “{id}” is not a token's id"))?;
                 Ok((id, name.clone()))
@@ -196,16 +200,23 @@ fn users(field: &str, names: &[String]) -> anyhow::Result<BTreeSet<u32>> {
 /// Reads and checks the file.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
     let shown = path.display();
-    let meta = fs::metadata(path).with_context(|| {
-        format!("there is no configuration {shown}; --config names another, “dsmild check” tests one")
+    // Opened once, so that what is checked is what is read. A FIFO in its place must not stop the start.
+    let file = fs::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = file.with_context(|| {
+        format!(
+            "the configuration {shown} cannot be opened; --config names another, “dsmild check” tests one"
+        )
     })?;
+    let meta = file.metadata().with_context(|| format!("looking at {shown}"))?;
+    ensure!(meta.is_file(), "{shown} is not a file");
     ensure!(
         meta.uid() == 0 && meta.mode() & 0o022 == 0,
         "{shown} decides what may be written, so it must belong to root and be writable for root alone: \
          “chown root {shown}; chmod go-w {shown}”"
     );
-    ensure!(meta.len() <= LENGTH_MAX, "{shown} is longer than {LENGTH_MAX} bytes");
-    let text = fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+    let mut text = String::new();
+    file.take(LENGTH_MAX + 1).read_to_string(&mut text).with_context(|| format!("reading {shown}"))?;
+    ensure!(u64::try_from(text.len())? <= LENGTH_MAX, "{shown} is longer than {LENGTH_MAX} bytes");
     let mut config: Config = toml::from_str(&text).with_context(|| format!("{shown} is not understood"))?;
     config.hash = Hash(Sha256::digest(text.as_bytes()).into());
     check(&config).with_context(|| format!("{shown} cannot be used"))?;
@@ -225,15 +236,28 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {
         ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
     }
-    for root in &config.checkpoint.roots {
+    for (place, root) in config.checkpoint.roots.iter().enumerate() {
+        if let Some(other) = config.checkpoint.roots.iter().skip(place + 1).find(|other| contain(root, other))
+        {
+            bail!(
+                "checkpoint.roots: {} and {} contain each other; what is in both would be restored twice",
+                root.display(),
+                other.display()
+            );
+        }
         ensure!(
-            !config.state.starts_with(root) && !root.starts_with(&config.state),
+            !contain(root, &config.state),
             "checkpoint.roots: {} and the state folder {} contain each other; a checkpoint cannot hold itself",
             root.display(),
             config.state.display()
         );
     }
     Ok(())
+}
+
+/// Whether one folder lies in the other, or is the other.
+fn contain(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 #[cfg(test)]
@@ -251,6 +275,7 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.socket, PathBuf::from("/run/dsmil/dsmild.sock"));
         assert!(config.allowed().unwrap().is_empty());
+        assert_eq!(config.names().unwrap().len(), 84);
     }
 
     #[test]
@@ -263,6 +288,8 @@ mod tests {
             ("[people]\nowners = [\"nobody-of-this-name\"]", "nobody-of-this-name"),
             ("[checkpoint]\nroots = [\"srv\"]", "srv"),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
+            ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
+            ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(named), "{text}: {error}");

@@ -7,13 +7,16 @@ mod checkpoint;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyhow::Context as _;
 use api::wire;
 use device::{Backend, Device, Pending};
 use engine::reply::Refusal;
 use engine::{Effect, Step, StepResult};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::{Denial, Permit, Rules};
 use recovery::files::root::Root;
 use types::token::{Token, TokenId};
@@ -36,6 +39,8 @@ pub struct World {
     /// Writes that the kernel undoes unless they are confirmed, by work.
     pending: Mutex<HashMap<u64, Pending>>,
     repository: checkpoint::Repository,
+    /// Our end of the restore helper's socket, to see whether it is there.
+    helper: UnixStream,
     clock: Clock,
 }
 
@@ -52,6 +57,7 @@ impl World {
     ) -> anyhow::Result<Self> {
         let (device, tokens) =
             device.map_or_else(Default::default, |(device, tokens)| (Some(Arc::new(device)), tokens));
+        let helper = restore.1.try_clone().context("keeping an eye on the restore helper")?;
         let repository = checkpoint::Repository::open(&config, key, device.clone(), &tpm, restore)?;
         Ok(Self {
             rules: config.rules()?,
@@ -64,6 +70,7 @@ impl World {
             missing,
             pending: Mutex::new(HashMap::new()),
             repository,
+            helper,
             clock,
         })
     }
@@ -105,6 +112,13 @@ impl World {
             Step::CleanUp => self.clean_up(permit).await,
             Step::UndoRestore { writes } => self.undo_restore(writes, permit).await,
         }
+    }
+
+    /// Whether the restore helper is gone. Known at the latest when a step fails because of it.
+    pub fn helper_has_ended(&self) -> bool {
+        // Nothing is waited for: hanging up is told without being asked for.
+        let mut ends = [PollFd::new(self.helper.as_fd(), PollFlags::empty())];
+        matches!(poll(&mut ends, PollTimeout::ZERO), Ok(1))
     }
 
     /// The TPM.

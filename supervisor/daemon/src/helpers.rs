@@ -5,14 +5,18 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use clap::ValueEnum;
+use nix::sys::signal::{SigSet, Signal};
+use types::hash::Hash;
 
 use crate::config::Config;
+use crate::privileges;
 
 /// Which helper.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -32,14 +36,20 @@ const RESTORE: [Capability; 6] = [
 ];
 
 /// Starts a helper and returns our end of its socket. It ends when that is closed.
-pub fn start(kind: Kind, config: &Path) -> anyhow::Result<UnixStream> {
+///
+/// It must read the same configuration as we did: effects name its folders by their place in the list.
+pub fn start(kind: Kind, path: &Path, config: &Config) -> anyhow::Result<UnixStream> {
     let (ours, theirs) = UnixStream::pair().context("making a socket for the helper")?;
     let program = std::env::current_exe().context("finding our own program")?;
     Command::new(program)
         .arg("--config")
-        .arg(config)
+        .arg(path)
         .arg("helper")
         .arg(kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()))
+        .arg(config.hash.to_string())
+        .current_dir("/")
+        // Ctrl-C in a terminal is for the daemon.
+        .process_group(0)
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .spawn()
@@ -48,7 +58,15 @@ pub fn start(kind: Kind, config: &Path) -> anyhow::Result<UnixStream> {
 }
 
 /// Serves as a helper until the daemon is gone.
-pub fn serve(kind: Kind, config: &Config) -> anyhow::Result<()> {
+pub fn serve(kind: Kind, config: &Config, expected: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        config.hash == expected.parse::<Hash>().unwrap_or_default(),
+        "the configuration was changed while dsmild started: start it again"
+    );
+    // A signal to the whole group asks the daemon to end what is under way, and for that it needs us.
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+        .thread_block()
+        .context("blocking signals")?;
     match kind {
         Kind::Restore => {
             confine(&RESTORE)?;
@@ -64,12 +82,9 @@ fn confine(kept: &[Capability]) -> anyhow::Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
+    privileges::bound(kept)?;
+    nix::unistd::setgroups(&[]).context("leaving root's groups")?;
     let kept: CapsHashSet = kept.iter().copied().collect();
-    for capability in caps::all().difference(&kept) {
-        if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false) {
-            caps::drop(None, CapSet::Bounding, *capability).context("dropping the bounding set")?;
-        }
-    }
     for set in [CapSet::Effective, CapSet::Permitted] {
         caps::set(None, set, &kept).context("dropping capabilities")?;
     }

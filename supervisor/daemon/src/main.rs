@@ -65,6 +65,8 @@ enum What {
     Helper {
         /// Which helper
         kind: helpers::Kind,
+        /// SHA-256 of the configuration that the daemon has read
+        config_hash: String,
     },
 }
 
@@ -95,12 +97,26 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Some(What::Seal) => seal::seal(&config),
-        Some(What::Helper { kind }) => helpers::serve(*kind, &config),
+        Some(What::Helper { kind, config_hash }) => helpers::serve(*kind, &config, config_hash),
         Some(What::Run) | None => {
+            stop_at_panic();
             let opened = open::open(config, &arguments.config)?;
             privileges::drop_to(&opened.user)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(run::run(opened))
+            let result = runtime.block_on(run::run(opened));
+            // Stopping has waited already; a call that hangs in the firmware must not keep the process.
+            runtime.shutdown_background();
+            result
         }
     }
+}
+
+/// A panic anywhere ends the process, in every build: a task that vanished would leave its work under way for ever,
+/// and the next start takes it up.
+fn stop_at_panic() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::abort();
+    }));
 }

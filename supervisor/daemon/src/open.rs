@@ -1,7 +1,7 @@
 //! Everything that needs root, opened first and handed down as values.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use telemetry::zone::Zones;
 use types::token::Token;
 
 use crate::config::Config;
-use crate::{helpers, seal};
+use crate::{helpers, privileges, seal};
 
 /// What was opened.
 pub struct Opened {
@@ -43,6 +43,10 @@ pub struct Opened {
 /// Opens everything; what is missing is an error unless the configuration accepts it.
 pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
     let user = user(&config)?;
+    alone(&config)?;
+    // First of all, while there is no descriptor that it could inherit and no thread that the limits would miss.
+    let restore = helpers::start(helpers::Kind::Restore, path, &config)?;
+    privileges::limit()?;
     state_folder(&config, &user)?;
     let mut missing = Vec::new();
     let device = or_lack(&config, "device", device(&config), &mut missing)?;
@@ -59,7 +63,6 @@ pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
     })?;
     let roots =
         Root::open_quiet(&config.checkpoint.roots).context("opening the folders of checkpoint.roots")?;
-    let restore = helpers::start(helpers::Kind::Restore, path)?;
     let listener = listen(&config, &user)?;
     Ok(Opened { config, user, device, tpm, probes, zones, roots, restore, listener, missing })
 }
@@ -96,10 +99,22 @@ fn user(config: &Config) -> anyhow::Result<User> {
     }
 }
 
-/// The folder belongs to the daemon's user and nobody else looks in.
+/// The folder belongs to the daemon's user and nobody else looks in. A folder that is somebody else's is not taken:
+/// it may be a slip of the pen, such as “/etc”.
 fn state_folder(config: &Config, user: &User) -> anyhow::Result<()> {
     let state = &config.state;
     fs::create_dir_all(state).with_context(|| format!("making the state folder {}", state.display()))?;
+    let owner = fs::symlink_metadata(state)
+        .with_context(|| format!("looking at the state folder {}", state.display()))?;
+    let is_ours = owner.uid() == user.uid.as_raw();
+    let is_empty = fs::read_dir(state).is_ok_and(|mut entries| entries.next().is_none());
+    if !owner.is_dir() || !(is_ours || is_empty) {
+        bail!(
+            "the state folder {0} is not {1}'s: if it really is DSMIL's, “chown -R {1} {0}”, else name another",
+            state.display(),
+            user.name
+        );
+    }
     fs::set_permissions(state, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("closing the state folder {} to others", state.display()))?;
     chown(state, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
@@ -118,6 +133,14 @@ fn probes(missing: &mut Vec<String>) -> anyhow::Result<Telemetry> {
     Ok(probes)
 }
 
+/// There is no other daemon. Two that start in the same moment meet again at the lock of the log.
+fn alone(config: &Config) -> anyhow::Result<()> {
+    if UnixStream::connect(&config.socket).is_ok() {
+        bail!("another dsmild answers at {}: stop it first", config.socket.display());
+    }
+    Ok(())
+}
+
 /// The socket: root and the daemon's group may connect.
 fn listen(config: &Config, user: &User) -> anyhow::Result<UnixListener> {
     let path = &config.socket;
@@ -125,13 +148,13 @@ fn listen(config: &Config, user: &User) -> anyhow::Result<UnixListener> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     }
-    if UnixStream::connect(path).is_ok() {
-        bail!("another dsmild answers at {shown}: stop it first");
-    }
-    match fs::remove_file(path) {
-        Ok(()) => {}
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => {
+            bail!("socket: there is something at {shown} that is no socket; name another place")
+        }
+        Ok(_) => fs::remove_file(path).with_context(|| format!("removing the old socket {shown}"))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("removing the old socket {shown}")),
+        Err(error) => return Err(error).with_context(|| format!("looking at {shown}")),
     }
     let listener = UnixListener::bind(path).with_context(|| format!("listening at {shown}"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))

@@ -8,15 +8,22 @@ use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
 /// What is left: a checkpoint reads files of every owner. Writing them is the restore helper's.
 const KEPT: [Capability; 1] = [Capability::CAP_DAC_READ_SEARCH];
 
-/// Becomes the user for good: groups, ids, capabilities, bounding set, and no new privileges through exec.
+/// Limits what this process can ever gain again, through exec as well: bounding set, inheritable set, root's groups.
 ///
-/// Threads that exist already lose all capabilities with the change of user; those that start later inherit ours.
-pub fn drop_to(user: &User) -> anyhow::Result<()> {
+/// All this is kept by thread and inherited, so it is done before the first thread starts; what is held now stays.
+pub fn limit() -> anyhow::Result<()> {
     if !Uid::effective().is_root() {
-        // A developer's own daemon has nothing to drop.
+        // A developer's own daemon has nothing to give up.
         return Ok(());
     }
-    let kept: CapsHashSet = KEPT.into_iter().collect();
+    bound(&KEPT)?;
+    setgroups(&[]).context("leaving root's groups")?;
+    prctl::set_no_new_privs().context("giving up new privileges")
+}
+
+/// Takes all capabilities but these out of what exec could give, to this thread and those that it starts.
+pub fn bound(kept: &[Capability]) -> anyhow::Result<()> {
+    let kept: CapsHashSet = kept.iter().copied().collect();
     for capability in caps::all().difference(&kept) {
         // The kernel may know fewer than the library.
         if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false) {
@@ -24,12 +31,22 @@ pub fn drop_to(user: &User) -> anyhow::Result<()> {
                 .with_context(|| format!("dropping {capability} from the bounding set"))?;
         }
     }
+    caps::clear(None, CapSet::Inheritable).context("dropping inheritable capabilities")
+}
+
+/// Becomes the user for good, with one capability left.
+///
+/// Threads that exist already lose all capabilities with the change of user; those that start later inherit ours.
+pub fn drop_to(user: &User) -> anyhow::Result<()> {
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    let kept: CapsHashSet = KEPT.into_iter().collect();
     prctl::set_keepcaps(true).context("keeping capabilities over the change of user")?;
     become_user(user.uid, user.gid)?;
     caps::set(None, CapSet::Permitted, &kept).context("dropping capabilities")?;
     caps::set(None, CapSet::Effective, &kept).context("taking the kept capability into effect")?;
     prctl::set_keepcaps(false).context("ending the keeping of capabilities")?;
-    prctl::set_no_new_privs().context("giving up new privileges")?;
     anyhow::ensure!(
         setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_err(),
         "root could be had again"
@@ -38,7 +55,6 @@ pub fn drop_to(user: &User) -> anyhow::Result<()> {
 }
 
 fn become_user(uid: Uid, gid: Gid) -> anyhow::Result<()> {
-    setgroups(&[gid]).context("leaving root's groups")?;
     setresgid(gid, gid, gid).context("changing the group")?;
     setresuid(uid, uid, uid).context("changing the user")
 }

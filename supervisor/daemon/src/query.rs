@@ -1,6 +1,7 @@
 //! Answers that change nothing, from what was known when the question was taken.
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use api::wire::{self, record};
 use engine::reply::Refusal;
@@ -10,6 +11,12 @@ use engine::{Query, State, Which};
 use crate::effects::World;
 use crate::journal::Journal;
 use crate::privileges;
+
+/// Most bytes of entries in one answer, as they are counted here: far below a frame, and little beside what many
+/// askers at once may leave unread.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// What an entry takes besides its text, bytes.
+const ENTRY_BYTES: usize = 100;
 
 /// What a query may need of state and log.
 pub struct View {
@@ -21,7 +28,14 @@ pub struct View {
 
 impl View {
     /// Takes it.
-    pub fn new(state: &State, journal: &Journal) -> Self {
+    pub fn new(state: &State, journal: &Journal, query: &Query) -> Self {
+        // Many may be waiting to be answered: each holds no more than it needs.
+        let wanted = |checkpoint: &&Checkpoint| match query {
+            Query::Checkpoints => true,
+            Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
+            Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
+            Query::Status | Query::Tokens | Query::Facts { .. } => false,
+        };
         let log = wire::LogStatus {
             size: journal.size(),
             signed: journal.covered(),
@@ -48,7 +62,7 @@ impl View {
                 starts: state.starts,
                 ..wire::Status::default()
             },
-            checkpoints: state.checkpoints.values().cloned().collect(),
+            checkpoints: state.checkpoints.values().filter(wanted).cloned().collect(),
             log_dir: journal.dir().to_owned(),
             size: journal.size(),
         }
@@ -76,16 +90,18 @@ impl View {
     }
 
     async fn checkpoint(self, world: &World, which: &Which) -> Result<wire::Answer, Refusal> {
-        let found = self.checkpoints.iter().find(|checkpoint| match which {
-            Which::Number(number) => checkpoint.number == *number,
-            Which::Name(name) => checkpoint.name == *name,
-        });
-        let checkpoint = found.ok_or_else(|| {
+        let checkpoint = self.checkpoints.first().ok_or_else(|| {
             Refusal::NotFound(format!("checkpoint {which}: “dsmil checkpoint list” shows what there is"))
         })?;
         let (statement, mut entries) = world.show(checkpoint.number).await.map_err(Refusal::Failed)?;
-        let more = entries.len().saturating_sub(wire::ENTRIES_MAX);
-        entries.truncate(wire::ENTRIES_MAX);
+        let mut bytes = 0;
+        let fitting = entries.iter().take(wire::ENTRIES_MAX).take_while(|entry| {
+            bytes += entry.len() + ENTRY_BYTES;
+            bytes <= ANSWER_BYTES_MAX
+        });
+        let fitting = fitting.count();
+        let more = entries.len().saturating_sub(fitting);
+        entries.truncate(fitting);
         Ok(wire::Answer::Checkpoint {
             checkpoint: checkpoint.into(),
             statement,
@@ -96,25 +112,37 @@ impl View {
 
     async fn facts(self, from: Option<u64>, limit: u32) -> Result<wire::Answer, Refusal> {
         let (dir, size) = (self.log_dir, self.size);
-        let read = tokio::task::spawn_blocking(move || {
-            let from = from.unwrap_or_else(|| size.saturating_sub(limit.into()));
-            let last = size.min(from.saturating_add(limit.into()));
-            let mut records = Vec::new();
-            if from >= last {
-                return Ok(records);
-            }
-            for entry in store::log::read(&dir, from).map_err(|error| error.to_string())? {
-                let (index, bytes) = entry.map_err(|error| error.to_string())?;
-                if index >= last {
-                    break;
-                }
-                let entry = record::Entry::decode(index, &bytes)
-                    .map_err(|error| format!("entry {index}: {error}"))?;
-                records.push(entry);
-            }
-            Ok(records)
-        });
+        let read = tokio::task::spawn_blocking(move || read(&dir, size, from, limit));
         let records = read.await.map_err(|error| error.to_string()).flatten().map_err(Refusal::Failed)?;
         Ok(wire::Answer::Facts { records, size })
     }
+}
+
+/// The facts from a place on, or the last ones; fewer where they are long. Who asked from a place on asks again from
+/// behind the last one that came.
+fn read(dir: &Path, size: u64, from: Option<u64>, limit: u32) -> Result<Vec<record::Entry>, String> {
+    let first = from.unwrap_or_else(|| size.saturating_sub(limit.into()));
+    let end = size.min(first.saturating_add(limit.into()));
+    let (mut records, mut bytes) = (VecDeque::new(), 0);
+    if first >= end {
+        return Ok(Vec::new());
+    }
+    for entry in store::log::read(dir, first).map_err(|error| error.to_string())? {
+        let (index, encoded) = entry.map_err(|error| error.to_string())?;
+        if index >= end {
+            break;
+        }
+        let entry =
+            record::Entry::decode(index, &encoded).map_err(|error| format!("entry {index}: {error}"))?;
+        bytes += entry.text.len() + ENTRY_BYTES;
+        records.push_back(entry);
+        while bytes > ANSWER_BYTES_MAX && records.len() > 1 {
+            if from.is_some() {
+                records.pop_back();
+                return Ok(records.into());
+            }
+            bytes -= records.pop_front().map_or(0, |entry| entry.text.len() + ENTRY_BYTES);
+        }
+    }
+    Ok(records.into())
 }

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::server::Incoming;
+use anyhow::bail;
+use api::server::{Incoming, Replies};
 use api::wire::{self, Response, convert};
 use engine::reply::{Body, Refusal};
 use engine::{Command, Effect, Event, Fact, Input, Outcome, Query, Record, RequestId, State, StepResult};
 use sha2::{Digest as _, Sha256};
 use store::head::Head;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,8 +28,12 @@ use crate::{keys, query, sources};
 const QUEUE_MAX: usize = 1024;
 /// Messages decided under one flush.
 const BATCH_MAX: usize = 64;
-/// Requests that may wait for their end.
+/// Requests that may wait for their end; those whose asker has gone are forgotten first.
 const WAITING_MAX: usize = 4096;
+/// Queries answered at once: each may read megabytes.
+const QUERIES_MAX: usize = 16;
+/// After how long at one step it is told, and again.
+const STEP_SLOW: Duration = Duration::from_secs(60);
 /// How long stopping waits for effects under way; what is not done by then is resumed at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,6 +52,17 @@ pub enum Message {
     Stop,
 }
 
+/// How far the daemon's life has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// What the last start left under way is taken up; nobody is served.
+    Starting,
+    /// Orders and queries are taken.
+    Serving,
+    /// Queries alone: orders under way end, and who waits for them is told.
+    Stopping,
+}
+
 /// The loop's own things.
 struct Loop {
     state: State,
@@ -55,9 +71,10 @@ struct Loop {
     world: Arc<World>,
     messages: mpsc::Sender<Message>,
     /// Who waits for which request: the id that they gave it, and the way back.
-    waiting: HashMap<RequestId, (RequestId, mpsc::Sender<Response>)>,
+    waiting: HashMap<RequestId, (RequestId, Replies)>,
+    queries: Arc<Semaphore>,
     tasks: TaskTracker,
-    is_stopping: bool,
+    phase: Phase,
 }
 
 /// What is let out after the flush.
@@ -97,14 +114,15 @@ pub async fn run(opened: Opened) -> anyhow::Result<()> {
         world,
         messages: messages.clone(),
         waiting: HashMap::new(),
+        queries: Arc::new(Semaphore::new(QUERIES_MAX)),
         tasks: TaskTracker::new(),
-        is_stopping: false,
+        phase: Phase::Starting,
     };
     // What was under way goes back or on before anybody is served.
     let mut first = vec![Message::Event(started)];
     first.extend(sources::temperatures(&zones).into_iter().map(Message::Event));
     engine.turn(first)?;
-    let mut inbox = engine.settle(inbox).await?;
+    let mut inbox = engine.settle(inbox, Phase::Starting).await?;
 
     tokio::spawn(sources::watch_zones(zones, messages.clone(), stop.clone()));
     if let Some(probes) = probes {
@@ -118,16 +136,19 @@ pub async fn run(opened: Opened) -> anyhow::Result<()> {
         stop.clone(),
     ));
     tokio::spawn(forward(incoming, messages, stop.clone()));
-    tracing::info!(facts = engine.state.facts, "serving");
+    if engine.phase == Phase::Starting {
+        engine.phase = Phase::Serving;
+        tracing::info!(facts = engine.state.facts, "serving");
+    }
 
-    while !engine.is_stopping {
+    while engine.phase == Phase::Serving {
         let batch = receive(&mut inbox).await;
         engine.turn(batch)?;
     }
+    let result = engine.stop(inbox).await;
     stop.cancel();
-    engine.stop(inbox).await?;
     server.await.ok();
-    Ok(())
+    result
 }
 
 async fn receive(inbox: &mut mpsc::Receiver<Message>) -> Vec<Message> {
@@ -170,6 +191,14 @@ async fn forward(
 impl Loop {
     /// One batch: decide and fold each message, flush, let out.
     fn turn(&mut self, batch: Vec<Message>) -> anyhow::Result<()> {
+        // Without it a restore goes neither on nor back. The failure that it left in this batch is not recorded: as
+        // after a crash of our own, the next start finds the restore under way and takes it up with a new helper. If
+        // that one dies of it too, the restore ends as failed, so that this does not go on for ever.
+        if self.phase != Phase::Starting && self.world.helper_has_ended() {
+            bail!(
+                "the restore helper has ended: stopping, so that the next start takes up what is under way"
+            );
+        }
         let room = tokio::task::block_in_place(|| self.journal.room())?;
         let mut outputs = Outputs::default();
         for message in batch {
@@ -180,7 +209,7 @@ impl Loop {
                     tokio::task::block_in_place(|| self.journal.signed(head, signature))?;
                 }
                 Message::Tick => {}
-                Message::Stop => self.is_stopping = true,
+                Message::Stop => self.phase = Phase::Stopping,
             }
         }
         tokio::task::block_in_place(|| self.journal.append(&outputs.records))?;
@@ -211,6 +240,12 @@ impl Loop {
             return Ok(());
         }
         let Incoming { peer, request, command, replies } = asked;
+        if self.phase == Phase::Stopping {
+            let message = "dsmild is stopping: ask again when it has started".to_owned();
+            let body = wire::Body::Refused { code: wire::Code::Busy, message };
+            replies.send(Response { id: convert::request_text(request), behind: self.world.behind(), body });
+            return Ok(());
+        }
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.retain(|_, (_, replies)| !replies.is_closed());
         }
@@ -229,7 +264,14 @@ impl Loop {
             let now_ns = self.clock.now().wall_ns;
             self.tasks.spawn(async move {
                 let work = effect.work;
-                let result = world.perform(effect, now_ns).await;
+                let title = effect.order.title();
+                let mut performing = std::pin::pin!(world.perform(effect, now_ns));
+                let result = loop {
+                    match tokio::time::timeout(STEP_SLOW, &mut performing).await {
+                        Ok(result) => break result,
+                        Err(_) => tracing::warn!(work, "“{title}” is at one step for a long time"),
+                    }
+                };
                 messages.send(Message::Event(Event::Stepped { work, result })).await.ok();
             });
         }
@@ -253,20 +295,21 @@ impl Loop {
         };
         let response = Response { id: convert::request_text(given), behind: self.world.behind(), body };
         // Who does not read its replies loses them; the log still tells what was done.
-        sender.try_send(response).ok();
+        sender.send(response);
     }
 
     fn answer(&self, asked: Incoming, query: Query) {
-        let view = query::View::new(&self.state, &self.journal);
-        let world = Arc::clone(&self.world);
+        let view = query::View::new(&self.state, &self.journal, &query);
+        let (world, queries) = (Arc::clone(&self.world), Arc::clone(&self.queries));
         self.tasks.spawn(async move {
+            let _turn = queries.acquire().await;
             let body = match view.answer(&world, query).await {
                 Ok(answer) => wire::Body::Done { answer },
                 Err(refusal) => refused(&refusal),
             };
             let response =
                 Response { id: convert::request_text(asked.request), behind: world.behind(), body };
-            asked.replies.send(response).await.ok();
+            asked.replies.send(response);
         });
     }
 
@@ -286,12 +329,13 @@ impl Loop {
         });
     }
 
-    /// Goes on until no work is under way.
+    /// Goes on until no work is under way, or the phase is another.
     async fn settle(
         &mut self,
         mut inbox: mpsc::Receiver<Message>,
+        phase: Phase,
     ) -> anyhow::Result<mpsc::Receiver<Message>> {
-        while !self.state.works.is_empty() && !self.is_stopping {
+        while !self.state.works.is_empty() && self.phase == phase {
             let batch = receive(&mut inbox).await;
             self.turn(batch)?;
         }
@@ -300,8 +344,7 @@ impl Loop {
 
     /// Stops in order: what is under way ends or is left to the next start, the last head is signed.
     async fn stop(mut self, inbox: mpsc::Receiver<Message>) -> anyhow::Result<()> {
-        self.is_stopping = false;
-        let settled = tokio::time::timeout(STOP_PATIENCE, self.settle(inbox)).await;
+        let settled = tokio::time::timeout(STOP_PATIENCE, self.settle(inbox, Phase::Stopping)).await;
         match settled {
             Ok(inbox) => drop(inbox?),
             Err(_) => tracing::warn!("stopping with {} works under way", self.state.works.len()),

@@ -85,7 +85,9 @@ pub fn watch_probes(
                     return;
                 }
             }
-            for event in lock(&probes).consume().unwrap_or_default() {
+            // Taken out first: the queue may be full, and the lock is not held while waiting for it.
+            let events = lock(&probes).consume().unwrap_or_default();
+            for event in events {
                 let event = Event::Temperature {
                     zone: label(&event.zone, event.id),
                     temperature: Some(event.temperature),
@@ -104,7 +106,7 @@ pub fn lock(probes: &Probes) -> std::sync::MutexGuard<'_, Telemetry> {
     probes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first SIGTERM or SIGINT asks to stop, the second stops at once.
+/// The first SIGTERM or SIGINT asks to stop, the second stops at once, whatever the loop is doing.
 pub fn watch_signals(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -114,11 +116,12 @@ pub fn watch_signals(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if first && messages.send(Message::Stop).await.is_ok() {
-                tracing::info!("stopping; a second signal stops at once");
-            } else {
+            if !first {
                 std::process::exit(1);
             }
+            tracing::info!("stopping; a second signal stops at once");
+            let messages = messages.clone();
+            tokio::spawn(async move { messages.send(Message::Stop).await.ok() });
         }
     });
     Ok(())

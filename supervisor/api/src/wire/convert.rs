@@ -16,13 +16,13 @@ pub struct Fault(pub String);
 ///
 /// # Errors
 ///
-/// The text is not 32 hexadecimal digits.
+/// The text is not 32 hexadecimal digits in lower case: replies name the id as it was sent.
 pub fn request_id(text: &str) -> Result<RequestId, Fault> {
     u128::from_str_radix(text, 16)
         .ok()
-        .filter(|_| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .filter(|_| text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
         .map(|id| RequestId(id.to_be_bytes()))
-        .ok_or_else(|| Fault("a request's id is 32 hexadecimal digits".to_owned()))
+        .ok_or_else(|| Fault("a request's id is 32 hexadecimal digits in lower case".to_owned()))
 }
 
 /// The text of a request's id.
@@ -167,7 +167,9 @@ mod tests {
     fn ids_of_requests_read_back_and_nothing_else_is_one() {
         let id = RequestId([7; 16]);
         assert_eq!(request_id(&request_text(id)), Ok(id));
-        for text in ["", "7", "+7777777777777777777777777777777", &"7".repeat(33), &"g".repeat(32)] {
+        for text in
+            ["", "7", "+7777777777777777777777777777777", &"7".repeat(33), &"g".repeat(32), &"A".repeat(32)]
+        {
             assert!(request_id(text).is_err(), "{text}");
         }
     }

@@ -65,6 +65,7 @@ pub(super) struct Job {
 
 impl World {
     async fn ask(&self, task: Task) -> Result<Done, String> {
+        let _turn = self.repository.admit(&task)?;
         let (answer, done) = oneshot::channel();
         self.repository.send(Job { task, answer })?;
         done.await

@@ -14,18 +14,22 @@ use recovery::manifest::stored::{Stored, Unsigned};
 use recovery::restore::{self, Machine};
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use types::hash::Hash;
 use types::time::Time;
 
 use super::{Done, Job, Phase, Task, report, restoring};
 use crate::config::Config;
 
-/// Tasks that may wait for the thread; exclusive work comes one at a time, questions are few.
-const QUEUE_MAX: usize = 64;
+/// Tasks that may wait for the thread: exclusive work comes one at a time and always finds room.
+const QUEUE_MAX: usize = 2 * QUESTIONS_MAX;
+/// Questions that may wait for the thread: anybody asks them, and the phases of a restore wait behind them.
+const QUESTIONS_MAX: usize = 8;
 
 /// The way to the thread.
 pub struct Repository {
     jobs: SyncSender<Job>,
+    questions: Semaphore,
 }
 
 impl Repository {
@@ -49,7 +53,18 @@ impl Repository {
         };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, questions: Semaphore::new(QUESTIONS_MAX) })
+    }
+
+    /// The right to ask a question, until the answer is there.
+    pub(super) fn admit(&self, task: &Task) -> Result<Option<SemaphorePermit<'_>>, String> {
+        match task {
+            Task::Verify { .. } | Task::Show { .. } | Task::Plan { .. } => {
+                let busy = |_| "the repository has too much to do; try again later".to_owned();
+                self.questions.try_acquire().map(Some).map_err(busy)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Hands a job over.

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# “make bench”: lists the benchmarks; “make bench BENCH=name” runs one and writes target/bench/NAME.json.
+#
+# A benchmark is a program in tests/benches; the first line of its text says what it measures.
+. "$(dirname "$0")/lib.sh"
+
+BENCHES=$ROOT/tests/benches
+# Debian keeps some of the peers where only root looks.
+PATH=$PATH:/usr/sbin:/sbin
+
+list() {
+    local file
+    for file in "$BENCHES"/*/main.rs; do
+        sed -n '1s|^//! \([^:]*\): *\(.*\)|  \1\t\2|p' "$file"
+    done | expand -t 14
+}
+
+# need PROGRAM=PACKAGE…: installs the peers that are missing; only a benchmark asks for them.
+need() {
+    local pair packages=()
+    for pair in "$@"; do
+        command -v "${pair%=*}" >/dev/null || packages+=("${pair#*=}")
+    done
+    [ "${#packages[@]}" -eq 0 ] && return
+    command -v apt-get >/dev/null ||
+        die "this benchmark needs the programs of Debian's packages ${packages[*]}, and this system has no apt: install them, then go on."
+    [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
+        die "this benchmark needs packages, and installing them needs root: run “apt-get install ${packages[*]}” as root, then go on."
+    step "peers: ${packages[*]}" install "${packages[@]}"
+    for pair in "$@"; do
+        command -v "${pair%=*}" >/dev/null || die "there is still no program ${pair%=*} after installing ${pair#*=}."
+    done
+}
+
+install() {
+    as_root apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
+# compile NAME [FEATURES]: sets “program”.
+compile() {
+    local said=$TARGET/bench/$1.build
+    mkdir -p "$TARGET/bench"
+    build() {
+        (cd "$ROOT" && "$ROOT/scripts/cargo.sh" bench -p tests --bench "$1" --features "${2:-}" --no-run) 2>&1 | tee "$said"
+    }
+    step "build of the benchmark" build "$@"
+    program=$(sed -n 's|.*Executable .*(\(.*\))$|\1|p' "$said")
+    program=$(cd "$ROOT" && realpath -e "$program") || die "cargo did not say where it put the benchmark: see $said."
+}
+
+commit() {
+    local commit
+    commit=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || commit=unknown
+    [ -z "$(git -C "$ROOT" status --porcelain --untracked-files=no 2>/dev/null)" ] || commit=$commit-dirty
+    say "$commit"
+}
+
+name=${1:-}
+if [ -z "$name" ]; then
+    say "Benchmarks, each run with make bench BENCH=name (docs/benchmarks.md):"
+    list
+    exit
+fi
+case $name in */* | .*) false ;; *) [ -f "$BENCHES/$name/main.rs" ] ;; esac ||
+    die "there is no benchmark “$name”; there are:
+$(list)"
+
+runner=()
+features=
+case $name in
+    log) features=sqlite ;;
+    telemetry)
+        need perf=linux-perf runqlat=libbpf-tools clang=clang
+        # Loading probes is root's.
+        runner=(as_root)
+        ;;
+    boot)
+        "$ROOT/scripts/setup.sh"
+        "$ROOT/scripts/build.sh"
+        ;;
+esac
+compile "$name" "$features"
+cd "$ROOT"
+"${runner[@]}" env BENCH_OUT="$TARGET/bench" BENCH_COMMIT="$(commit)" PATH="$PATH" "$program"

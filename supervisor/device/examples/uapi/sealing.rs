@@ -1,0 +1,120 @@
+//! What is refused before the seal, and the seal.
+
+use std::fs::File;
+use std::time::Duration;
+
+use device::Error;
+use nix::errno::Errno;
+
+use crate::bench::{Bench, same};
+use crate::process::open_without_capabilities;
+use crate::raw::{BAD_ADDRESS, address, allow_of, dirty, refuses, write_of};
+use crate::uapi::*;
+
+/// While nothing is sealed, and whether or not anything is.
+pub(crate) fn before(bench: &mut Bench) {
+    bench.check("write-unsealed-refused", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        same(b.device.write(&[change], Duration::ZERO).err(), Some(Error::NotSealed))?;
+        same(b.value(change.id)?, old)
+    });
+    bench.check("write-reserved-einval", |b| {
+        let file = b.open()?;
+        let good = dsmil_write_entry { id: b.token()?.0, ..Default::default() };
+        let write = write_of(std::slice::from_ref(&good));
+        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { flags: 1, ..write }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { undo: 1, ..write }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { transaction: 1, ..write }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { failure: dirty(), ..write }, Errno::EINVAL)?;
+        for bad in [
+            dsmil_write_entry { flags: 2, ..good },
+            dsmil_write_entry { expected: 1, ..good },
+            dsmil_write_entry { old: 1, ..good },
+            dsmil_write_entry { select: 3, ..good },
+        ] {
+            refuses(&file, DSMIL_IOC_WRITE, write_of(&[bad]), Errno::EINVAL)?;
+        }
+        Ok(())
+    });
+    bench.check("write-count-out-of-range", |b| {
+        let file = b.open()?;
+        refuses(&file, DSMIL_IOC_WRITE, write_of(&[]), Errno::EINVAL)?;
+        let many = vec![dsmil_write_entry::default(); usize::try_from(DSMIL_WRITE_MAX)? + 1];
+        refuses(&file, DSMIL_IOC_WRITE, write_of(&many), Errno::E2BIG)
+    });
+    bench.check("write-bad-array-efault", |b| {
+        let write = dsmil_write { count: 1, entries: BAD_ADDRESS, ..Default::default() };
+        refuses(&b.open()?, DSMIL_IOC_WRITE, write, Errno::EFAULT)
+    });
+    bench.check("write-read-only-file-ebadf", |b| {
+        let file = File::open(&b.node)?;
+        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
+        refuses(&file, DSMIL_IOC_WRITE, write_of(&entry), Errno::EBADF)?;
+        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EBADF)
+    });
+    bench.check("opener-without-capability-eperm", |b| {
+        // Our own capabilities count for nothing: what counts is who opened.
+        let file = open_without_capabilities(&b.node)?;
+        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EPERM)?;
+        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
+        refuses(&file, DSMIL_IOC_WRITE, write_of(&entry), Errno::EPERM)
+    });
+}
+
+/// The seal.
+pub(crate) fn check(bench: &mut Bench) {
+    bench.check("allow-reserved-einval", |b| {
+        let file = b.open()?;
+        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow { flags: 1, ..Default::default() }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow { failure: dirty(), ..Default::default() }, Errno::EINVAL)
+    });
+    bench.check("allow-count-e2big", |b| {
+        let allow = dsmil_allow { count: DSMIL_ALLOW_MAX + 1, ..Default::default() };
+        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow, Errno::E2BIG)
+    });
+    bench.check("allow-bad-array-efault", |b| {
+        let allow = dsmil_allow { count: 1, ids: BAD_ADDRESS, ..Default::default() };
+        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow, Errno::EFAULT)
+    });
+    bench.check("allow-unknown-enoent", |b| {
+        let absent = b.absent()?;
+        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[absent.0]), Errno::ENOENT)?;
+        same(b.device.allow(&[b.token()?, absent]), Err(Error::Unknown(absent)))
+    });
+    bench.check("allow-twice-the-same-einval", |b| {
+        let id = b.token()?.0;
+        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[id, id]), Errno::EINVAL)
+    });
+    bench.check("allow-never-written-refused", |b| {
+        for token in b.tokens.iter().filter(|t| t.denied.is_some()) {
+            let rule = token.denied.ok_or("not denied")?;
+            let refused = Err(Error::NeverWritten { id: token.id, rule });
+            same(b.device.allow(&[b.token()?, token.id]), refused)?;
+        }
+        same(b.device.info()?.sealed, false)
+    });
+    bench.check("allow-part-of-a-location-refused", |b| {
+        let Some(shared) = b.tokens.iter().find(|t| t.shares_location && t.denied.is_none()) else {
+            return Err("no free token shares a location on this machine".into());
+        };
+        match b.device.allow(&[shared.id]) {
+            Err(Error::PartialLocation { missing }) if missing != shared.id => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        }
+    });
+    bench.check("allow", |b| {
+        // One shared location as a whole, besides the tokens on their own.
+        let shared = b.tokens.iter().find(|t| t.shares_location && t.denied.is_none());
+        let together = b.tokens.iter().filter(|t| shared.is_some_and(|s| s.location == t.location));
+        let ids: Vec<_> = b.own.iter().copied().chain(together.map(|t| t.id)).collect();
+        b.device.allow(&ids)?;
+        let info = b.device.info()?;
+        same((info.sealed, info.writable), (true, u32::try_from(ids.len())?))?;
+        let writable = b.device.tokens()?.into_iter().filter(|t| t.writable).count();
+        same(writable, ids.len())
+    });
+    bench.check("allow-second-time-eperm", |b| {
+        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[b.token()?.0]), Errno::EPERM)?;
+        same(b.device.allow(&[]), Err(Error::Sealed))
+    });
+}

@@ -1,0 +1,130 @@
+//! What brings the old values back.
+
+use std::fs::OpenOptions;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use device::{Device, Error, Outcome, State};
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
+use nix::unistd::dup;
+
+use crate::bench::{Bench, Check, same};
+use crate::process::{forked, wait};
+use crate::raw::{refuses, write_raw};
+use crate::uapi::*;
+
+pub(crate) fn check(bench: &mut Bench) {
+    owner(bench);
+    closing(bench);
+}
+
+/// Who may settle a change, and who may not.
+fn owner(bench: &mut Bench) {
+    bench.check("undo-on-drop", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let pending = b.device.write(&[change], Duration::ZERO)?;
+        same(b.value(change.id)?, change.value)?;
+        drop(pending);
+        same(b.value(change.id)?, old)?;
+        same(b.device.info()?.outcome, Outcome::Undone)
+    });
+    bench.check("second-write-ebusy", |b| {
+        let (change, _) = b.flip(b.token()?)?;
+        let pending = b.device.write(&[change], Duration::ZERO)?;
+        let second = Device::open(&b.node)?.write(&[change], Duration::ZERO).err();
+        pending.undo()?;
+        same(second, Some(Error::Busy))
+    });
+    bench.check("settle-by-another-file-eperm", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let pending = b.device.write(&[change], Duration::ZERO)?;
+        let settle = dsmil_settle { transaction: pending.transaction(), ..Default::default() };
+        let file = b.open()?;
+        refuses(&file, DSMIL_IOC_CONFIRM, settle, Errno::EPERM)?;
+        refuses(&file, DSMIL_IOC_UNDO, settle, Errno::EPERM)?;
+        let wrong = dsmil_settle { transaction: pending.transaction() + 1, ..settle };
+        refuses(&file, DSMIL_IOC_CONFIRM, wrong, Errno::ESRCH)?;
+        drop(file);
+        same(b.value(change.id)?, change.value)?;
+        pending.undo()?;
+        same(b.value(change.id)?, old)
+    });
+    bench.check("settle-by-a-child-eperm", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let number = write_raw(&file, &change, 0)?;
+        let settle = dsmil_settle { transaction: number, ..Default::default() };
+        let child = forked(|| refuses(&file, DSMIL_IOC_CONFIRM, settle, Errno::EPERM).is_ok())?;
+        same(wait(child)?, 0)?;
+        // The child's exit closed its descriptor; that is not the owner's.
+        same(b.value(change.id)?, change.value)?;
+        drop(file);
+        same(b.value(change.id)?, old)
+    });
+}
+
+/// Nobody settles it: the file is closed, its owner dies, the deadline comes.
+fn closing(bench: &mut Bench) {
+    bench.check("undo-on-close", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        write_raw(&file, &change, 0)?;
+        same(b.value(change.id)?, change.value)?;
+        drop(file);
+        same(b.value(change.id)?, old)?;
+        same(b.device.info()?.outcome, Outcome::Closed)
+    });
+    bench.check("undo-on-close-of-a-duplicate", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        write_raw(&file, &change, 0)?;
+        drop(dup(&file)?);
+        same(b.value(change.id)?, old)
+    });
+    bench.check("undo-on-kill", undo_on_kill);
+    bench.check("undo-at-deadline", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let pending = b.device.write(&[change], Duration::from_secs(1))?;
+        let written = Instant::now();
+        match b.device.info()?.state {
+            State::Pending { remaining } if remaining <= Duration::from_secs(1) => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+        b.until_value(change.id, old)?;
+        if written.elapsed() < Duration::from_millis(900) {
+            return Err("too early".into());
+        }
+        same(b.device.info()?.outcome, Outcome::Expired)?;
+        same(pending.confirm(), Err(Error::NotPending))?;
+        same(b.value(change.id)?, old)
+    });
+    bench.check("idle-in-the-end", |b| same(b.device.info()?.state, State::Idle));
+}
+
+/// A child that has written and is killed while another process has the file open too.
+fn undo_on_kill(b: &Bench) -> Check {
+    let (change, old) = b.flip(b.token()?)?;
+    let (ready, told) = nix::unistd::pipe()?;
+    let node = b.node.clone();
+    let child = forked(move || {
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&node) else { return false };
+        // The grandchild keeps the file open, so that `release` does not come when the child dies.
+        let grandchild = forked(|| {
+            sleep(Duration::from_secs(3));
+            true
+        });
+        let written = write_raw(&file, &change, 0).is_ok() && grandchild.is_ok();
+        let _ = nix::unistd::write(&told, if written { b"y" } else { b"n" });
+        sleep(Duration::from_secs(60));
+        true
+    })?;
+    let mut answer = [0];
+    nix::unistd::read(&ready, &mut answer)?;
+    same(answer, *b"y")?;
+    same(b.value(change.id)?, change.value)?;
+    nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL)?;
+    waitpid(child, None)?;
+    b.until_value(change.id, old)?;
+    same(b.device.info()?.outcome, Outcome::Closed)
+}

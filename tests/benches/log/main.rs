@@ -1,0 +1,212 @@
+//! log: durable appends of 512 bytes, against the bare file, the same with Merkle hashes, and SQLite
+//!
+//! Variant `in-process`. All use the same group commit, in [`commit`]; what differs is one [`sinks::Sink`] each.
+
+mod commit;
+mod sinks;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use commit::Run;
+use serde_json::{Map, Value, json};
+use sinks::{Bare, Entry, Hashed, Ours, Sink};
+use tests::bench::{Arm, Bench, Better, Figure, Peer, ROUNDS, Scratch, Spread, alternate};
+
+/// As many writers as agents are promised to run at once.
+const WRITERS: usize = 80;
+/// How long one arm runs in one round.
+const TIME: Duration = Duration::from_millis(1_000);
+/// The same without writers: less to settle.
+const TIME_ALONE: Duration = Duration::from_millis(300);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let mut bench = Bench::begin("log")?;
+    let scratch = bench.scratch()?;
+    bench.note(format!("file system: {}", scratch.file_system()));
+    prove(&scratch)?;
+    let mut figures = with_writers(&scratch)?;
+    figures.push(alone(&scratch)?);
+    bench.finish(&figures)
+}
+
+/// A peer as it goes into figures.
+struct Kind {
+    name: &'static str,
+    version: String,
+    goal: Option<f64>,
+    open: fn(&Scratch) -> anyhow::Result<Box<dyn Sink>>,
+}
+
+/// Ours first.
+fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![
+        Kind { name: "ours", version: String::new(), goal: None, open: |at| Ok(Box::new(Ours::open(at)?)) },
+        Kind {
+            name: "bare",
+            version: "pre-zeroed file, pwrite, fdatasync".into(),
+            goal: None,
+            open: |at| Ok(Box::new(Bare::open(at)?)),
+        },
+        Kind {
+            name: "bare-merkle",
+            version: "the same, RFC 6962 tree with the crate sha2 0.11".into(),
+            goal: Some(0.9),
+            open: |at| Ok(Box::new(Hashed::open(at)?)),
+        },
+    ];
+    kinds.extend(sqlite());
+    kinds
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite() -> Option<Kind> {
+    Some(Kind {
+        name: "sqlite",
+        version: format!("{}, WAL, synchronous=FULL", rusqlite::version()),
+        goal: Some(1.0),
+        open: |at| Ok(Box::new(sinks::Sqlite::open(at)?)),
+    })
+}
+
+/// Built without this peer.
+#[cfg(not(feature = "sqlite"))]
+const fn sqlite() -> Option<Kind> {
+    None
+}
+
+/// What was acknowledged is there after opening again, in the order and number that was acknowledged.
+fn prove(scratch: &Scratch) -> anyhow::Result<()> {
+    let mut ours = Ours::open(scratch)?;
+    let run = commit::run(&mut ours, scratch.path(), WRITERS, Duration::from_millis(200))?;
+    let (root, dir) = (ours.root(), ours.dir().to_owned());
+    ours.close();
+    let mut seen = 0_u64;
+    let log = store::log::Log::open(&dir, &store::log::Config::default(), &mut |_, _| seen += 1)?;
+    ensure!(seen == run.appends() && log.root() == root, "{} acknowledged, {seen} found", run.appends());
+    Ok(())
+}
+
+fn with_writers(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
+    let kinds = kinds();
+    let mut arms: Vec<Arm<'_, Run>> = Vec::new();
+    for kind in &kinds {
+        let open = kind.open;
+        let round = move || {
+            let mut sink = open(scratch)?;
+            commit::run(&mut *sink, scratch.path(), WRITERS, TIME)
+        };
+        arms.push((kind.name, Box::new(round)));
+    }
+    let results = alternate(ROUNDS, &mut arms)?;
+    let of = |name, value: fn(&Run) -> f64| -> Vec<f64> {
+        results.get(name).map(|runs| runs.iter().map(value).collect()).unwrap_or_default()
+    };
+    let mut counts = Map::new();
+    for kind in &kinds {
+        counts.insert(kind.name.into(), counts_of(|value| of(kind.name, value)));
+    }
+    let figure = |metric, better, value: fn(&Run) -> f64, is_first: bool| Figure {
+        variant: "in-process",
+        metric,
+        better,
+        ours: of("ours", value),
+        peers: kinds
+            .iter()
+            .skip(1)
+            .map(|kind| Peer {
+                name: kind.name,
+                version: kind.version.clone(),
+                samples: of(kind.name, value),
+                goal: kind.goal.filter(|_| is_first),
+            })
+            .collect(),
+        notes: if is_first { notes(&counts) } else { vec![] },
+        more: Map::from_iter([("counts".to_owned(), Value::Object(counts.clone()))]),
+    };
+    Ok(vec![
+        figure("durable appends/s, 80 writers, 512 B", Better::Higher, Run::rate, true),
+        figure("p99 ms of a durable append, 80 writers, 512 B", Better::Lower, Run::p99_ms, false),
+    ])
+}
+
+/// What carries over to other hardware.
+fn counts_of(of: impl Fn(fn(&Run) -> f64) -> Vec<f64>) -> Value {
+    let median = |value| Spread::of(&of(value)).map(|spread| (spread.median * 100.0).round() / 100.0);
+    json!({
+        "appends per commit": median(Run::batch),
+        "flushes per thousand appends": median(Run::flushes),
+        "bytes to the disk per append": median(Run::bytes),
+        "context switches per append": median(Run::switches),
+    })
+}
+
+fn notes(counts: &Map<String, Value>) -> Vec<String> {
+    let mut notes: Vec<String> = counts
+        .iter()
+        .map(|(name, counts)| {
+            format!("{name}: {}", counts.to_string().replace(['"', '{', '}'], "").replace(',', ", "))
+        })
+        .collect();
+    notes.extend(
+        [
+            "one commit thread takes what has queued, one flush for all of it, then wakes the writers",
+            "bare and bare-merkle overwrite blocks that were zeroed before the round; ours zeroes new ones in it",
+            "bare and sqlite cannot tell a changed byte, bare-merkle keeps no frames; ours has CRC and Merkle tree",
+            "flushes and bytes are those of the whole disk",
+        ]
+        .map(str::to_owned),
+    );
+    notes
+}
+
+/// The sinks alone, without the cost of waking 80 writers, which is the same for all and hides the difference.
+fn alone(scratch: &Scratch) -> anyhow::Result<Figure> {
+    let kinds = kinds();
+    let batch: Vec<Entry> = (0..WRITERS).map(|writer| commit::entry(writer, 0)).collect();
+    let batch = &batch;
+    let mut arms: Vec<Arm<'_, f64>> = Vec::new();
+    for kind in &kinds {
+        let open = kind.open;
+        let round = move || {
+            let mut sink = open(scratch)?;
+            let (began, mut commits) = (Instant::now(), 0_u32);
+            while began.elapsed() < TIME_ALONE {
+                sink.commit(batch)?;
+                sink.prepare()?;
+                commits += 1;
+            }
+            Ok(f64::from(commits) / began.elapsed().as_secs_f64())
+        };
+        arms.push((kind.name, Box::new(round)));
+    }
+    let mut results = alternate(ROUNDS, &mut arms)?;
+    drop(arms);
+    let ours = results.remove("ours").unwrap_or_default();
+    let peer = |kind: Kind| Peer {
+        name: kind.name,
+        version: kind.version,
+        samples: results.remove(kind.name).unwrap_or_default(),
+        goal: None,
+    };
+    Ok(Figure {
+        variant: "in-process",
+        metric: "commits/s of 80 × 512 B, one after the other, one thread",
+        better: Better::Higher,
+        ours,
+        peers: kinds.into_iter().skip(1).map(peer).collect(),
+        notes: vec!["the sinks alone, without queue and writers".into()],
+        more: Map::new(),
+    })
+}
