@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use api::wire;
 use device::{Backend, Device, Pending};
 use engine::reply::Refusal;
-use engine::{Effect, Step, StepResult};
+use engine::{Effect, Standing, Step, StepResult};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::{Denial, Permit, Rules};
 use recovery::files::root::Root;
@@ -87,10 +87,10 @@ impl World {
         let grant = policy::Grant::from(&effect.grant);
         // An order that cannot be encoded has no grant.
         let order = effect.order.hash().map_err(|_| Denial::OtherOrder)?;
-        if effect.step.is_undo_or_finish() {
-            policy::redeem_undo(&grant, order)
-        } else {
-            policy::redeem(&self.rules, &grant, order, now_ns)
+        match effect.step.standing() {
+            Standing::Beginning => policy::redeem(&self.rules, &grant, order, now_ns),
+            Standing::GoingOn => policy::redeem_next(&self.rules, &grant, order),
+            Standing::Ending => policy::redeem_undo(&grant, order),
         }
     }
 

@@ -87,19 +87,36 @@ pub enum Step {
     },
 }
 
+/// How a step stands to the grant of its order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It begins: `policy::redeem`.
+    Beginning,
+    /// It goes on with what was begun, however long that took: `policy::redeem_next`.
+    GoingOn,
+    /// It brings back, keeps or finishes what was changed, and is never denied: `policy::redeem_undo`.
+    Ending,
+}
+
 impl Step {
-    /// Steps that bring back, keep or finish what a granted effect has changed: they rest on the original grant
-    /// and are never denied.
+    /// How it stands to the grant.
     #[must_use]
-    pub const fn is_undo_or_finish(&self) -> bool {
-        matches!(
-            self,
+    pub const fn standing(&self) -> Standing {
+        match self {
+            Self::Read(_)
+            | Self::ReadBefore(_)
+            | Self::Write { .. }
+            | Self::Capture { .. }
+            | Self::Verify { .. }
+            | Self::Plan { .. }
+            | Self::Validate { .. } => Standing::Beginning,
+            Self::Sign { .. } | Self::Prepare { .. } | Self::Execute => Standing::GoingOn,
             Self::Confirm
-                | Self::UndoWrite { .. }
-                | Self::UndoRestore { .. }
-                | Self::VerifyRestored
-                | Self::CleanUp
-        )
+            | Self::UndoWrite { .. }
+            | Self::UndoRestore { .. }
+            | Self::VerifyRestored
+            | Self::CleanUp => Standing::Ending,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::command::RequestId;
 use crate::fact::{Fact, Outcome, Progress, Record};
 use crate::order::Order;
 use crate::reply::PlanReport;
-use crate::state::{Checkpoint, ENDED_MAX, Ended, State, Work};
+use crate::state::{Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, State, Work};
 
 /// Folds one record into the state.
 pub fn evolve(state: &mut State, record: &Record) {
@@ -19,7 +19,7 @@ pub fn evolve(state: &mut State, record: &Record) {
             state.zones.clear();
         }
         Fact::Stopped => {}
-        Fact::Denied { .. } => state.denials += 1,
+        Fact::Denied { asker, .. } => denied(state, asker.uid, record.time().wall_ns),
         Fact::Accepted { work, request, asker, order, grant } => {
             state.next_work = state.next_work.max(work.saturating_add(1));
             if let Order::CreateCheckpoint { number, .. } = order {
@@ -52,6 +52,18 @@ pub fn evolve(state: &mut State, record: &Record) {
         Fact::Heat { zone, level, millicelsius } => {
             state.zones.insert(zone.clone(), (*level, *millicelsius));
         }
+    }
+}
+
+fn denied(state: &mut State, uid: u32, now_ns: i64) {
+    state.denials += 1;
+    let (since_ns, count) = state.denied.entry(uid).or_insert((now_ns, 0));
+    if !(0..DENIALS_WINDOW_NS).contains(&now_ns.saturating_sub(*since_ns)) {
+        (*since_ns, *count) = (now_ns, 0);
+    }
+    *count = count.saturating_add(1);
+    if state.denied.len() > DENIED_USERS_MAX {
+        state.denied.pop_first();
     }
 }
 

@@ -11,6 +11,17 @@ use crate::reply::PlanReport;
 
 /// Works at once at most; more are refused as busy.
 pub const WORKS_MAX: usize = 64;
+/// Of these, how many only exclusive orders get: lookers-on must not keep an owner from acting.
+pub const WORKS_RESERVED: usize = 8;
+/// Works at once of one user but root.
+pub const WORKS_OF_USER_MAX: usize = 16;
+/// Denials of one user that are recorded in a minute; what comes after is refused without a fact, so that nobody who may do
+/// nothing can fill the log.
+pub const DENIALS_MAX: u32 = 60;
+/// The minute, nanoseconds.
+pub const DENIALS_WINDOW_NS: i64 = 60_000_000_000;
+/// Users whose denials are counted; beyond it the lowest ids are forgotten.
+pub const DENIED_USERS_MAX: usize = 1024;
 
 /// Ended works that are remembered, so that a request which is asked again is not done again. The oldest is
 /// forgotten first: a client that asks again does so within seconds, and exclusive works take longer than that
@@ -38,6 +49,8 @@ pub struct State {
     pub starts: u64,
     /// Orders denied.
     pub denials: u64,
+    /// Recent denials by user: since when, wall clock in nanoseconds, and how many.
+    pub denied: BTreeMap<u32, (i64, u32)>,
     /// The number that the next work gets.
     pub next_work: u64,
     /// The number that the next checkpoint gets.
@@ -64,6 +77,14 @@ impl State {
     #[must_use]
     pub fn exclusive(&self) -> Option<&Work> {
         self.works.values().find(|work| work.order.is_exclusive())
+    }
+
+    /// Whether a user was denied so often lately that more is not recorded.
+    #[must_use]
+    pub fn is_denied_too_often(&self, uid: u32, now_ns: i64) -> bool {
+        self.denied.get(&uid).is_some_and(|(since_ns, count)| {
+            *count >= DENIALS_MAX && (0..DENIALS_WINDOW_NS).contains(&now_ns.saturating_sub(*since_ns))
+        })
     }
 
     /// The work that a request began and that has not ended.

@@ -4,7 +4,9 @@
 
 use engine::command::{ITEMS_MAX, RequestId};
 use engine::reply::{Body, Refusal};
-use engine::state::{ENDED_MAX, WORKS_MAX};
+use engine::state::{
+    DENIALS_MAX, DENIALS_WINDOW_NS, ENDED_MAX, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED,
+};
 use engine::{Command, Decision, Event, Fact, Input, State, StepResult, decide, evolve};
 use policy::Rules;
 use types::peer::Peer;
@@ -73,14 +75,56 @@ fn more_changes_than_a_record_holds_are_refused_without_a_fact() {
     assert!(record.encode().unwrap().len() < usize::from(u16::MAX), "an entry of the log");
 }
 
+fn read() -> Command {
+    Command::ReadTokens(vec![(TokenId(0x8030), Select::Current)])
+}
+
+fn is_busy(decision: &Decision) -> bool {
+    decision.facts.is_empty() && matches!(decision.replies[0].body, Body::Refused(Refusal::Busy(_)))
+}
+
 #[test]
-fn works_at_once_are_bounded() {
+fn works_at_once_are_bounded_and_an_owner_still_acts() {
     let mut state = State::new(Rules::default());
-    let read = || Command::ReadTokens(vec![(TokenId(0x8030), Select::Current)]);
-    for request in 0..WORKS_MAX {
+    for request in 0..WORKS_MAX - WORKS_RESERVED {
         assert_eq!(ask(&mut state, u128::try_from(request).unwrap(), read()).facts.len(), 1);
     }
-    let refused = ask(&mut state, u128::MAX, read());
-    assert!(refused.facts.is_empty());
-    assert!(matches!(refused.replies[0].body, Body::Refused(Refusal::Busy(_))));
+    assert!(is_busy(&ask(&mut state, u128::MAX, read())));
+    assert_eq!(ask(&mut state, u128::MAX - 1, checkpoint("a")).facts.len(), 1);
+}
+
+#[test]
+fn one_user_cannot_take_all_works() {
+    let mut state = State::new(Rules::default());
+    let mut asked = 0u128;
+    let mut ask_as = |state: &mut State, uid| {
+        asked += 1;
+        let peer = Peer { pid: 1, uid, gid: uid };
+        take(state, Event::Asked { request: RequestId(asked.to_be_bytes()), peer, command: read() })
+    };
+    for _ in 0..WORKS_OF_USER_MAX {
+        assert_eq!(ask_as(&mut state, 1000).facts.len(), 1);
+    }
+    assert!(is_busy(&ask_as(&mut state, 1000)));
+    assert_eq!(ask_as(&mut state, 1001).facts.len(), 1);
+}
+
+/// Who may do nothing must not be able to fill the log.
+#[test]
+fn denials_of_one_user_are_recorded_up_to_a_limit() {
+    let mut state = State::new(Rules::default());
+    let mut asked = 0u128;
+    let mut denied = |state: &mut State, uid| {
+        asked += 1;
+        let peer = Peer { pid: 1, uid, gid: uid };
+        take(state, Event::Asked { request: RequestId(asked.to_be_bytes()), peer, command: checkpoint("a") })
+    };
+    for _ in 0..DENIALS_MAX {
+        assert!(matches!(denied(&mut state, 1000).facts[..], [Fact::Denied { .. }]));
+    }
+    assert!(is_busy(&denied(&mut state, 1000)));
+    assert!(matches!(denied(&mut state, 1001).facts[..], [Fact::Denied { .. }]));
+    // A minute later they are recorded again.
+    assert!(state.is_denied_too_often(1000, DENIALS_WINDOW_NS - 1));
+    assert!(!state.is_denied_too_often(1000, DENIALS_WINDOW_NS));
 }

@@ -24,6 +24,6 @@ pub mod decide;
 pub mod permit;
 
 pub use decide::{Denial, Grant, decide};
-pub use permit::{Permit, redeem, redeem_undo};
+pub use permit::{Permit, redeem, redeem_next, redeem_undo};
 pub use request::{Action, Request};
 pub use rules::{Role, Rules};

@@ -38,6 +38,16 @@ pub fn redeem(rules: &Rules, grant: &Grant, order: Hash, now_ns: i64) -> Result<
     }
 }
 
+/// Makes the permit for a later effect of a work that is under way: the grant's end is that of its beginning, or a work that
+/// takes longer could never finish.
+///
+/// # Errors
+///
+/// The grant is for another order, or was given under other rules.
+pub fn redeem_next(rules: &Rules, grant: &Grant, order: Hash) -> Result<Permit, Denial> {
+    redeem(rules, grant, order, grant.expires_ns)
+}
+
 /// Makes the permit for undoing, stopping or finishing an effect that was under way: it rests on the original
 /// grant, whose end and rules no longer matter, because leaving a half-done change is the greater harm.
 ///
@@ -62,6 +72,9 @@ mod tests {
         assert_eq!(redeem(&rules, &grant, Hash([3; 32]), 1).unwrap_err(), Denial::OtherOrder);
         let newer = Rules { version: Hash([9; 32]), ..Rules::default() };
         assert_eq!(redeem(&newer, &grant, order, 1).unwrap_err(), Denial::RulesChanged);
+        assert!(redeem_next(&rules, &grant, order).is_ok());
+        assert_eq!(redeem_next(&rules, &grant, Hash([3; 32])).unwrap_err(), Denial::OtherOrder);
+        assert_eq!(redeem_next(&newer, &grant, order).unwrap_err(), Denial::RulesChanged);
         assert!(redeem_undo(&grant, order).is_ok());
         assert!(redeem_undo(&grant, Hash([3; 32])).is_err());
     }

@@ -10,7 +10,7 @@ use crate::fact::{Error, Fact};
 use crate::input::Input;
 use crate::order::{Item, Order};
 use crate::reply::{Body, Refusal, Reply};
-use crate::state::{State, WORKS_MAX};
+use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
 
 pub(super) fn ask(
     state: &State,
@@ -32,7 +32,7 @@ pub(super) fn ask(
         Ok(order) => order,
         Err(refusal) => return Ok(refuse(refusal)),
     };
-    if let Err(refusal) = admit(state, input, &order) {
+    if let Err(refusal) = admit(state, input, &peer, &order) {
         return Ok(refuse(refusal));
     }
     let written = written(&order);
@@ -44,6 +44,9 @@ pub(super) fn ask(
         thermal_unsafe: state.is_thermally_unsafe(),
     };
     Ok(match policy::decide(&state.rules, &asked) {
+        Err(_) if state.is_denied_too_often(peer.uid, input.time.wall_ns) => {
+            refuse(Refusal::Busy("a pause, after too many denied requests of this user,".to_owned()))
+        }
         Err(denial) => Decision::fact(Fact::Denied { asker: peer.into(), order, reason: denial.to_string() })
             .with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }),
         Ok(grant) => Decision::fact(Fact::Accepted {
@@ -56,13 +59,20 @@ pub(super) fn ask(
     })
 }
 
-/// What does not depend on who asks.
-fn admit(state: &State, input: &Input, order: &Order) -> Result<(), Refusal> {
+/// What does not depend on the rules.
+fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(), Refusal> {
     if !input.room {
         return Err(Refusal::NoRoom);
     }
-    if state.works.len() >= WORKS_MAX {
-        return Err(Refusal::Busy(format!("the most that runs at once ({WORKS_MAX} works)")));
+    let most = if order.is_exclusive() { WORKS_MAX } else { WORKS_MAX - WORKS_RESERVED };
+    if state.works.len() >= most {
+        return Err(Refusal::Busy(format!("the most that runs at once ({most} works)")));
+    }
+    let own = state.works.values().filter(|work| work.asker.uid == peer.uid).count();
+    if peer.uid != 0 && own >= WORKS_OF_USER_MAX {
+        return Err(Refusal::Busy(format!(
+            "the most that runs at once for one user ({WORKS_OF_USER_MAX} works)"
+        )));
     }
     match state.exclusive() {
         Some(other) if order.is_exclusive() => {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::effect::Standing;
 use engine::order::{Item, Valued, Write};
 use engine::reply::{Captured, PlanReport, VerifyReport};
 use engine::{Effect, Step, StepResult};
@@ -101,10 +102,10 @@ impl World {
         self.tick(random)?;
         let order = effect.order.hash().unwrap();
         let grant = policy::Grant::from(&effect.grant);
-        let permit = if effect.step.is_undo_or_finish() {
-            policy::redeem_undo(&grant, order)
-        } else {
-            policy::redeem(rules, &grant, order, now_ns)
+        let permit = match effect.step.standing() {
+            Standing::Beginning => policy::redeem(rules, &grant, order, now_ns),
+            Standing::GoingOn => policy::redeem_next(rules, &grant, order),
+            Standing::Ending => policy::redeem_undo(&grant, order),
         };
         let result = match permit {
             Ok(permit) => {
