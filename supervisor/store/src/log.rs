@@ -210,7 +210,7 @@ impl Log {
             _lock: lock,
         };
         // A crash between storing a head and replacing the file leaves the one before in it.
-        log.write_newest()?;
+        log.copy_newest()?;
         Ok(log)
     }
 
@@ -291,7 +291,7 @@ impl Log {
     /// # Errors
     ///
     /// - [`Error::Invalid`]: it did not come from [`Log::head`], or a head of a larger log is stored already
-    /// - [`Error::Full`]: no space; it is not stored, or not in `checkpoint`; the log is as good as before
+    /// - [`Error::Full`]: no space; it is not stored; the log is as good as before
     /// - [`Error::Flush`]: the disk failed, now or before: the process must stop at once
     /// - [`Error::Io`]
     pub fn store_head(&mut self, signed: &SignedHead) -> Result<(), Error> {
@@ -311,7 +311,16 @@ impl Log {
         heads.append(&[text], false)?;
         self.pending.remove(place);
         self.head = Some(signed.clone());
-        self.write_newest()
+        self.copy_newest()
+    }
+
+    /// Writes the newest head to `checkpoint`, a copy for other tools: a disk too full for it takes nothing from the log,
+    /// and the next head or the next start tries again.
+    fn copy_newest(&self) -> Result<(), Error> {
+        match self.write_newest() {
+            Err(Error::Full { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     fn write_newest(&self) -> Result<(), Error> {
