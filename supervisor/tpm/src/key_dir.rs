@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use minicbor::{Decode, Encode};
@@ -23,6 +24,12 @@ const FILE_MAX: u64 = 4096;
 const SUM_LEN: usize = 32;
 /// The length of the secret, bytes.
 pub(crate) const SECRET_LEN: usize = 32;
+
+/// How long a held lock is waited for. A process that was forked elsewhere in this program holds a copy of the lock until it
+/// executes its own program, so a lock that was just released may look held for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait before a held lock is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the key folder holds: a CBOR map with integer keys, followed by its SHA-256.
 ///
@@ -97,13 +104,19 @@ impl KeyDir {
             .create(path)
             .map_err(|e| failed("make the folder", e))?;
         let dir = File::open(path).map_err(|e| failed("open the folder", e))?;
-        match dir.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), dir }),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy {
-                what: "the key folder",
-                reason: format!("another program is starting with {}", path.display()),
-            }),
-            Err(TryLockError::Error(e)) => Err(failed("lock the folder", e)),
+        let patience = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match dir.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), dir }),
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Busy {
+                        what: "the key folder",
+                        reason: format!("another program is starting with {}", path.display()),
+                    });
+                }
+                Err(TryLockError::Error(e)) => return Err(failed("lock the folder", e)),
+            }
         }
     }
 
