@@ -1,5 +1,12 @@
 //! Attacks on the socket: whatever a client sends, leaves out or does not read, the server answers or hangs up, serves
 //! the others, and neither panics nor grows.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, where a failure is a finding"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
