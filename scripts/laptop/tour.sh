@@ -42,11 +42,11 @@ show() {
     return $status
 }
 
-# What is there, as the kernel tells it: kind, mode, owner, size, times, link, content. Looked at through a mount of its
+# What is there, as the kernel tells it: kind, mode, owner, times, link, content (a folder's size is the file system's own). Looked at through a mount of its
 # own, because looking would move the access times.
 quiet=/run/quiet
 picture() {
-    (cd "$quiet" && find . -printf '%P|%y|%m|%U|%G|%s|%T@|%A@|%l\n' | LC_ALL=C sort &&
+    (cd "$quiet" && find . -printf '%P|%y|%m|%U|%G|%T@|%A@|%l\n' | LC_ALL=C sort &&
         find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
 }
 

@@ -80,11 +80,11 @@ impl Dice {
 }
 
 fn write(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
-    let old = token()?;
+    let (old, facts) = (token()?, size()?);
     let new = old ^ (1 + u32::try_from(dice.below(255))?);
     let acknowledged = killed(&["tokens", "set", &format!("{TOKEN}={new}")], dice.below(300), tally)?;
     let now = token()?;
-    match outcome("write tokens")?.as_str() {
+    match outcome("write tokens", facts)?.as_str() {
         _ if acknowledged && now != new => tally.lost += 1,
         "done" if now != new => tally.lost += 1,
         "done" => {}
@@ -178,13 +178,20 @@ fn token() -> anyhow::Result<u32> {
     Ok(u32::try_from(value)?)
 }
 
-/// How the last work of a kind ended, by the log.
-fn outcome(title: &str) -> anyhow::Result<String> {
+/// How many facts the log has.
+fn size() -> anyhow::Result<u64> {
+    let answer = answer(&["log", "tail", "-n", "1"])?;
+    answer.get("size").and_then(Value::as_u64).with_context(|| format!("{answer}"))
+}
+
+/// How the last work of a kind ended, by the log from that fact on; empty if there was none.
+fn outcome(title: &str, from: u64) -> anyhow::Result<String> {
     let answer = answer(&["log", "tail", "-n", "200"])?;
     let records = answer.get("records").and_then(Value::as_array).context("records")?;
     let field = |record: &Value, name: &str| record.get(name).cloned().unwrap_or_default();
     let last = records.iter().rev().find(|record| {
-        field(record, "fact") == "accepted"
+        field(record, "index").as_u64().is_some_and(|index| index >= from)
+            && field(record, "fact") == "accepted"
             && field(record, "text").as_str().is_some_and(|text| text.starts_with(title))
     });
     // Killed before it was even accepted.
@@ -211,9 +218,9 @@ fn fill(dice: &mut Dice) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the kernel tells of the files: kind, mode, owner, size, modification time; and their contents.
+/// What the kernel tells of the files: kind, mode, owner, modification time; and their contents.
 fn picture() -> anyhow::Result<String> {
-    let script = "cd /srv/work && find . -printf '%P %y %m %U %G %s %T@\\n' | LC_ALL=C sort && \
+    let script = "cd /srv/work && find . -printf '%P %y %m %U %G %T@\\n' | LC_ALL=C sort && \
                   find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum";
     let output = Command::new("bash").args(["-c", script]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
