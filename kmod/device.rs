@@ -1,19 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The node: open, ioctl, close, and the copying from and to user space.
+//! The node: open, ioctl, close; what a request must look like, and who may change something.
 
-use crate::failure::{errno_of, failure_of, is_blank, refuse, Outcome};
-use crate::glue::{self, Node};
-use crate::state::{may_change, Shared};
-use crate::transaction::{Owner, Undone};
-use crate::uapi;
+use crate::{
+    failure::{
+        errno_of,
+        failure_of,
+        is_blank,
+        kernel_failure,
+        refuse,
+        whole_failure,
+        Outcome, //
+    },
+    glue::{
+        self,
+        Node, //
+    },
+    state::{
+        Request,
+        Shared, //
+    },
+    transaction::{
+        Owner,
+        Undone, //
+    },
+    uapi,
+    user::{
+        give,
+        give_all,
+        take,
+        take_all,
+        take_answerable, //
+    },
+};
 use kernel::{
-    fs::File,
-    miscdevice::{MiscDevice, MiscDeviceRegistration},
+    fs::{
+        file::flags,
+        File, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceRegistration, //
+    },
     prelude::*,
     sync::Arc,
-    transmute::{AsBytes, FromBytes},
-    uaccess::{UserPtr, UserSlice},
+    uaccess::UserPtr,
 };
 
 /// Confirms or undoes a transaction on behalf of an owner.
@@ -39,6 +70,7 @@ impl MiscDevice for Handle {
         handle.shared.closed(handle.number, None);
     }
 
+    // Serves 32-bit processes too, through `compat_ptr_ioctl`: no structure differs between them.
     fn ioctl(handle: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
         let arg = UserPtr::from_addr(arg);
         match cmd {
@@ -88,6 +120,7 @@ impl Handle {
         let tokens = self
             .shared
             .tokens(list.cursor as usize, list.count as usize)?;
+        // Neither overflows: the table has `TOKENS_MAX` entries at most.
         list.count = tokens.len() as u32;
         list.cursor += list.count;
         give_all(list.tokens, &tokens)?;
@@ -115,8 +148,11 @@ impl Handle {
     }
 
     fn allow(&self, file: &File, arg: UserPtr) -> Result {
-        let mut allow: uapi::dsmil_allow = take(arg)?;
-        let done = may_change(file).and_then(|()| self.shared.allow(&allow));
+        // A seal cannot be broken again.
+        let mut allow: uapi::dsmil_allow = take_answerable(arg)?;
+        let done = may_change(file)
+            .and_then(|()| take_ids(&allow))
+            .and_then(|ids| self.shared.allow(&ids));
         allow.failure = failure_of(&done);
         give(arg, &allow)?;
         errno_of(done)
@@ -125,18 +161,30 @@ impl Handle {
     fn write(&self, file: &File, arg: UserPtr) -> Result {
         let mut write: uapi::dsmil_write = take(arg)?;
         let owner = self.owner();
-        let done = may_change(file).and_then(|()| self.shared.write(&mut write, owner));
+        let mut undo = uapi::DSMIL_UNDO_NONE;
+        let done = may_change(file)
+            .and_then(|()| take_request(&write))
+            .and_then(|request| self.shared.write(request, owner, &mut undo));
+        write.undo = undo;
+        write.transaction = done.as_ref().map_or(0, |written| written.transaction);
         write.failure = failure_of(&done);
-        if let Err(fault) = give(arg, &write) {
-            // Nobody knows the number now, so nobody could settle it.
-            self.shared.abandon(write.transaction, owner);
+        let told = match &done {
+            Ok(written) => give_all(write.entries, &written.entries),
+            Err(_) => Ok(()),
+        };
+        if let Err(fault) = told.and_then(|()| give(arg, &write)) {
+            if let Ok(written) = done {
+                // Nobody knows the number now, so nobody could settle it.
+                self.shared.abandon(written.transaction, owner);
+            }
             return Err(fault);
         }
-        errno_of(done)
+        errno_of(done).map(|_| ())
     }
 
     fn settle(&self, arg: UserPtr, act: Settle) -> Result {
-        let mut settle: uapi::dsmil_settle = take(arg)?;
+        // What is confirmed cannot be undone any more.
+        let mut settle: uapi::dsmil_settle = take_answerable(arg)?;
         let is_plain = settle.flags == 0
             && settle.undone == 0
             && settle.left == 0
@@ -162,36 +210,55 @@ impl Handle {
     }
 }
 
-/// The structure at a user address.
-pub(crate) fn take<T: FromBytes>(from: UserPtr) -> Result<T> {
-    UserSlice::new(from, size_of::<T>()).reader().read()
-}
-
-/// Gives a structure back to a user address.
-pub(crate) fn give<T: AsBytes>(to: UserPtr, value: &T) -> Result {
-    UserSlice::new(to, size_of::<T>()).writer().write(value)
-}
-
-/// The `count` structures of an array whose address came as an integer.
-pub(crate) fn take_all<T: FromBytes>(from: u64, count: u32) -> Result<KVec<T>> {
-    let count = count as usize;
-    let mut values = KVec::with_capacity(count, GFP_KERNEL)?;
-    let mut reader = UserSlice::new(address(from)?, count * size_of::<T>()).reader();
-    for _ in 0..count {
-        values.push(reader.read()?, GFP_KERNEL)?;
+/// What every change needs: a file opened for writing by an administrator, a kernel not locked down.
+fn may_change(file: &File) -> Outcome<()> {
+    if !matches!(
+        file.flags() & flags::O_ACCMODE,
+        flags::O_WRONLY | flags::O_RDWR
+    ) {
+        return refuse(uapi::DSMIL_REASON_READ_ONLY_FILE);
     }
-    Ok(values)
-}
-
-/// Gives structures back to an array whose address came as an integer.
-pub(crate) fn give_all<T: AsBytes>(to: u64, values: &[T]) -> Result {
-    let mut writer = UserSlice::new(address(to)?, size_of_val(values)).writer();
-    for value in values {
-        writer.write(value)?;
+    if !glue::opener_is_admin(file) {
+        return refuse(uapi::DSMIL_REASON_CAPABILITY);
+    }
+    if glue::lockdown() != uapi::DSMIL_LOCKDOWN_NONE {
+        return refuse(uapi::DSMIL_REASON_LOCKED_DOWN);
     }
     Ok(())
 }
 
-fn address(from: u64) -> Result<UserPtr> {
-    Ok(UserPtr::from_addr(from.try_into().map_err(|_| EFAULT)?))
+/// The ids of an allow-list that is well formed.
+fn take_ids(allow: &uapi::dsmil_allow) -> Outcome<KVec<u16>> {
+    if allow.flags != 0 || !is_blank(&allow.failure) {
+        return refuse(uapi::DSMIL_REASON_RESERVED);
+    }
+    if allow.count > uapi::DSMIL_ALLOW_MAX {
+        return Err(whole_failure(uapi::DSMIL_REASON_COUNT, E2BIG));
+    }
+    take_all(allow.ids, allow.count).map_err(kernel_failure)
+}
+
+/// What a write that is well formed asks for; its entries are yet to be checked.
+fn take_request(write: &uapi::dsmil_write) -> Outcome<Request> {
+    let is_plain =
+        write.flags == 0 && write.undo == 0 && write.transaction == 0 && is_blank(&write.failure);
+    if !is_plain {
+        return refuse(uapi::DSMIL_REASON_RESERVED);
+    }
+    if write.count == 0 {
+        return refuse(uapi::DSMIL_REASON_COUNT);
+    }
+    if write.count > uapi::DSMIL_WRITE_MAX {
+        return Err(whole_failure(uapi::DSMIL_REASON_COUNT, E2BIG));
+    }
+    let deadline_ms = match write.deadline_ms {
+        0 => uapi::DSMIL_DEADLINE_DEFAULT_MS,
+        ms @ uapi::DSMIL_DEADLINE_MIN_MS..=uapi::DSMIL_DEADLINE_MAX_MS => ms,
+        _ => return refuse(uapi::DSMIL_REASON_DEADLINE),
+    };
+    let entries = take_all(write.entries, write.count).map_err(kernel_failure)?;
+    Ok(Request {
+        entries,
+        deadline_ms,
+    })
 }

@@ -8,7 +8,8 @@
 //!
 //! - `token`: the firmware's table and what is never written (pure)
 //! - `transaction`: commit, undo and when an undo is due (pure)
-//! - `device`: the node: open, ioctl, close, and copying
+//! - `device`: the node: open, ioctl, close
+//! - `user`: copying from and to user space
 //! - `state`: what all open files share: table, allow-list, transaction, deadline
 //! - `failure`: how a refusal is told
 //! - `firmware`: calls to the firmware (unsafe room)
@@ -19,12 +20,19 @@
 #[path = "../include/uapi/dsmil.rs"]
 mod uapi;
 
+#[forbid(unsafe_code)]
 mod token;
+#[forbid(unsafe_code)]
 mod transaction;
 
+#[forbid(unsafe_code)]
 mod device;
+#[forbid(unsafe_code)]
 mod failure;
+// Its parts forbid it themselves; here macros of the kernel crate expand to some.
 mod state;
+#[forbid(unsafe_code)]
+mod user;
 
 mod firmware;
 mod glue;

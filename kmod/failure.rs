@@ -2,10 +2,18 @@
 
 //! How a refusal or a failure is told: the reason, the entry and the error number of the header.
 
-use crate::token::Refusal;
-use crate::transaction::{Entry, Failure};
-use crate::uapi;
-use kernel::{bindings, prelude::*};
+use crate::{
+    token::Refusal,
+    transaction::{
+        Entry,
+        Failure, //
+    },
+    uapi,
+};
+use kernel::{
+    bindings,
+    prelude::*, //
+};
 
 /// What an ioctl with a `struct dsmil_failure` ends with.
 pub(crate) type Outcome<T> = core::result::Result<T, uapi::dsmil_failure>;
@@ -16,9 +24,9 @@ pub(crate) fn refuse<T>(reason: u32) -> Outcome<T> {
 }
 
 /// What an ioctl gives back as its failure.
-pub(crate) fn failure_of(done: &Outcome<()>) -> uapi::dsmil_failure {
+pub(crate) fn failure_of<T>(done: &Outcome<T>) -> uapi::dsmil_failure {
     match done {
-        Ok(()) => uapi::dsmil_failure {
+        Ok(_) => uapi::dsmil_failure {
             index: uapi::DSMIL_NO_INDEX,
             ..Default::default()
         },
@@ -27,7 +35,7 @@ pub(crate) fn failure_of(done: &Outcome<()>) -> uapi::dsmil_failure {
 }
 
 /// What an ioctl ends with.
-pub(crate) fn errno_of(done: Outcome<()>) -> Result {
+pub(crate) fn errno_of<T>(done: Outcome<T>) -> Result<T> {
     done.map_err(|failure| Error::from_errno(-failure.error))
 }
 
@@ -36,6 +44,7 @@ pub(crate) fn is_blank(failure: &uapi::dsmil_failure) -> bool {
     *failure == uapi::dsmil_failure::default()
 }
 
+/// A refusal on account of one entry.
 pub(crate) fn refusal_failure(refusal: &Refusal) -> uapi::dsmil_failure {
     uapi::dsmil_failure {
         index: refusal.index as u32,

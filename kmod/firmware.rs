@@ -10,11 +10,23 @@
 //! - A call is given the token's location, never its id.
 //! - All functions may sleep.
 
-use crate::token::{self, Token};
-use crate::transaction::{self, Fault};
-use crate::uapi;
+use crate::{
+    token::{
+        self,
+        Token, //
+    },
+    transaction::{
+        self,
+        Fault, //
+    },
+    uapi,
+};
 use core::ptr;
-use kernel::{bindings, device::Device, prelude::*};
+use kernel::{
+    bindings,
+    device::Device,
+    prelude::*, //
+};
 
 /// Class of a call that reads a token (CLASS_TOKEN_READ in linux/wmi.h).
 const CLASS_READ: u16 = 0;
@@ -25,9 +37,11 @@ const CLASS_WRITE: u16 = 1;
 const STATUS_NO_ANSWER: i32 = -3;
 /// Most entries taken from the firmware's tables; real machines have some 1,500.
 const TOKENS_MAX: usize = 4096;
+// A table may be allowed as a whole.
+const _: () = assert!(TOKENS_MAX == uapi::DSMIL_ALLOW_MAX as usize);
 
-/// `struct dmi_header`, include/linux/dmi.h.
-#[repr(C)]
+/// `struct dmi_header`, include/linux/dmi.h. Packed: structures lie in the table without alignment.
+#[repr(C, packed)]
 struct DmiHeader {
     kind: u8,
     length: u8,
@@ -106,7 +120,8 @@ fn call(class: u16, select: u8, location: u16, value: u32) -> core::result::Resu
 
 /// What `dmi_walk` collects.
 struct Walk {
-    tokens: KVec<Token>,
+    // Too large for contiguous memory to be had for sure.
+    tokens: KVVec<Token>,
     result: Result,
 }
 
@@ -116,12 +131,13 @@ struct Walk {
 ///
 /// - `E2BIG`: more than [`TOKENS_MAX`] entries. A table cut short would not know all shared locations.
 /// - `ENOMEM`, `ENXIO` (no SMBIOS).
-pub(crate) fn tokens() -> Result<KVec<Token>> {
+pub(crate) fn tokens() -> Result<KVVec<Token>> {
     let mut walk = Walk {
-        tokens: KVec::new(),
+        tokens: KVVec::new(),
         result: Ok(()),
     };
-    // SAFETY: `collect` takes the pointer to be a `Walk`, which lives through the call.
+    // SAFETY: `dmi_walk` hands `collect` structures that end before the table does, and the pointer to
+    // `walk`, which lives through the call and is not used by anybody else during it.
     kernel::error::to_result(unsafe { dmi_walk(collect, (&raw mut walk).cast()) })?;
     walk.result?;
     let kept = token::classify(&mut walk.tokens);
@@ -131,13 +147,16 @@ pub(crate) fn tokens() -> Result<KVec<Token>> {
     Ok(walk.tokens)
 }
 
+/// Collects the tokens of one structure.
+///
 /// # Safety
 ///
-/// `header` starts a structure whose formatted area can be read, `private` points to a [`Walk`].
+/// `header` starts a structure whose formatted area can be read, `private` points to a [`Walk`] that
+/// nobody else uses meanwhile.
 unsafe extern "C" fn collect(header: *const DmiHeader, private: *mut c_void) {
     // SAFETY: By the function's requirements.
     let (walk, length) = unsafe { (&mut *private.cast::<Walk>(), usize::from((*header).length)) };
-    // SAFETY: `dmi_walk` hands over structures that lie in the table for the whole of their length.
+    // SAFETY: By the function's requirements: the formatted area is `length` bytes, header included.
     let structure = unsafe { core::slice::from_raw_parts(header.cast::<u8>(), length) };
     for token in token::parse(structure) {
         if walk.result.is_err() {
@@ -146,11 +165,13 @@ unsafe extern "C" fn collect(header: *const DmiHeader, private: *mut c_void) {
         walk.result = if walk.tokens.len() < TOKENS_MAX {
             walk.tokens.push(token, GFP_KERNEL).map_err(Error::from)
         } else {
+            pr_err!("more than {TOKENS_MAX} tokens in the firmware's table\n");
             Err(E2BIG)
         };
     }
 }
 
+/// dell-smbios has the very same token.
 fn is_offered(token: &Token) -> bool {
     // SAFETY: The function looks through a table that does not change while dell-smbios is loaded, and
     // it stays loaded because this module uses its symbols.
@@ -205,6 +226,8 @@ unsafe extern "C" fn find_wmi(device: *mut bindings::device, found: *mut c_void)
     unsafe { bindings::device_for_each_child(device, found, Some(find_wmi_child)) }
 }
 
+/// For a child of a platform device, its children, if it is a WMI bus.
+///
 /// # Safety
 ///
 /// As [`find_wmi`].
@@ -218,6 +241,8 @@ unsafe extern "C" fn find_wmi_child(device: *mut bindings::device, found: *mut c
     unsafe { bindings::device_for_each_child(device, found, Some(find_wmi_grandchild)) }
 }
 
+/// For a WMI device, whether dell-smbios' driver is bound to it.
+///
 /// # Safety
 ///
 /// As [`find_wmi`].
@@ -225,12 +250,16 @@ unsafe extern "C" fn find_wmi_grandchild(
     device: *mut bindings::device,
     found: *mut c_void,
 ) -> c_int {
-    // SAFETY: By the function's requirements. The driver, once bound, is dell-smbios', which stays
-    // loaded because this module uses its symbols, or another one, whose name is not compared further
-    // than its module lets it live: `device_lock` is not needed to read the pointer once.
+    // SAFETY: By the function's requirements. The mutex is what `device_lock` takes: a driver is bound
+    // and unbound under it, so a bound one, also one of another module, stays until it is unlocked.
     let is_bound = unsafe {
-        let driver = (&raw const (*device).driver).read_volatile();
-        !driver.is_null() && CStr::from_char_ptr((*driver).name).to_bytes() == b"dell-smbios"
+        let lock = &raw mut (*device).mutex;
+        bindings::mutex_lock(lock);
+        let driver = (*device).driver;
+        let is_bound =
+            !driver.is_null() && CStr::from_char_ptr((*driver).name).to_bytes() == b"dell-smbios";
+        bindings::mutex_unlock(lock);
+        is_bound
     };
     if !is_bound {
         return 0;

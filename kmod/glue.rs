@@ -5,20 +5,33 @@
 //!
 //! An unsafe room, see `firmware`.
 
-use crate::device::Handle;
-use crate::state::Shared;
-use crate::uapi;
+use crate::{
+    device::Handle,
+    state::Shared,
+    uapi, //
+};
 use kernel::{
     bindings, container_of,
     error::to_result,
     fs::File,
-    miscdevice::{MiscDeviceOptions, MiscDeviceRegistration},
+    miscdevice::{
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
     prelude::*,
     sync::Arc,
-    time,
-    transmute::{AsBytes, FromBytes},
-    types::{ForeignOwnable, Opaque},
-    workqueue::{HasWork, Queue, Work},
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    workqueue::{
+        HasWork,
+        Work, //
+    },
 };
 
 extern "C" {
@@ -117,10 +130,15 @@ impl PinnedDrop for Node {
             bindings::misc_deregister(self.misc.get());
             unregister_reboot_notifier(self.reboot.get());
         }
+        // Nothing is pending without an open file, and an undo that is being retried holds the module:
+        // only a forced unload finds something here.
+        self.shared.shut_down();
         disarm(&self.shared);
     }
 }
 
+/// Some process closes a descriptor of a file of the node.
+///
 /// # Safety
 ///
 /// `file` is an open file of the node.
@@ -131,6 +149,8 @@ unsafe extern "C" fn flush(file: *mut bindings::file, _owner: bindings::fl_owner
     0
 }
 
+/// The machine is about to restart, halt or power off.
+///
 /// # Safety
 ///
 /// `block` is the `reboot` field of a `Node`.
@@ -147,13 +167,6 @@ unsafe extern "C" fn reboot(
     node.shared.shut_down();
     // NOTIFY_DONE
     0
-}
-
-/// Has the work of `shared` run after `delay_ms`, unless it is queued already.
-pub(crate) fn arm(shared: Arc<Shared>, delay_ms: u32) {
-    // SAFETY: The system's work queues are there for ever.
-    let queue = unsafe { Queue::from_raw(bindings::system_dfl_wq) };
-    let _queued_already = queue.enqueue_delayed::<_, 0>(shared, time::msecs_to_jiffies(delay_ms));
 }
 
 /// Takes the work of `shared` off the queue and waits until it runs no longer.
@@ -188,8 +201,9 @@ impl ModuleReference {
 
 impl Drop for ModuleReference {
     fn drop(&mut self) {
-        // SAFETY: Taken in `take`. What runs here is waited for before the module goes: a file holds
-        // its own reference, the work is cancelled with `disarm`.
+        // SAFETY: Taken in `take`. What runs here is waited for before the module goes: a file holds its
+        // own reference, the reboot notice is taken back under its chain's lock, `disarm` waits for the
+        // work.
         unsafe { bindings::module_put(self.0) };
     }
 }
@@ -232,18 +246,40 @@ pub(crate) fn is_interrupted() -> bool {
     kernel::current!().signal_pending()
 }
 
-/// Marks structures of the interface as plain old data: integers only, no padding (the generated file
-/// asserts sizes and offsets).
+/// Size of the field that `_field` gives, which is plain old data itself.
+#[allow(dead_code, reason = "rustc 1.85 does not count its uses in `const _`")]
+const fn size_of_field<S, F: FromBytes + AsBytes>(_field: fn(&S) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Marks structures of the interface as plain old data. Fails to compile if one has padding, through
+/// which memory of the kernel would leak, or a field that is not named here.
 macro_rules! plain {
-    ($($name:ident)*) => {$(
-        // SAFETY: Integers: every bit pattern is valid, and there is no interior mutability.
+    ($($name:ident { $($field:ident)* })*) => {$(
+        const _: () = assert!(
+            size_of::<uapi::$name>() == 0 $(+ size_of_field(|s: &uapi::$name| &s.$field))*
+        );
+        // SAFETY: So are all fields: every bit pattern is valid, and there is no interior mutability.
         unsafe impl FromBytes for uapi::$name {}
-        // SAFETY: No padding, no interior mutability.
+        // SAFETY: The fields fill it, so there is no padding; there is no interior mutability.
         unsafe impl AsBytes for uapi::$name {}
     )*};
 }
 
 plain! {
-    dsmil_version dsmil_info dsmil_token dsmil_list dsmil_read dsmil_read_entry
-    dsmil_allow dsmil_write dsmil_write_entry dsmil_settle
+    dsmil_failure { reason index id rule status found error }
+    dsmil_version { abi reserved }
+    dsmil_info {
+        abi flags backend lockdown tokens devices writable list_max read_max allow_max write_max
+        deadline_min_ms deadline_default_ms deadline_max_ms generation transaction state outcome
+        remaining_ms attempts left reserved
+    }
+    dsmil_token { id location value rule flags group member reserved }
+    dsmil_list { cursor count tokens reserved }
+    dsmil_read { count flags entries failed reserved }
+    dsmil_read_entry { id select reserved value error status }
+    dsmil_allow { count flags ids failure }
+    dsmil_write { count flags entries deadline_ms undo transaction failure }
+    dsmil_write_entry { id select flags value expected old }
+    dsmil_settle { transaction flags undone left reserved failure }
 }

@@ -25,7 +25,7 @@
 use crate::uapi;
 
 /// Pause after the first failed undo, in nanoseconds.
-const RETRY_FIRST_NS: i64 = 1_000_000_000;
+pub(crate) const RETRY_FIRST_NS: i64 = 1_000_000_000;
 /// Longest pause between two attempts, in nanoseconds.
 const RETRY_MAX_NS: i64 = 64_000_000_000;
 

@@ -23,6 +23,7 @@
  * - ioctl numbers are members of an enum because bindgen drops function-like macros.
  * - An ioctl with a struct dsmil_failure writes its structure back also when it fails with an error
  *   other than EFAULT; the failure then names the entry and the reason.
+ * - EFAULT means that nothing was sealed or settled; a write that was made before it is undone.
  *
  * DOC: What is never written
  *
@@ -34,8 +35,8 @@
  *
  * %DSMIL_IOC_WRITE leaves the change pending. It stays only if %DSMIL_IOC_CONFIRM comes; the deadline,
  * %DSMIL_IOC_UNDO, any close() of a descriptor of the file by the process that wrote (also the one
- * that exit implies), the last close of the file, a reboot and the unloading of the module bring the
- * old values back. A panic or a power cut while a change is pending does not: the firmware then
+ * that exit implies), the last close of the file, a reboot and the unloading of the module (which an
+ * open file prevents, unless it is forced) bring the old values back. A panic or a power cut while a change is pending does not: the firmware then
  * keeps the new values. Whoever needs that last step saves the old values durably before the write,
  * with &struct dsmil_write_entry.expected set to what was saved, and restores them at the next start,
  * as dsmild does.
@@ -511,12 +512,12 @@ enum dsmil_ioctl {
 	/**
 	 * @DSMIL_IOC_ALLOW: set the ids that may be written and seal them until the module is
 	 * reloaded; needs a file opened for writing by somebody with CAP_SYS_ADMIN in the initial
-	 * user namespace
+	 * user namespace, and a kernel that is not locked down
 	 */
 	DSMIL_IOC_ALLOW = _IOWR(DSMIL_IOC_MAGIC, 0x04, struct dsmil_allow),
 	/**
 	 * @DSMIL_IOC_WRITE: write values, pending until confirmed; needs what %DSMIL_IOC_ALLOW needs,
-	 * a seal and a kernel that is not locked down
+	 * and a seal
 	 */
 	DSMIL_IOC_WRITE = _IOWR(DSMIL_IOC_MAGIC, 0x05, struct dsmil_write),
 	/** @DSMIL_IOC_CONFIRM: keep the pending change; its owner only */

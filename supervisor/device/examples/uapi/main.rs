@@ -19,7 +19,7 @@
 //! - `undoing`: what brings the old values back
 //! - `bench`: what the checks are about
 //! - `raw`: ioctls as bytes, past the client library
-//! - `memory`, `process`: pages that cannot be written; children, and threads without capabilities
+//! - `memory`, `process`: memory that cannot be written; children, and threads without capabilities
 //! - `uapi`: generated from the header
 
 mod bench;

@@ -7,8 +7,9 @@ use device::Error;
 use nix::errno::Errno;
 
 use crate::bench::{Bench, same};
+use crate::memory::Page;
 use crate::process::open_without_capabilities;
-use crate::raw::{BAD_ADDRESS, address, allow_of, dirty, refuses, write_of};
+use crate::raw::{BAD_ADDRESS, allow_of, dirty, raw_at, refuses, write_of};
 use crate::uapi::*;
 
 /// While nothing is sealed, and whether or not anything is.
@@ -75,6 +76,11 @@ pub(crate) fn check(bench: &mut Bench) {
     bench.check("allow-bad-array-efault", |b| {
         let allow = dsmil_allow { count: 1, ids: BAD_ADDRESS, ..Default::default() };
         refuses(&b.open()?, DSMIL_IOC_ALLOW, allow, Errno::EFAULT)
+    });
+    bench.check("allow-result-unwritable-efault-unsealed", |b| {
+        let page = Page::read_only(dsmil_allow::default())?;
+        same(raw_at(&b.open()?, DSMIL_IOC_ALLOW, page.address()), Err(Errno::EFAULT))?;
+        same(b.device.info()?.sealed, false)
     });
     bench.check("allow-unknown-enoent", |b| {
         let absent = b.absent()?;

@@ -10,8 +10,9 @@ use nix::sys::wait::waitpid;
 use nix::unistd::dup;
 
 use crate::bench::{Bench, Check, same};
+use crate::memory::Page;
 use crate::process::{forked, wait};
-use crate::raw::{refuses, write_raw};
+use crate::raw::{raw, raw_at, refuses, write_of, write_raw};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -62,6 +63,18 @@ fn owner(bench: &mut Bench) {
         drop(file);
         same(b.value(change.id)?, old)
     });
+    bench.check("settle-result-unwritable-efault-still-pending", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let settle = dsmil_settle { transaction: write_raw(&file, &change, 0)?, ..Default::default() };
+        let page = Page::read_only(settle)?;
+        for number in [DSMIL_IOC_CONFIRM, DSMIL_IOC_UNDO] {
+            same(raw_at(&file, number, page.address()), Err(Errno::EFAULT))?;
+            same(b.value(change.id)?, change.value)?;
+        }
+        raw(&file, DSMIL_IOC_UNDO, &mut settle.clone())?;
+        same(b.value(change.id)?, old)
+    });
 }
 
 /// Nobody settles it: the file is closed, its owner dies, the deadline comes.
@@ -99,6 +112,7 @@ fn closing(bench: &mut Bench) {
         same(pending.confirm(), Err(Error::NotPending))?;
         same(b.value(change.id)?, old)
     });
+    bench.check("undo-at-deadline-though-the-answer-waits", undo_while_answer_waits);
     bench.check("idle-in-the-end", |b| same(b.device.info()?.state, State::Idle));
 }
 
@@ -127,4 +141,26 @@ fn undo_on_kill(b: &Bench) -> Check {
     waitpid(child, None)?;
     b.until_value(change.id, old)?;
     same(b.device.info()?.outcome, Outcome::Closed)
+}
+
+/// A writer to whom the old values cannot be given back now: it must not hold up the deadline, nor others.
+fn undo_while_answer_waits(b: &Bench) -> Check {
+    let (change, old) = b.flip(b.token()?)?;
+    let entry = dsmil_write_entry { id: change.id.0, value: change.value, ..Default::default() };
+    let file = b.open()?;
+    let child = forked(move || {
+        let Ok((page, _watch)) = Page::stalling(entry) else { return false };
+        let entries = page.address().try_into().unwrap_or(0);
+        let mut write = dsmil_write { entries, deadline_ms: 2000, ..write_of(std::slice::from_ref(&entry)) };
+        raw(&file, DSMIL_IOC_WRITE, &mut write).is_ok()
+    })?;
+    b.until_value(change.id, change.value)?;
+    // Answered at once, not after the writer's death.
+    b.device.info()?;
+    let undone = b.until_value(change.id, old);
+    let outcome = b.device.info()?.outcome;
+    nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL)?;
+    waitpid(child, None)?;
+    undone?;
+    same(outcome, Outcome::Expired)
 }

@@ -8,7 +8,7 @@ use types::token::{Change, Denied, Select};
 
 use crate::bench::{Bench, Check, same};
 use crate::memory::Page;
-use crate::raw::{raw_at, refuses, write_of};
+use crate::raw::{raw, raw_at, refuses, write_of, write_raw};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -93,6 +93,26 @@ fn refusals(bench: &mut Bench) {
 
 fn results(bench: &mut Bench) {
     bench.check("write-result-unwritable-efault-undone", write_to_read_only_memory);
+    bench.check("write-refused-and-unwritable-undoes-nothing", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let transaction = write_raw(&file, &change, 0)?;
+        let entry = [dsmil_write_entry { id: change.id.0, ..Default::default() }];
+        let page = Page::read_only(dsmil_write { transaction, ..write_of(&entry) })?;
+        same(raw_at(&file, DSMIL_IOC_WRITE, page.address()), Err(Errno::EFAULT))?;
+        same(b.value(change.id)?, change.value)?;
+        drop(file);
+        same(b.value(change.id)?, old)
+    });
+    bench.check("write-refused-gives-back-zeroes", |b| {
+        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
+        let mut write = dsmil_write { transaction: 7, undo: 7, ..write_of(&entry) };
+        same(raw(&b.open()?, DSMIL_IOC_WRITE, &mut write), Err(Errno::EINVAL))?;
+        same(
+            (write.transaction, write.undo, write.failure.reason),
+            (0, DSMIL_UNDO_NONE, DSMIL_REASON_RESERVED),
+        )
+    });
     bench.check("write-confirm", |b| {
         let (change, old) = b.flip(b.token()?)?;
         let pending = b.device.write(&[change], Duration::ZERO)?;
@@ -135,11 +155,11 @@ fn write_to_read_only_memory(b: &Bench) -> Check {
     let (change, old) = b.flip(b.token()?)?;
     let file = b.open()?;
     let entry = dsmil_write_entry { id: change.id.0, value: change.value, ..Default::default() };
-    let page = Page::new(entry)?;
+    let page = Page::read_only(entry)?;
     let write = dsmil_write { count: 1, entries: page.address().try_into()?, ..Default::default() };
     refuses(&file, DSMIL_IOC_WRITE, write, Errno::EFAULT)?;
     same(b.value(change.id)?, old)?;
-    let page = Page::new(write_of(std::slice::from_ref(&entry)))?;
+    let page = Page::read_only(write_of(std::slice::from_ref(&entry)))?;
     same(raw_at(&file, DSMIL_IOC_WRITE, page.address()), Err(Errno::EFAULT))?;
     same(b.value(change.id)?, old)?;
     same(b.device.info()?.state, State::Idle)

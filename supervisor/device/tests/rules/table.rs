@@ -74,6 +74,21 @@ fn table(entries: &[(u16, u16, u16)]) -> Vec<Token> {
     tokens
 }
 
+#[test]
+fn tables_may_be_empty_or_large() {
+    assert!(table(&[]).is_empty());
+    // In falling order, and each id a second time, where only its successor should be.
+    let entries = (1_u16..=2000).rev().flat_map(|id| [(id, id, 0), (id, id + 1, 1)]);
+    let table = table(&entries.collect::<Vec<_>>());
+    assert!(table.iter().map(|t| t.id).eq(1..=2000));
+    for token in &table {
+        let before = if token.id > 1 { token::rule(token.id - 1) } else { uapi::DSMIL_RULE_NONE };
+        let denied = [token::rule(token.id), before].iter().any(|rule| *rule != uapi::DSMIL_RULE_NONE);
+        let wanted = (token.id, 0, token.id > 1, denied);
+        assert_eq!((token.location, token.value, token.shared, token.denied()), wanted, "{:#06x}", token.id);
+    }
+}
+
 /// Ids close together, denied ones, devices, and the two that are none.
 fn id() -> impl Strategy<Value = u16> {
     prop_oneof![
