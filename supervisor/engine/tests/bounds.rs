@@ -80,7 +80,8 @@ fn read() -> Command {
 }
 
 fn is_busy(decision: &Decision) -> bool {
-    decision.facts.is_empty() && matches!(decision.replies[0].body, Body::Refused(Refusal::Busy(_)))
+    let is_busy = |reply: &engine::Reply| matches!(reply.body, Body::Refused(Refusal::Busy(_)));
+    decision.facts.is_empty() && decision.replies.iter().all(is_busy) && !decision.replies.is_empty()
 }
 
 #[test]
