@@ -172,7 +172,8 @@ impl World {
         let identity = self.tpm.identity();
         status.tpm = Some(wire::TpmStatus {
             manufacturer: identity.manufacturer.clone(),
-            vendor: identity.vendor.clone(),
+            // Chips pad their four words with blanks.
+            vendor: identity.vendor.split_whitespace().collect::<Vec<_>>().join(" "),
             firmware: format!("{:x}", identity.firmware),
             key: key_id(&self.tpm),
             signatures: self.tpm.counters().sign.count,
