@@ -8,8 +8,8 @@ COMPILERS=gcc-14,gcc,make,bc,bison,flex,libelf-dev,libssl-dev,libdw-dev,dwarves,
 USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-device0t64,less,util-linux,acl,attr,e2fsprogs,sqlite3,bash-completion
 
 # Rust itself comes from the backports.
-BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,ca-certificates,git
-RUST=(cargo rustc rustfmt rust-clippy)
+RUST='cargo rustc rustfmt rust-clippy libstd-rust*'
+BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,ca-certificates,git,cargo,rustc,rustfmt,rust-clippy
 
 # The Debian mirror of this machine's own apt sources; nothing on other systems, where mmdebstrap knows one.
 mirror() {
@@ -25,32 +25,29 @@ mirror() {
     } | grep -E '/debian/?$' | head -n 1 || true
 }
 
-# bootstrap PACKAGES TARBALL
+# Adds the backports of the same mirror before the index is fetched: the stock kernels with Rust and a newer Rust are there.
+# Spelt out for mmdebstrap's shell, which may run as a user who cannot read this script.
+BACKPORTS="--setup-hook=sed -n 's/^deb \\(.*\\) $SUITE main.*/deb \\1 $SUITE-backports main/p' \"\$1/etc/apt/sources.list\" \
+    | head -n 1 >\"\$1/backports\" && cat \"\$1/backports\" >>\"\$1/etc/apt/sources.list\" && rm \"\$1/backports\""
+PIN="--setup-hook=printf 'Package: $RUST\\nPin: release n=$SUITE-backports\\nPin-Priority: 600\\n' >\"\$1/etc/apt/preferences.d/rust\""
+
+# bootstrap PACKAGES TARBALL [OPTION…]
 bootstrap() {
-    local mirror
+    local packages=$1 tarball=$2 mirror
+    shift 2
     mirror=$(mirror)
-    mmdebstrap --variant=minbase --components=main --include="$1" "$SUITE" "$2" ${mirror:+"$mirror"} ||
+    mmdebstrap --variant=minbase --components=main --include="$packages" "$@" "$SUITE" "$tarball" ${mirror:+"$mirror"} ||
         die "the Debian packages of $SUITE could not be fetched${mirror:+ from $mirror}: set DSMIL_MIRROR to a mirror that can be reached and run the same command again."
 }
 
-# make_root PACKAGES FOLDER [MORE…]: unpacked aside and renamed, so that a killed run leaves nothing that looks whole.
-# MORE comes from the backports.
+# make_root PACKAGES FOLDER [OPTION…]: unpacked aside and renamed, so that a killed run leaves nothing that looks whole.
 make_root() {
-    local packages=$1 into=$2 aside=$CACHE/tmp/${2##*/}.$$ base
+    local packages=$1 into=$2 aside=$CACHE/tmp/${2##*/}.$$
     shift 2
     mkdir -p "$aside/root"
-    bootstrap "$packages" "$aside/root.tar"
+    bootstrap "$packages" "$aside/root.tar" "$@"
     tar -xf "$aside/root.tar" -C "$aside/root" --exclude='./dev/*'
-    rm -f "$aside/root.tar"
-    base=$(sed -n "s/^deb \([^ ]*\) $SUITE main.*/\1/p" "$aside/root/etc/apt/sources.list" | head -n 1)
-    # The stock kernels with Rust are in the backports, and so is a newer Rust.
-    say "deb $base $SUITE-backports main" >>"$aside/root/etc/apt/sources.list"
-    if [ $# -gt 0 ]; then
-        within "$aside/root" apt-get -o APT::Sandbox::User=root update -q
-        within "$aside/root" apt-get -o APT::Sandbox::User=root install -y -q --no-install-recommends \
-            -t "$SUITE-backports" "$@"
-    fi
-    say "$packages $*" >"$aside/root/.complete"
+    say "$packages" >"$aside/root/.complete"
     rm -rf "$into"
     mv "$aside/root" "$into"
     rm -rf "$aside"
@@ -70,15 +67,15 @@ make_userland() {
 
 current() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
-if ! current "$TOOLCHAIN/.complete" "$COMPILERS "; then
+if ! current "$TOOLCHAIN/.complete" "$COMPILERS"; then
     room "$CACHE" 6000 "the kernel's toolchain"
-    step "kernel toolchain ($SUITE)" make_root "$COMPILERS" "$TOOLCHAIN"
+    step "kernel toolchain ($SUITE)" make_root "$COMPILERS" "$TOOLCHAIN" "$BACKPORTS"
 fi
 if ! current "$CACHE/userland.list" "$USERLAND"; then
     room "$CACHE" 1500 "the guest's userland"
     step "guest userland ($SUITE)" make_userland
 fi
-if [ "$("$ROOT/scripts/cargo.sh" where)" = builder ] && ! current "$BUILDER/.complete" "$BUILD ${RUST[*]}"; then
+if [ "$("$ROOT/scripts/cargo.sh" where)" = builder ] && ! current "$BUILDER/.complete" "$BUILD"; then
     room "$CACHE" 4000 "a Rust toolchain"
-    step "Rust toolchain ($SUITE-backports)" make_root "$BUILD" "$BUILDER" "${RUST[@]}"
+    step "Rust toolchain ($SUITE-backports)" make_root "$BUILD" "$BUILDER" "$BACKPORTS" "$PIN"
 fi
