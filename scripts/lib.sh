@@ -8,7 +8,9 @@ CACHE=${DSMIL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/dsmil}
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 TOOLCHAIN=$CACHE/toolchain
 BUILDER=$CACHE/builder
-export ROOT CACHE TARGET
+# Debian's users do not look where chroot, mke2fs and depmod are.
+PATH=$PATH:/usr/sbin:/sbin
+export ROOT CACHE TARGET PATH
 
 say() { printf '%s\n' "$*"; }
 

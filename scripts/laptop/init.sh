@@ -61,7 +61,6 @@ fi
 
 [ -f "$job/environment" ] && . "$job/environment"
 if [ "$mode" = shell ]; then
-    stty -F /dev/hvc0 rows "${LAPTOP_ROWS:-24}" cols "${LAPTOP_COLUMNS:-80}" sane
     setsid -c /usr/lib/laptop/shell.sh </dev/hvc0 >/dev/hvc0 2>&1
     status=$?
 else

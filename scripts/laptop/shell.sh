@@ -1,5 +1,7 @@
 #!/bin/bash
 # The prompt that “make run” leaves the user at.
+# The console forgets its size when it is closed, so it is set by the one who keeps it open.
+stty rows "${LAPTOP_ROWS:-24}" cols "${LAPTOP_COLUMNS:-80}" sane
 [ -n "$LAPTOP_FIRST" ] && { bash -c "$LAPTOP_FIRST" || status=$?; }
 cat <<'TEXT'
 
