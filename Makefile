@@ -1,8 +1,8 @@
 # The short commands. “make” alone lists them.
 .DEFAULT_GOAL := help
 # Dollar signs in a command are the shell's, not make's.
-export CMD := $(value CMD)
-export SCRIPT ARGS KERNEL LAPTOP
+override CMD := $(value CMD)
+export CMD SCRIPT ARGS KERNEL LAPTOP
 .PHONY: help run test laptop module setup build bench lint clean
 
 help: ## this list
