@@ -2,6 +2,7 @@
 # Cargo: the machine's own where it is new enough, else one in a small Debian system in the cache.
 #
 #   cargo.sh where      prints “machine” or “builder”
+#   cargo.sh exec FILE ARGUMENT…   runs a program of ours where its C library is
 #   cargo.sh ARGUMENT…  as cargo takes them
 # DSMIL_RUST=builder takes the second one in any case.
 . "$(dirname "$0")/lib.sh"
@@ -25,6 +26,9 @@ where() {
 place=$(where)
 if [ "${1:-}" = where ]; then
     say "$place"
+elif [ "${1:-}" = exec ]; then
+    shift
+    if [ "$place" = machine ]; then exec "$@"; else within "$BUILDER" "$@"; fi
 elif [ "$place" = machine ]; then
     exec cargo "$@"
 else

@@ -81,7 +81,7 @@ make_stage() {
 make_firmware() {
     local out=$state/firmware arguments=() fault
     for fault in ${FAULT:-}; do arguments+=(--fault "$fault"); done
-    "$TARGET/debug/firmware" --machine "$ROOT/tests/laptop/latitude-5450.toml" --out "$out" \
+    "$ROOT/scripts/cargo.sh" exec "$TARGET/debug/firmware" --machine "$ROOT/tests/laptop/latitude-5450.toml" --out "$out" \
         --storage "$state/tokens" "${arguments[@]}" \
         >"$run/firmware.log" 2>&1 || { cat "$run/firmware.log" >&2; exit 125; }
     mapfile -t firmware <"$out/qemu.args"

@@ -112,7 +112,7 @@ within() {
         bash -c '
             set -e
             root=$1; shift
-            for place in "$CACHE" "$ROOT" "$TARGET"; do
+            for place in "$CACHE" "$ROOT" "$TARGET" "${TMPDIR:-/tmp}"; do
                 mkdir -p "$root$place" "$place"
                 mount --rbind "$place" "$root$place"
             done

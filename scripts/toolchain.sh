@@ -9,7 +9,7 @@ USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-dev
 
 # Rust itself comes from the backports.
 RUST='cargo rustc rustfmt rust-clippy libstd-rust*'
-BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,ca-certificates,git,cargo,rustc,rustfmt,rust-clippy
+BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,acpica-tools,ca-certificates,git,cargo,rustc,rustfmt,rust-clippy
 
 # The Debian mirror of this machine's own apt sources; nothing on other systems, where mmdebstrap knows one.
 mirror() {
