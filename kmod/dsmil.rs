@@ -16,7 +16,7 @@
 //! - `glue`: what the kernel crate lacks (unsafe room)
 //! - `uapi`: generated from the header
 
-#[allow(dead_code, non_camel_case_types, unreachable_pub)]
+#[allow(dead_code, non_camel_case_types, unreachable_pub, reason = "generated")]
 #[path = "../include/uapi/dsmil.rs"]
 mod uapi;
 
