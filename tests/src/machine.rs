@@ -6,6 +6,7 @@
 //! - [`description`]: the data file's format, and reading it
 //! - [`table`]: the description resolved: every token, every location; all validation
 //! - [`fault`]: faults of the firmware, as text and as the firmware's words
+//! - [`password`]: the BIOS administrator password
 //! - [`vendor`]: the laptop's own calls, which no real machine has
 //! - [`storage`]: token storage that outlives the laptop
 //! - [`smbios`]: SMBIOS structures, written and parsed back
@@ -29,6 +30,7 @@ pub mod fault;
 #[expect(unsafe_code, reason = "the kernel's driver is reached by an ioctl with a buffer of our own")]
 pub mod guest;
 pub mod output;
+pub mod password;
 pub mod smbios;
 pub mod ssdt;
 pub mod storage;

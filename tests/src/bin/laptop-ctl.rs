@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use ::tests::machine::fault::Fault;
 use ::tests::machine::guest::{self, Firmware};
+use ::tests::machine::password;
 use ::tests::machine::vendor::{Call, MAGIC, VERSION};
 use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -54,6 +55,14 @@ enum Command {
         #[arg(long)]
         location: Option<String>,
     },
+    /// Sets the BIOS administrator password or takes it away; else says whether one is set, as anybody may ask.
+    ///
+    /// While it is set the firmware refuses token writes with status -1. It does not outlive the boot.
+    Password {
+        /// On or off.
+        #[arg(value_enum)]
+        state: Option<Switch>,
+    },
     /// Prints how many token reads and writes reached the firmware since the boot, and how many faults it applied.
     Calls,
     /// Reads a location as any caller does: counted, filtered by the driver, hit by faults.
@@ -98,6 +107,12 @@ enum Command {
         #[arg(long, value_enum, default_value = "current")]
         select: Select,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -150,6 +165,15 @@ fn run(command: Command) -> anyhow::Result<()> {
                 &what,
                 [("on", on), ("skip", skip), ("count", count), ("value", value), ("location", location)],
             )?;
+        }
+        Command::Password { state: Some(state) } => {
+            let set = u32::from(matches!(state, Switch::On));
+            Firmware::open()?.vendor(Call::Password, [set, 0, 0, 0])?;
+        }
+        Command::Password { state: None } => {
+            let outputs = Firmware::open()?.call(password::CLASS, password::PROPERTIES, [0; 4])?;
+            let set = password::is_set(outputs).context("the firmware does not tell")?;
+            println!("{}", if set { "set" } else { "not set" });
         }
         Command::Calls => {
             let [reads, writes, faults] = Firmware::open()?.vendor(Call::Calls, [0; 4])?;

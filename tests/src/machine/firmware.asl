@@ -74,6 +74,8 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
 @FAULTS@
             })
 
+            Name (PWST, 0x00) // 1: an administrator password is set
+
             Name (CRDS, 0x00) // read calls
             Name (CWRS, 0x00) // write calls
             Name (CFLT, 0x00) // faults applied
@@ -203,6 +205,7 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                 CreateDWordField (Arg2, 0x14, OUT0)
                 CreateDWordField (Arg2, 0x18, OUT1)
                 If (CLAS == @VENDOR_CLASS@) { Return (VEND (Arg2)) }
+                If (CLAS == @PASSWORD_CLASS@) { Return (PSWD (Arg2)) }
                 If ((CLAS > 0x01) || (SELE > 0x02))
                 {
                     OUT0 = 0xFFFFFFFE
@@ -225,6 +228,8 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
 
                 If (XSTS != 0x00) { OUT0 = XSTS }
                 ElseIf (ISLO (IN0) == 0x00) { OUT0 = 0xFFFFFFFF }
+                // The third input would be a security key; this firmware never gives one out.
+                ElseIf ((CLAS == 0x01) && (PWST == 0x01)) { OUT0 = 0xFFFFFFFF }
                 ElseIf (CLAS == 0x00)
                 {
                     OUT1 = NVRD (SELE, IN0)
@@ -238,6 +243,24 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
 
                 If (XLEN < 0x1000) { Return (Mid (Arg2, 0x00, XLEN)) }
                 Return (Arg2)
+            }
+
+            // The administrator password: select 0 and 3 say whether one is set, as tests::machine::password has it.
+            Method (PSWD, 1, Serialized) // buffer
+            {
+                CreateWordField (Arg0, 0x02, SELE)
+                CreateDWordField (Arg0, 0x14, OUT0)
+                CreateDWordField (Arg0, 0x18, OUT1)
+                Local0 = @PASSWORD_NONE@
+                If (PWST == 0x01) { Local0 = @PASSWORD_SET@ }
+                If (SELE == @PASSWORD_PROPERTIES@)
+                {
+                    OUT0 = 0x00
+                    OUT1 = (@PASSWORD_FORM@ | Local0)
+                }
+                ElseIf (SELE == @PASSWORD_INSTALLED@) { OUT0 = Local0 }
+                Else { OUT0 = 0xFFFFFFFE }
+                Return (Arg0)
             }
 
             // The laptop's own calls; their numbers are those of tests::machine::vendor.
@@ -314,6 +337,11 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                     {
                         If ((IN1 > 0x02) || (ISLO (IN0) == 0x00)) { OUT0 = 0xFFFFFFFF }
                         Else { NVWR (IN1, IN0, IN2) }
+                    }
+                    Case (@VENDOR_PASSWORD@)
+                    {
+                        If (IN0 > 0x01) { OUT0 = 0xFFFFFFFF }
+                        Else { PWST = IN0 }
                     }
                     Default { OUT0 = 0xFFFFFFFE }
                 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::fault::{Fault, Kind, SLOT_BYTES, SLOTS};
 use super::table::Table;
 use super::vendor::{self, Call};
-use super::{Error, at, storage};
+use super::{Error, at, password, storage};
 
 /// The table's source with `@WORDS@` to fill in.
 const TEMPLATE: &str = include_str!("firmware.asl");
@@ -69,6 +69,13 @@ pub fn source(table: &Table, faults: &[Fault]) -> Result<String, Error> {
         ("VENDOR_TEMPERATURE", call(Call::Temperature)),
         ("VENDOR_PEEK", call(Call::Peek)),
         ("VENDOR_POKE", call(Call::Poke)),
+        ("VENDOR_PASSWORD", call(Call::Password)),
+        ("PASSWORD_CLASS", hex(u32::from(password::CLASS))),
+        ("PASSWORD_PROPERTIES", hex(u32::from(password::PROPERTIES))),
+        ("PASSWORD_INSTALLED", hex(u32::from(password::INSTALLED))),
+        ("PASSWORD_SET", hex(password::SET)),
+        ("PASSWORD_NONE", hex(password::NONE)),
+        ("PASSWORD_FORM", hex(password::FORM)),
         ("TEMPERATURE_DEFAULT", temperature(thermal.default_c)),
         ("TEMPERATURE_ACTIVE", temperature(thermal.active_c)),
         ("TEMPERATURE_PASSIVE", temperature(thermal.passive_c)),

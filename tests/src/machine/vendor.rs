@@ -13,7 +13,7 @@ pub const CLASS: u16 = 30;
 pub const MAGIC: u32 = u32::from_le_bytes(*b"DSVL");
 
 /// `out[2]` of [`Call::Identify`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The calls; the number is the select code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,8 @@ pub enum Call {
     Peek = 7,
     /// In: location, select, value to put in storage, past all faults.
     Poke = 8,
+    /// In: 1 sets the administrator password, 0 takes it away ([`super::password`]). Refused: anything else.
+    Password = 9,
 }
 
 impl Call {
@@ -54,6 +56,7 @@ impl Call {
             Self::Temperature => 6,
             Self::Peek => 7,
             Self::Poke => 8,
+            Self::Password => 9,
         }
     }
 }
