@@ -9,6 +9,7 @@
 # LAPTOP=NAME     keeps disk and TPM under that name; without it each laptop is new
 # KERNEL=WISH     another stock kernel, such as 7.3
 # FAULT=SPEC      firmware faults from the start, see “laptop-ctl --help”; several separated by spaces
+# TABLE=NAME      a token table that is wrong on purpose, of tests/laptop/tables
 # BARE=1          neither module nor daemon is brought up
 # TIMEOUT=SECONDS gives up and kills the laptop (default 600 for commands, none for a shell)
 # DSMIL_ACCEL=tcg or kvm instead of what fits this machine
@@ -19,7 +20,7 @@ GUEST=$ROOT/scripts/laptop
 EARLY=(virtio_blk squashfs overlay)
 LATE=(ext4 9p 9pnet_virtio virtio_rng wmi dell-wmi-descriptor dcdbas dell-smbios fan)
 # What of our build is at hand in the guest, as NAME=FILE below the target's debug folder.
-BINARIES=(dsmild=dsmild dsmil=dsmil laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi laptop-survive=laptop-survive)
+BINARIES=(dsmild=dsmild dsmil=dsmil laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi laptop-survive=laptop-survive laptop-tables=laptop-tables)
 
 usage() {
     sed -n '2,/^\. /{/^\. /d;s/^# \{0,1\}//p}' "$0"
@@ -81,6 +82,11 @@ make_stage() {
 make_firmware() {
     local out=$state/firmware arguments=() fault
     for fault in ${FAULT:-}; do arguments+=(--fault "$fault"); done
+    if [ -n "${TABLE:-}" ]; then
+        local table=$ROOT/tests/laptop/tables/$TABLE.toml
+        [ -f "$table" ] || die "there is no table “$TABLE”: take one of $(cd "${table%/*}" && printf '%s ' *.toml | sed 's/\.toml//g')."
+        arguments+=(--table "$table")
+    fi
     "$ROOT/scripts/cargo.sh" exec "$TARGET/debug/firmware" --machine "$ROOT/tests/laptop/latitude-5450.toml" --out "$out" \
         --storage "$state/tokens" "${arguments[@]}" \
         >"$run/firmware.log" 2>&1 || { cat "$run/firmware.log" >&2; exit 125; }

@@ -10,6 +10,8 @@
 //! - [`vendor`]: the laptop's own calls, which no real machine has
 //! - [`storage`]: token storage that outlives the laptop
 //! - [`smbios`]: SMBIOS structures, written and parsed back
+//! - [`variant`]: token tables that are wrong on purpose
+//! - [`dmi`]: the SMBIOS table read from its bytes, by rules of its own
 //! - [`ssdt`]: the ACPI table's source, and compiling it
 //! - [`expected`]: what tests expect of a machine
 //! - [`output`]: the files of a machine and their atomic writing
@@ -18,13 +20,15 @@
 //! # Invariants
 //!
 //! - All outputs come from one [`table::Table`], so they cannot drift from each other.
-//! - A `Table` is valid: ids and locations are unique, every token has a location with three initial values.
+//! - A `Table` is valid: ids and locations are unique, every token has a location with three initial values. What is wrong
+//!   on purpose stands in a `Variant` beside it.
 //! - The same input gives the same bytes.
 
 use std::io;
 use std::path::PathBuf;
 
 pub mod description;
+pub mod dmi;
 pub mod expected;
 pub mod fault;
 #[expect(unsafe_code, reason = "the kernel's driver is reached by an ioctl with a buffer of our own")]
@@ -35,6 +39,7 @@ pub mod smbios;
 pub mod ssdt;
 pub mod storage;
 pub mod table;
+pub mod variant;
 pub mod vendor;
 
 /// Why no firmware was written, or none could be reached.

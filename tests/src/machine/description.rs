@@ -157,13 +157,17 @@ impl Description {
     /// - [`Error::File`]: it cannot be read, or is larger than 1 MiB
     /// - [`Error::Format`]: it is not TOML of this form
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::metadata(path).map_err(at(path))?.len();
-        if bytes > FILE_BYTES_MAX {
-            let message = format!("{bytes} bytes are too many for a machine, at most {FILE_BYTES_MAX}");
-            return Err(at(path)(std::io::Error::other(message)));
-        }
-        let text = fs::read_to_string(path).map_err(at(path))?;
-        toml::from_str(&text)
-            .map_err(|source| Error::Format { path: path.to_owned(), source: Box::new(source) })
+        read_toml(path)
     }
+}
+
+/// Reads a data file of this or another form.
+pub(super) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let bytes = fs::metadata(path).map_err(at(path))?.len();
+    if bytes > FILE_BYTES_MAX {
+        let message = format!("{bytes} bytes are too many for a machine, at most {FILE_BYTES_MAX}");
+        return Err(at(path)(std::io::Error::other(message)));
+    }
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    toml::from_str(&text).map_err(|source| Error::Format { path: path.to_owned(), source: Box::new(source) })
 }

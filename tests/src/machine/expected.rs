@@ -1,18 +1,21 @@
 //! What tests expect of a machine: `expected.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use types::token::TokenId;
 
 use super::description::{Identity, Thermal};
+use super::dmi::{self, Reading};
 use super::fault::Fault;
 use super::table::{Entry, Table};
+use super::variant::{self, Variant};
 use super::{Error, at, vendor};
 
 /// Version of the file's form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A machine as tests see it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -30,7 +33,11 @@ pub struct Expected {
     pub vendor_class: u16,
     /// Faults that stand from the boot on, as text.
     pub faults: Vec<String>,
-    /// The tokens, in the order of the firmware's table.
+    /// What is wrong with the token table on purpose, if anything is.
+    pub variant: Option<String>,
+    /// The error with which the kernel module must refuse to load, by its name in C.
+    pub refused: Option<String>,
+    /// The tokens, in the order of the firmware's table, or by id where that is wrong on purpose.
     pub tokens: Vec<Token>,
 }
 
@@ -71,6 +78,10 @@ pub struct Token {
     pub subject: Option<String>,
     /// Group and member, where it is a DSMIL device.
     pub device: Option<Device>,
+    /// The firmware has storage at its location; else each read of it fails with status −1.
+    pub stored: bool,
+    /// Reading it gives anything: the kernel's driver calls some tokens write-only.
+    pub readable: bool,
     /// Another token has the same location.
     pub shares_location: bool,
     /// Why the kernel module must not write it, if so.
@@ -103,7 +114,27 @@ impl Expected {
             selects: SELECTS,
             vendor_class: vendor::CLASS,
             faults: faults.iter().map(Fault::to_string).collect(),
+            variant: None,
+            refused: None,
             tokens: table.tokens().iter().filter_map(|entry| token(table, entry, shared(entry))).collect(),
+        }
+    }
+
+    /// What tests expect where the token table reads as it does there, wrong on purpose.
+    #[must_use]
+    pub fn of(table: &Table, variant: &Variant, reading: &Reading, faults: &[Fault]) -> Self {
+        let mut users: BTreeMap<u16, BTreeSet<u16>> = BTreeMap::new();
+        for (id, location, _) in &reading.entries {
+            users.entry(*location).or_default().insert(*id);
+        }
+        let shares = |entry: &dmi::Entry| users.get(&entry.1).is_some_and(|users| users.len() > 1);
+        let token = |entry: &dmi::Entry| found(table, reading, *entry, shares(entry));
+        let tokens = reading.tokens.iter().filter(|_| variant.expect.refused.is_none()).map(token).collect();
+        Self {
+            variant: Some(variant.about.clone()),
+            refused: variant.expect.refused.clone(),
+            tokens,
+            ..Self::new(table, faults)
         }
     }
 
@@ -134,10 +165,39 @@ fn token(table: &Table, entry: &Entry, shares_location: bool) -> Option<Token> {
         current: values.current,
         battery: values.battery,
         ac: values.ac,
+        stored: true,
+        readable: is_readable(entry.id.0),
         name: entry.name.clone(),
         subject: entry.subject.clone(),
         device: entry.id.device().map(|at| Device { group: at.group, member: at.member }),
         shares_location,
         denied: table.denied(entry).map(str::to_owned),
     })
+}
+
+/// A token of a table that is wrong on purpose.
+fn found(table: &Table, reading: &Reading, entry: dmi::Entry, shares_location: bool) -> Token {
+    let (id, location, value) = entry;
+    let values = table.storage().get(&location);
+    let [current, battery, ac] = values.map(|values| values.by_select()).unwrap_or_default();
+    Token {
+        id,
+        location,
+        value,
+        current,
+        battery,
+        ac,
+        stored: values.is_some(),
+        readable: is_readable(id),
+        name: String::new(),
+        subject: None,
+        device: TokenId(id).device().map(|at| Device { group: at.group, member: at.member }),
+        shares_location,
+        denied: variant::denied(table, reading, entry).map(str::to_owned),
+    }
+}
+
+/// The kernel's driver calls these write-only (`token_blacklist` of dell-smbios-base.c).
+fn is_readable(id: u16) -> bool {
+    !(0xA000..=0xBFFF).contains(&id)
 }

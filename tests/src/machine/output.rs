@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `smbios-da-NN.bin`, `smbios-b1.bin`, `smbios-chassis.bin` | one SMBIOS structure each |
+//! | `smbios-da-NN.bin`, `smbios-b1.bin`, `smbios-chassis.bin`, `smbios-type-N.bin` | one SMBIOS structure each |
 //! | `ssdt.asl`, `ssdt.aml` | the ACPI table, source and compiled |
 //! | `qemu.args` | QEMU's arguments, one on each line, with absolute paths (bash: `mapfile -t args < qemu.args`) |
 //! | `expected.json` | what tests expect ([`super::expected::Expected`]) |
@@ -14,68 +14,99 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::description::Identity;
 use super::expected::Expected;
 use super::fault::Fault;
 use super::smbios::{self, Structure};
 use super::table::Table;
+use super::variant::Variant;
 use super::{Error, at, ssdt, storage};
 
-/// Writes all files of a machine into a directory, which is made where it is missing. With a journal
-/// ([`storage`]), which must be there, QEMU appends the firmware's writes to it.
+/// Writes all files of a machine into a directory, which is made where it is missing. With a variant the token table is
+/// the one it describes. With a journal ([`storage`]), which must be there, QEMU appends the firmware's writes to it.
 ///
 /// # Errors
 ///
 /// [`Error`] names the file or the program that failed; files written before stay.
-pub fn write(table: &Table, faults: &[Fault], journal: Option<&Path>, directory: &Path) -> Result<(), Error> {
+pub fn write(
+    table: &Table,
+    variant: Option<&Variant>,
+    faults: &[Fault],
+    journal: Option<&Path>,
+    directory: &Path,
+) -> Result<(), Error> {
+    let structures = smbios::structures(table, variant)?;
+    let expected = expected(table, variant, &structures, faults)?;
     fs::create_dir_all(directory).map_err(at(directory))?;
     let directory = &fs::canonicalize(directory).map_err(at(directory))?;
     let text = line(directory)?;
     let journal = journal.map(fs::canonicalize).transpose().map_err(at(directory))?;
     let journal = journal.as_deref().map(line).transpose()?;
-    let structures = smbios::structures(table);
     for Structure { file, bytes } in &structures {
         replace(&directory.join(file), bytes)?;
     }
     remove_stale(directory, &structures)?;
     write_ssdt(directory, &ssdt::source(table, faults)?)?;
-    let mut expected = serde_json::to_vec_pretty(&Expected::new(table, faults))
+    let mut expected = serde_json::to_vec_pretty(&expected)
         .map_err(|error| at(&directory.join("expected.json"))(error.into()))?;
     expected.push(b'\n');
     replace(&directory.join("expected.json"), &expected)?;
-    let mut arguments = arguments(table, &structures, text, journal).join("\n");
+    let whole = variant.is_some_and(|variant| variant.last);
+    let identity = if whole { Vec::new() } else { identity(table.identity()) };
+    let mut arguments = [identity, arguments(&structures, text, journal)].concat().join("\n");
     arguments.push('\n');
     replace(&directory.join("qemu.args"), arguments.as_bytes())
 }
 
-/// QEMU's arguments for a machine whose files lie in a directory.
-fn arguments(table: &Table, structures: &[Structure], directory: &str, journal: Option<&str>) -> Vec<String> {
-    let identity = table.identity();
+/// What tests expect; a variant must come to what it states.
+fn expected(
+    table: &Table,
+    variant: Option<&Variant>,
+    structures: &[Structure],
+    faults: &[Fault],
+) -> Result<Expected, Error> {
+    let Some(variant) = variant else { return Ok(Expected::new(table, faults)) };
+    let bytes: Vec<u8> = structures.iter().flat_map(|structure| structure.bytes.clone()).collect();
+    let reading = variant.check(table, &bytes)?;
+    Ok(Expected::of(table, variant, &reading, faults))
+}
+
+/// QEMU's arguments for the structures that it writes by itself.
+fn identity(identity: &Identity) -> Vec<String> {
     let vendor = escape(&identity.vendor);
-    let smbios = |value: String| ["-smbios".to_owned(), value];
-    let mut arguments: Vec<String> = [
-        smbios(format!(
+    [
+        option(format!(
             "type=0,vendor={vendor},version={},date={}",
             escape(&identity.bios_version),
             escape(&identity.bios_date)
         )),
-        smbios(format!(
+        option(format!(
             "type=1,manufacturer={vendor},product={},serial={},sku={},family={}",
             escape(&identity.product),
             escape(&identity.serial),
             escape(&identity.sku),
             escape(&identity.family)
         )),
-        smbios(format!(
+        option(format!(
             "type=2,manufacturer={vendor},product={},serial={}",
             escape(&identity.board),
             escape(&identity.serial)
         )),
-        smbios(format!("type=11,value={}", escape(&identity.oem_string))),
+        option(format!("type=11,value={}", escape(&identity.oem_string))),
     ]
-    .concat();
+    .concat()
+}
+
+fn option(value: String) -> [String; 2] {
+    ["-smbios".to_owned(), value]
+}
+
+/// QEMU's arguments for a machine whose files lie in a directory.
+fn arguments(structures: &[Structure], directory: &str, journal: Option<&str>) -> Vec<String> {
+    let mut arguments = Vec::new();
     let directory = escape(directory);
     for structure in structures {
-        arguments.extend(smbios(format!("file={directory}/{}", structure.file)));
+        arguments.extend(option(format!("file={directory}/{}", structure.file)));
     }
     arguments.extend(["-acpitable".to_owned(), format!("file={directory}/ssdt.aml")]);
     arguments.extend(["-device".to_owned(), "pc-testdev".to_owned()]);

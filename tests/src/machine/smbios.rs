@@ -2,11 +2,15 @@
 //!
 //! Type 0xDA, little-endian: 0 type, 1 length (u8), 2 handle, 4 u16 command port, 6 u8 command, 7 u32 announced
 //! classes, from 11 on six bytes a token {u16 id, u16 location, u16 value}, last FFFF 0000 0000; two NULs after the
-//! length. Types 0, 1, 2 and 11 are QEMU's to write, from its arguments.
+//! length. Types 0, 1, 2 and 11 are QEMU's to write, from its arguments, unless a variant wants to be the last of all.
+
+mod whole;
 
 use types::token::TokenId;
 
-use super::table::{Entry, Table};
+use super::table::Table;
+use super::variant::Variant;
+use super::{Error, dmi};
 
 /// Tokens in one structure at most: its length, of one byte, is 11 + 6 × (tokens + 1).
 pub const STRUCTURE_TOKENS_MAX: usize = 39;
@@ -46,21 +50,43 @@ pub enum Malformed {
     End,
 }
 
-/// All structures of a machine that QEMU takes as files.
-#[must_use]
-pub fn structures(table: &Table) -> Vec<Structure> {
-    let tokens = table.tokens().chunks(STRUCTURE_TOKENS_MAX).zip(0u8..=u8::MAX).map(|(tokens, index)| {
-        Structure { file: format!("smbios-da-{index:02}.bin"), bytes: token_structure(table, index, tokens) }
-    });
+/// All structures of a machine that QEMU takes as files, with the tokens of a variant where there is one.
+///
+/// # Errors
+///
+/// [`Error::Invalid`]: the variant's tokens do not fit.
+pub fn structures(table: &Table, variant: Option<&Variant>) -> Result<Vec<Structure>, Error> {
+    let tokens = match variant {
+        Some(variant) => variant.structures(table)?,
+        None => own(table),
+    };
+    let tokens = tokens
+        .into_iter()
+        .enumerate()
+        .map(|(index, bytes)| Structure { file: format!("smbios-da-{index:02}.bin"), bytes });
     let flags = Structure { file: "smbios-b1.bin".to_owned(), bytes: FLAGS.to_vec() };
     let chassis = Structure { file: "smbios-chassis.bin".to_owned(), bytes: chassis(table) };
-    tokens.chain([flags, chassis]).collect()
+    if variant.is_some_and(|variant| variant.last) {
+        let others =
+            whole::structures(table.identity()).into_iter().map(|(file, bytes)| Structure { file, bytes });
+        return Ok(others.chain([flags, chassis]).chain(tokens).collect());
+    }
+    Ok(tokens.chain([flags, chassis]).collect())
 }
 
-fn token_structure(table: &Table, index: u8, tokens: &[Entry]) -> Vec<u8> {
-    let body = (tokens.iter().take(STRUCTURE_TOKENS_MAX))
-        .flat_map(|token| [token.id.0, token.location, token.value].into_iter().flat_map(u16::to_le_bytes));
-    let body: Vec<u8> = body.chain(END).collect();
+/// The machine's tokens in good order.
+fn own(table: &Table) -> Vec<Vec<u8>> {
+    let tokens: Vec<_> =
+        table.tokens().iter().map(|token| (token.id.0, token.location, token.value)).collect();
+    let numbered = tokens.chunks(STRUCTURE_TOKENS_MAX).zip(0u8..=u8::MAX);
+    numbered.map(|(tokens, index)| token_structure(table, index, tokens, true)).collect()
+}
+
+/// A structure of at most [`STRUCTURE_TOKENS_MAX`] entries and, where wanted, the one that ends them.
+pub(super) fn token_structure(table: &Table, index: u8, entries: &[dmi::Entry], end: bool) -> Vec<u8> {
+    let entries = entries.iter().take(STRUCTURE_TOKENS_MAX);
+    let body = entries.flat_map(|(id, at, value)| [*id, *at, *value].into_iter().flat_map(u16::to_le_bytes));
+    let body: Vec<u8> = body.chain(END.into_iter().filter(|_| end)).collect();
     let length = u8::try_from(HEAD + body.len()).unwrap_or(u8::MAX);
     let mut bytes = vec![TOKENS, length, index, 0xDA];
     bytes.extend(table.port().to_le_bytes());
@@ -125,7 +151,7 @@ mod tests {
     use crate::machine::laptop;
 
     fn token_structures(table: &Table) -> Vec<Vec<u8>> {
-        let structures = structures(table).into_iter().map(|structure| structure.bytes);
+        let structures = structures(table, None).unwrap().into_iter().map(|structure| structure.bytes);
         structures.filter(|bytes| bytes[0] == TOKENS).collect()
     }
 
@@ -167,10 +193,7 @@ mod tests {
             tokens in proptest::collection::vec((1..0xFFFFu16, any::<u16>(), any::<u16>()), 1..=STRUCTURE_TOKENS_MAX),
             index: u8,
         ) {
-            let entries: Vec<_> = tokens.iter().map(|(id, location, value)| Entry {
-                id: TokenId(*id), location: *location, value: *value, name: String::new(), subject: None,
-            }).collect();
-            let bytes = token_structure(&laptop(), index, &entries);
+            let bytes = token_structure(&laptop(), index, &tokens, true);
             prop_assert!(bytes.len() <= 257);
             prop_assert_eq!(bytes.len(), usize::from(bytes[1]) + 2);
             let read: Vec<_> = parse(&bytes).unwrap().into_iter().map(|(id, at, value)| (id.0, at, value)).collect();

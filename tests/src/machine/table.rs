@@ -158,6 +158,11 @@ impl Table {
             .or_else(|| neighbours().find_map(|other| self.listed(other.id)).map(|_| "shared location"))
     }
 
+    /// Gives a location storage where it has none.
+    pub(super) fn furnish(&mut self, location: u16, values: Values) {
+        self.storage.entry(location).or_insert(values);
+    }
+
     /// Puts a value in place of a location's initial one; says whether the machine has that location and select.
     pub(super) fn store(&mut self, location: u16, select: u8, value: u32) -> bool {
         let Some(values) = self.storage.get_mut(&location) else { return false };
@@ -170,7 +175,8 @@ impl Table {
         true
     }
 
-    fn listed(&self, id: TokenId) -> Option<&str> {
+    /// The rule that names an id, if one does.
+    pub(super) fn listed(&self, id: TokenId) -> Option<&str> {
         let has =
             |rule: &&NeverWritten| rule.ids.iter().any(|(first, last)| (*first..=*last).contains(&id.0));
         self.never_written.iter().find(has).map(|rule| rule.reason.as_str())
