@@ -74,6 +74,22 @@ pub(crate) fn kernel_failure(error: Error) -> uapi::dsmil_failure {
     whole_failure(reason, error)
 }
 
+/// The rate is limited: when to try again, in milliseconds.
+pub(crate) fn wait_failure(wait_ms: u32) -> uapi::dsmil_failure {
+    uapi::dsmil_failure {
+        wait_ms,
+        ..whole_failure(uapi::DSMIL_REASON_RATE, EAGAIN)
+    }
+}
+
+/// There is too little room for so many entries.
+pub(crate) fn room_failure(needed: u32) -> uapi::dsmil_failure {
+    uapi::dsmil_failure {
+        found: needed,
+        ..whole_failure(uapi::DSMIL_REASON_ROOM, ENOSPC)
+    }
+}
+
 /// A commit or an undo stopped at an entry.
 pub(crate) fn entry_failure(failure: &Failure, entries: &[Entry]) -> uapi::dsmil_failure {
     let fallback = error_of(failure.reason);
@@ -92,7 +108,6 @@ pub(crate) fn entry_failure(failure: &Failure, entries: &[Entry]) -> uapi::dsmil
 fn error_of(reason: u32) -> Error {
     match reason {
         uapi::DSMIL_REASON_UNKNOWN => ENOENT,
-        uapi::DSMIL_REASON_NOT_READABLE => EACCES,
         uapi::DSMIL_REASON_NEVER_WRITTEN
         | uapi::DSMIL_REASON_NOT_SEALED
         | uapi::DSMIL_REASON_SEALED
@@ -103,9 +118,14 @@ fn error_of(reason: u32) -> Error {
         uapi::DSMIL_REASON_READ_ONLY_FILE => EBADF,
         uapi::DSMIL_REASON_EXPECTED => Error::from_errno(-(bindings::ESTALE as i32)),
         uapi::DSMIL_REASON_BUSY | uapi::DSMIL_REASON_UNDOING => EBUSY,
+        uapi::DSMIL_REASON_CLOSING => Error::from_errno(-(bindings::ESHUTDOWN as i32)),
         uapi::DSMIL_REASON_FIRMWARE | uapi::DSMIL_REASON_NOT_STUCK => EIO,
+        uapi::DSMIL_REASON_PASSWORD => EACCES,
         uapi::DSMIL_REASON_NO_TRANSACTION => ESRCH,
+        uapi::DSMIL_REASON_FULL => E2BIG,
+        uapi::DSMIL_REASON_CHANGED => EAGAIN,
         uapi::DSMIL_REASON_MEMORY => ENOMEM,
+        uapi::DSMIL_REASON_INTERRUPTED => EINTR,
         _ => EINVAL,
     }
 }

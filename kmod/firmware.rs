@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //!
-//! - The class of a call is read or write, nothing else; reading is 0 and writing is 1.
+//! - The class of a call is read (0) or write (1), and once a write has failed the question for an
+//!   administrator password (10, select 3), which sets nothing; nothing else.
 //! - A call is given the token's location, never its id.
 //! - All functions may sleep.
 
@@ -32,6 +33,14 @@ use kernel::{
 const CLASS_READ: u16 = 0;
 /// Class of a call that writes a token (CLASS_TOKEN_WRITE in linux/wmi.h).
 const CLASS_WRITE: u16 = 1;
+/// Class of the calls about the administrator password (CLASS_ADMIN_PROP in linux/wmi.h).
+const CLASS_ADMIN: u16 = 10;
+/// Select of its properties (SELECT_ADMIN_PROP in linux/wmi.h).
+const SELECT_PROPERTIES: u16 = 3;
+/// Bits of the properties' first word that say whether a password is set.
+const PASSWORD_STATE: u32 = 0xf;
+/// Among these, a password that is set, and one that only the administrator may change.
+const PASSWORD_SET: [u32; 2] = [0, 2];
 /// What the status holds before the call: firmware that does not answer leaves it, and zero would say
 /// "success, value zero".
 const STATUS_NO_ANSWER: i32 = -3;
@@ -83,18 +92,25 @@ pub(crate) struct Smbios;
 
 impl transaction::Firmware for Smbios {
     fn read(&mut self, location: u16, select: u8) -> core::result::Result<u32, Fault> {
-        call(CLASS_READ, select, location, 0)
+        call(CLASS_READ, select.into(), location, 0)
     }
 
     fn write(&mut self, location: u16, select: u8, value: u32) -> core::result::Result<(), Fault> {
-        call(CLASS_WRITE, select, location, value).map(|_| ())
+        call(CLASS_WRITE, select.into(), location, value).map(|_| ())
+    }
+
+    // libsmbios' smi_password.c and fwupd read the answer so. Zero means that one is set: a back end that
+    // is dead must not be asked, and `call` tells that apart.
+    fn has_password(&mut self) -> bool {
+        call(CLASS_ADMIN, SELECT_PROPERTIES, 0, 0)
+            .is_ok_and(|properties| PASSWORD_SET.contains(&(properties & PASSWORD_STATE)))
     }
 }
 
-fn call(class: u16, select: u8, location: u16, value: u32) -> core::result::Result<u32, Fault> {
+fn call(class: u16, select: u16, location: u16, value: u32) -> core::result::Result<u32, Fault> {
     let mut buffer = Buffer {
         class,
-        select: u16::from(select),
+        select,
         input: [u32::from(location), value, 0, 0],
         output: [STATUS_NO_ANSWER as u32, 0, 0, 0],
     };

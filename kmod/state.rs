@@ -4,44 +4,58 @@
 //!
 //! # Layout
 //!
-//! - `table`: the tokens, their values, and what may be written
-//! - `change`: write, confirm, undo, and what else ends a change
-//! - `deadline`: undoing, when it is due and when it failed
+//! - `table`: the tokens, and what may be written
+//! - `reading`: values, from the firmware and from the cache
+//! - `calls`: calls to the firmware that are seen by cache, counters and events
+//! - `change`: begin, stage, commit, confirm, undo
+//! - `ending`: undoing, whatever asks for it
+//! - `watch`: the temperature
+//! - `report`: counts and states, for information and debugfs
 //!
 //! # Lock order
 //!
 //! 1. `Shared::state`, held over the firmware calls of a commit or an undo
-//! 2. `Shared::table`, held briefly
-//! 3. dell-smbios' own
+//! 2. dell-smbios' own
+//! 3. `Shared::limits`, `Shared::board`, `Shared::events`: spin locks, none of them held with another
 //!
-//! Reading values takes only the second and the third, so that a slow commit holds up a reader no more
-//! than the firmware itself does. Information, the closing of a file and a reboot do wait for a commit.
-//! No lock is held while something is copied from or to user space.
+//! Reading values, information and events take only the last two, so that a slow commit holds up a reader no
+//! more than the firmware itself does. The closing of the transaction's file, suspend and reboot do wait for a
+//! commit. No lock is held while something is copied from or to user space.
 
+#[forbid(unsafe_code)]
+mod calls;
 #[forbid(unsafe_code)]
 mod change;
 #[forbid(unsafe_code)]
-mod deadline;
+mod ending;
+#[forbid(unsafe_code)]
+mod reading;
+#[forbid(unsafe_code)]
+mod report;
 #[forbid(unsafe_code)]
 mod table;
+#[forbid(unsafe_code)]
+mod watch;
 
-pub(crate) use change::Request;
+pub(crate) use reading::Age;
 
 use crate::{
+    board::Board,
+    counters::Counters,
+    event::Events,
     firmware,
     glue::{
-        self,
-        ModuleReference, //
+        Pages,
+        Process,
+        Who, //
     },
-    transaction::{
-        Entry,
-        Machine,
-        Phase, //
-    },
-    uapi,
+    limit::Bucket,
+    machine::Machine,
+    token::Token,
+    transaction::Entry,
 };
 use kernel::{
-    impl_has_delayed_work, new_delayed_work, new_mutex,
+    impl_has_delayed_work, new_delayed_work, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -49,116 +63,131 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce,
+        SpinLock, //
     },
-    time::NSEC_PER_MSEC,
     workqueue::DelayedWork,
 };
-use table::Table;
 
 /// The module's one transaction.
 struct State {
     machine: Machine,
     entries: KVec<Entry>,
-    generation: u64,
+    /// Who began it, for as long as they can do something about it.
+    process: Option<Process>,
+    who: Who,
     /// The machine or the module goes down: nothing new begins.
     closing: bool,
     /// Keeps the module loaded while an undo is being retried.
-    hold: Option<ModuleReference>,
+    hold: Option<crate::glue::ModuleReference>,
+}
+
+/// How often the firmware may be called.
+pub(crate) struct Limits {
+    /// Reads on behalf of readers.
+    pub(crate) read: Bucket,
+    /// Committed entries.
+    pub(crate) write: Bucket,
 }
 
 /// What all open files share.
 #[pin_data]
 pub(crate) struct Shared {
     module: &'static ThisModule,
+    /// Files opened so far: the number of the newest.
     files: Atomic<u64>,
+    /// Files that are open.
+    present: Atomic<u32>,
+    /// Number of the file that holds the transaction, 0: none.
+    holder: Atomic<u64>,
+    tokens: KVVec<Token>,
+    /// For each token, whether it is on the allow-list; there once that is sealed.
+    allowed: SetOnce<KVVec<bool>>,
+    counters: Counters,
     #[pin]
     state: Mutex<State>,
     #[pin]
-    table: Mutex<Table>,
+    limits: SpinLock<Limits>,
     #[pin]
-    work: DelayedWork<Shared>,
+    board: Board,
+    #[pin]
+    events: Events,
+    #[pin]
+    due: DelayedWork<Shared, { Shared::DUE }>,
+    #[pin]
+    watch: DelayedWork<Shared, { Shared::WATCH }>,
 }
 
 impl_has_delayed_work! {
-    impl HasDelayedWork<Self> for Shared { self.work }
+    impl HasDelayedWork<Self, 0> for Shared { self.due }
+    impl HasDelayedWork<Self, 1> for Shared { self.watch }
 }
 
 impl Shared {
+    /// The work that undoes what is due.
+    pub(crate) const DUE: u64 = 0;
+    /// The work that looks at the temperature.
+    pub(crate) const WATCH: u64 = 1;
+
     /// Reads the firmware's table; nothing is writable and nothing pending.
-    pub(crate) fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and those of [`firmware::tokens`].
+    pub(crate) fn new(module: &'static ThisModule, limits: Limits) -> Result<Arc<Self>> {
         let tokens = firmware::tokens()?;
         let devices = tokens.iter().filter(|t| t.device().is_some()).count();
         pr_info!("{} tokens, {} of them devices\n", tokens.len(), devices);
+        let board = Board::new(&tokens)?;
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 module,
                 files: Atomic::new(0),
+                present: Atomic::new(0),
+                holder: Atomic::new(0),
+                tokens,
+                allowed: SetOnce::new(),
+                counters: Counters::new(),
                 state <- new_mutex!(State {
                     machine: Machine::new(),
                     entries: KVec::new(),
-                    generation: 0,
+                    process: None,
+                    who: Who::default(),
                     closing: false,
                     hold: None,
-                }),
-                table <- new_mutex!(Table {
-                    tokens,
-                    sealed: false,
-                }),
-                work <- new_delayed_work!("dsmil::Shared::work"),
+                }, "dsmil::Shared::state"),
+                limits <- new_spinlock!(limits, "dsmil::Shared::limits"),
+                board <- board,
+                events <- Events::new(),
+                due <- new_delayed_work!("dsmil::Shared::due"),
+                watch <- new_delayed_work!("dsmil::Shared::watch"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// A number for a file that is being opened, never 0.
-    pub(crate) fn next_file(&self) -> u64 {
+    /// A file is opened; its number, never 0.
+    pub(crate) fn opened(self: &Arc<Self>) -> u64 {
+        if self.present.fetch_add(1, Relaxed) == 0 {
+            self.look_again(0);
+        }
         self.files.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts, limits and states.
-    pub(crate) fn info(&self) -> uapi::dsmil_info {
-        let mut info = uapi::dsmil_info {
-            abi: uapi::DSMIL_ABI_VERSION,
-            backend: firmware::backend(),
-            lockdown: glue::lockdown(),
-            list_max: uapi::DSMIL_LIST_MAX,
-            read_max: uapi::DSMIL_READ_MAX,
-            allow_max: uapi::DSMIL_ALLOW_MAX,
-            write_max: uapi::DSMIL_WRITE_MAX,
-            deadline_min_ms: uapi::DSMIL_DEADLINE_MIN_MS,
-            deadline_default_ms: uapi::DSMIL_DEADLINE_DEFAULT_MS,
-            deadline_max_ms: uapi::DSMIL_DEADLINE_MAX_MS,
-            ..Default::default()
-        };
-        if firmware::is_virtual() {
-            info.flags |= uapi::DSMIL_INFO_HYPERVISOR;
-        }
-        self.table.lock().describe(&mut info);
-        self.state.lock().describe(&mut info);
-        info
+    /// A file is closed for good.
+    pub(crate) fn released(self: &Arc<Self>, file: u64) {
+        self.closed(file, None);
+        self.present.fetch_sub(1, Relaxed);
     }
-}
 
-impl State {
-    /// Fills in what is about the transaction.
-    fn describe(&self, info: &mut uapi::dsmil_info) {
-        let machine = &self.machine;
-        info.generation = self.generation;
-        info.transaction = machine.number();
-        info.outcome = machine.outcome();
-        info.left = machine.left();
-        match machine.phase() {
-            Phase::Idle => info.state = uapi::DSMIL_STATE_IDLE,
-            Phase::Pending { .. } => {
-                info.state = uapi::DSMIL_STATE_PENDING;
-                let remaining = machine.due_in(deadline::now()).unwrap_or(0) / NSEC_PER_MSEC;
-                info.remaining_ms = remaining.try_into().unwrap_or(u32::MAX);
-            }
-            Phase::Undoing { attempts, .. } => {
-                info.state = uapi::DSMIL_STATE_UNDOING;
-                info.attempts = attempts;
-            }
-        }
+    /// What has happened.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The memory that may be mapped.
+    pub(crate) fn pages(&self) -> &Pages {
+        self.board.pages()
     }
 }

@@ -10,7 +10,7 @@
 //! - A classified table is sorted by id, and no id is in it twice.
 //! - A token is denied if a rule names it or any token that was ever parsed at its location, also one
 //!   that was dropped as a duplicate.
-//! - No denied token is writable.
+//! - No denied token is marked by an allow-list.
 
 use crate::uapi;
 
@@ -90,8 +90,6 @@ pub(crate) struct Token {
     pub(crate) rule: u32,
     /// A token with another id has the same location.
     pub(crate) shared: bool,
-    /// On the sealed allow-list.
-    pub(crate) writable: bool,
     /// Where it stood in the firmware's table: of duplicates the first counts.
     order: usize,
 }
@@ -113,8 +111,8 @@ impl Token {
         }
     }
 
-    /// The token as the interface shows it.
-    pub(crate) fn export(&self) -> uapi::dsmil_token {
+    /// The token as the interface shows it; `writable` says whether it is on the sealed allow-list.
+    pub(crate) fn export(&self, writable: bool) -> uapi::dsmil_token {
         let device = self.device();
         let (group, member) = device.unwrap_or((NO_DEVICE, NO_DEVICE));
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
@@ -125,7 +123,7 @@ impl Token {
             rule: u16::try_from(self.rule).unwrap_or(u16::MAX),
             flags: flag(device.is_some(), uapi::DSMIL_TOKEN_DEVICE)
                 | flag(self.readable(), uapi::DSMIL_TOKEN_READABLE)
-                | flag(self.writable, uapi::DSMIL_TOKEN_WRITABLE)
+                | flag(writable, uapi::DSMIL_TOKEN_WRITABLE)
                 | flag(self.denied(), uapi::DSMIL_TOKEN_DENIED)
                 | flag(self.shared, uapi::DSMIL_TOKEN_SHARED),
             group,
@@ -190,7 +188,6 @@ pub(crate) fn parse(structure: &[u8]) -> impl Iterator<Item = Token> + '_ {
                 value: u16::from_le_bytes([v0, v1]),
                 rule: uapi::DSMIL_RULE_NONE,
                 shared: false,
-                writable: false,
                 order: 0,
             }),
             _ => None,
@@ -271,49 +268,30 @@ fn drop_duplicates(tokens: &mut [Token]) -> usize {
     kept
 }
 
+/// Where the token of an id stands, in a classified table.
+pub(crate) fn position(table: &[Token], id: u16) -> Option<usize> {
+    table.binary_search_by_key(&id, |token| token.id).ok()
+}
+
 /// The token of an id, in a classified table.
 pub(crate) fn find(table: &[Token], id: u16) -> Option<&Token> {
-    let index = table.binary_search_by_key(&id, |token| token.id).ok()?;
-    table.get(index)
+    table.get(position(table, id)?)
 }
 
-/// Makes exactly these ids writable, or refuses and changes nothing.
-pub(crate) fn allow(table: &mut [Token], ids: &[u16]) -> Result<(), Refusal> {
-    let checked = check_allow(table, ids);
-    if checked.is_err() {
-        for token in table {
-            token.writable = false;
-        }
-    }
-    checked
-}
-
-fn check_allow(table: &mut [Token], ids: &[u16]) -> Result<(), Refusal> {
+/// Marks exactly these ids; `marks` has one place for each token, all false. What a refusal leaves there means
+/// nothing.
+pub(crate) fn allow(table: &[Token], ids: &[u16], marks: &mut [bool]) -> Result<(), Refusal> {
     for (index, id) in ids.iter().enumerate() {
-        let refuse = |reason| Refusal::entry(reason, index, *id);
-        let found = table.binary_search_by_key(id, |token| token.id);
-        let Some(token) = found.ok().and_then(|at| table.get_mut(at)) else {
-            return Err(refuse(uapi::DSMIL_REASON_UNKNOWN));
-        };
-        if token.denied() {
-            let rule = token.rule;
-            return Err(Refusal {
-                rule,
-                ..refuse(uapi::DSMIL_REASON_NEVER_WRITTEN)
-            });
-        }
-        if token.writable {
-            return Err(refuse(uapi::DSMIL_REASON_DUPLICATE));
-        }
-        token.writable = true;
+        mark(table, marks, index, *id)?;
     }
     // Whoever may write one token of a location moves the others too, so all must have been meant.
     for (index, id) in ids.iter().enumerate() {
         let Some(token) = find(table, *id).filter(|token| token.shared) else {
             continue;
         };
-        let mut companions = table.iter().filter(|t| t.location == token.location);
-        if let Some(missing) = companions.find(|companion| !companion.writable) {
+        let mut all = table.iter().zip(marks.iter());
+        let missing = all.find(|(t, marked)| t.location == token.location && !**marked);
+        if let Some((missing, _)) = missing {
             let reason = uapi::DSMIL_REASON_PARTIAL_LOCATION;
             return Err(Refusal::entry(reason, index, missing.id));
         }
@@ -321,28 +299,48 @@ fn check_allow(table: &mut [Token], ids: &[u16]) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn mark(table: &[Token], marks: &mut [bool], index: usize, id: u16) -> Result<(), Refusal> {
+    let refuse = |reason| Refusal::entry(reason, index, id);
+    let unknown = refuse(uapi::DSMIL_REASON_UNKNOWN);
+    let at = position(table, id).ok_or(unknown)?;
+    let token = table.get(at).ok_or(unknown)?;
+    if token.denied() {
+        return Err(never_written(token, index));
+    }
+    match marks.get_mut(at) {
+        Some(mark) if !*mark => *mark = true,
+        _ => return Err(refuse(uapi::DSMIL_REASON_DUPLICATE)),
+    }
+    Ok(())
+}
+
+/// The refusal of a denied token.
+fn never_written(token: &Token, index: usize) -> Refusal {
+    Refusal {
+        rule: token.rule,
+        ..Refusal::entry(uapi::DSMIL_REASON_NEVER_WRITTEN, index, token.id)
+    }
+}
+
 /// The location that a write of `value` to token `id` goes to.
 ///
-/// `sealed` says whether an allow-list is in force; the never-written list stands above it.
+/// `allowed` is the sealed allow-list, a mark for each token; the never-written list stands above it.
 pub(crate) fn check_write(
     table: &[Token],
-    sealed: bool,
+    allowed: Option<&[bool]>,
     index: usize,
     id: u16,
     value: u32,
 ) -> Result<u16, Refusal> {
     let refuse = |reason| Refusal::entry(reason, index, id);
-    let token = find(table, id).ok_or(refuse(uapi::DSMIL_REASON_UNKNOWN))?;
+    let unknown = refuse(uapi::DSMIL_REASON_UNKNOWN);
+    let at = position(table, id).ok_or(unknown)?;
+    let token = table.get(at).ok_or(unknown)?;
     if token.denied() {
-        return Err(Refusal {
-            rule: token.rule,
-            ..refuse(uapi::DSMIL_REASON_NEVER_WRITTEN)
-        });
+        return Err(never_written(token, index));
     }
-    if !sealed {
-        return Err(refuse(uapi::DSMIL_REASON_NOT_SEALED));
-    }
-    if !token.writable {
+    let allowed = allowed.ok_or(refuse(uapi::DSMIL_REASON_NOT_SEALED))?;
+    if allowed.get(at) != Some(&true) {
         return Err(refuse(uapi::DSMIL_REASON_NOT_ALLOWED));
     }
     let mut companions = table.iter().filter(|t| t.location == token.location);

@@ -1,33 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The module's one transaction: what a commit and an undo do, and when an undo is due.
+//! What a commit and an undo do to the firmware.
 //!
-//! Pure like `token`: the firmware is a trait, the time an argument, the entries are the caller's.
-//!
-//! ```text
-//!            commit                 confirm
-//!   Idle ─────────────► Pending ─────────────► Idle
-//!    │                     │ undo, deadline, close, shutdown
-//!    │ commit fails        ▼
-//!    └────────────────► (undo) ── every entry settled ──► Idle
-//!                          │  ▲
-//!            firmware fails▼  │ after a pause that doubles
-//!                        Undoing
-//! ```
+//! Pure like `token`: the firmware is a trait, the entries are the caller's.
 //!
 //! # Invariants
 //!
-//! - A value is written only after the old one was read and saved.
-//! - Outside `Pending` and `Undoing` no entry is left to undo.
+//! - A value is written only after every old one was read and saved.
 //! - An undo writes a location only while it holds what the transaction put there, or after a write
 //!   whose effect is unknown.
 
 use crate::uapi;
 
-/// Pause after the first failed undo, in nanoseconds.
-pub(crate) const RETRY_FIRST_NS: i64 = 1_000_000_000;
-/// Longest pause between two attempts, in nanoseconds.
-const RETRY_MAX_NS: i64 = 64_000_000_000;
+/// `EACCES`, asm-generic/errno-base.h.
+const EACCES: i32 = 13;
 
 /// What the firmware, or the way to it, answered instead of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +24,15 @@ pub(crate) struct Fault {
     pub(crate) status: i32,
 }
 
-/// The two calls that a transaction makes. Both may sleep.
+/// The calls that a transaction makes. They may sleep.
 pub(crate) trait Firmware {
     /// The value of a location.
     fn read(&mut self, location: u16, select: u8) -> Result<u32, Fault>;
     /// Sets the value of a location.
     fn write(&mut self, location: u16, select: u8, value: u32) -> Result<(), Fault>;
+    /// A BIOS administrator password is set, without which a write may be refused or ignored. Asked
+    /// after a write that failed, since no status says so.
+    fn has_password(&mut self) -> bool;
 }
 
 /// How far an entry has come.
@@ -120,12 +109,30 @@ pub(crate) struct Undone {
     pub(crate) failure: Option<Failure>,
 }
 
-/// The first entry that has location and select of an earlier one.
-pub(crate) fn duplicate(entries: &[Entry]) -> Option<usize> {
-    entries.iter().enumerate().position(|(index, entry)| {
-        let mut earlier = entries.iter().take(index);
-        earlier.any(|e| e.location == entry.location && e.select == entry.select)
-    })
+/// What an undo did to one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The old value stood there already.
+    Stood,
+    /// The old value is back.
+    Back,
+    /// Somebody else had changed the location: left alone.
+    Left,
+}
+
+/// An entry of `entries` has the location and the select of `entry`.
+pub(crate) fn is_staged(entries: &[Entry], entry: &Entry) -> bool {
+    entries
+        .iter()
+        .any(|e| e.location == entry.location && e.select == entry.select)
+}
+
+/// How many entries an undo has to look at.
+pub(crate) fn touched(entries: &[Entry]) -> usize {
+    entries
+        .iter()
+        .filter(|entry| entry.progress != Progress::Untouched)
+        .count()
 }
 
 /// Saves the old values, checks the expected ones, then writes each entry, reads it back and compares.
@@ -142,58 +149,92 @@ pub(crate) fn commit<F: Firmware>(firmware: &mut F, entries: &mut [Entry]) -> Re
         }
     }
     for (index, entry) in entries.iter_mut().enumerate() {
-        entry.progress = Progress::Doubtful;
-        let written = firmware.write(entry.location, entry.select, entry.new);
-        written.map_err(|fault| Failure::firmware(index, fault))?;
-        let found = firmware
-            .read(entry.location, entry.select)
-            .map_err(|fault| Failure::firmware(index, fault))?;
-        if found != entry.new {
-            let reason = uapi::DSMIL_REASON_NOT_STUCK;
-            return Err(Failure::value(reason, index, found));
-        }
-        entry.progress = Progress::Written;
+        write_entry(firmware, index, entry)?;
     }
     Ok(())
 }
 
+fn write_entry<F: Firmware>(
+    firmware: &mut F,
+    index: usize,
+    entry: &mut Entry,
+) -> Result<(), Failure> {
+    let failed = |fault| Failure::firmware(index, fault);
+    entry.progress = Progress::Doubtful;
+    let written = firmware.write(entry.location, entry.select, entry.new);
+    written.map_err(|fault| explain(firmware, failed(fault)))?;
+    let found = firmware
+        .read(entry.location, entry.select)
+        .map_err(failed)?;
+    if found != entry.new {
+        let reason = uapi::DSMIL_REASON_NOT_STUCK;
+        return Err(explain(firmware, Failure::value(reason, index, found)));
+    }
+    entry.progress = Progress::Written;
+    Ok(())
+}
+
+/// Names the password where that is why a write failed or did not stick.
+fn explain<F: Firmware>(firmware: &mut F, failure: Failure) -> Failure {
+    // The firmware answered, if not what was hoped for.
+    let answered = failure.fault.is_none_or(|fault| fault.status != 0);
+    if !answered || !firmware.has_password() {
+        return failure;
+    }
+    Failure {
+        reason: uapi::DSMIL_REASON_PASSWORD,
+        fault: failure.fault.map(|fault| Fault {
+            error: EACCES,
+            ..fault
+        }),
+        ..failure
+    }
+}
+
 /// Brings back the old values that are not back yet, in reverse order, each read back and compared.
 ///
-/// Goes on after a failure: what can be brought back is.
-pub(crate) fn undo<F: Firmware>(firmware: &mut F, entries: &mut [Entry]) -> Undone {
+/// Goes on after a failure: what can be brought back is. Tells `report` of each entry that is settled.
+pub(crate) fn undo<F: Firmware>(
+    firmware: &mut F,
+    entries: &mut [Entry],
+    mut report: impl FnMut(&mut F, &Entry, Fate),
+) -> Undone {
     let mut result = Undone::default();
     for (index, entry) in entries.iter_mut().enumerate().rev() {
         if entry.progress == Progress::Untouched {
             continue;
         }
         match undo_entry(firmware, index, entry) {
-            Ok(true) => result.undone += 1,
-            Ok(false) => result.left += 1,
+            Ok(fate) => {
+                entry.progress = Progress::Untouched;
+                match fate {
+                    Fate::Stood | Fate::Back => result.undone += 1,
+                    Fate::Left => result.left += 1,
+                }
+                report(firmware, entry, fate);
+            }
             Err(failure) => {
                 result.failure.get_or_insert(failure);
-                continue;
             }
         }
-        entry.progress = Progress::Untouched;
     }
     result
 }
 
-/// True if the old value stands again, false if the location was left to somebody else.
 fn undo_entry<F: Firmware>(
     firmware: &mut F,
     index: usize,
     entry: &mut Entry,
-) -> Result<bool, Failure> {
+) -> Result<Fate, Failure> {
     let failed = |fault| Failure::firmware(index, fault);
     let now = firmware
         .read(entry.location, entry.select)
         .map_err(failed)?;
     if now == entry.old {
-        return Ok(true);
+        return Ok(Fate::Stood);
     }
     if now != entry.new && entry.progress == Progress::Written {
-        return Ok(false);
+        return Ok(Fate::Left);
     }
     // From here on our own write may be what stands there.
     entry.progress = Progress::Doubtful;
@@ -207,159 +248,5 @@ fn undo_entry<F: Firmware>(
         let reason = uapi::DSMIL_REASON_NOT_STUCK;
         return Err(Failure::value(reason, index, found));
     }
-    Ok(true)
-}
-
-/// Who may settle a transaction: the open file and the process that wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// Number of the open file.
-    pub(crate) file: u64,
-    /// Thread group, in the initial namespace.
-    pub(crate) process: i32,
-}
-
-/// Where the transaction stands; times are CLOCK_BOOTTIME in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// None.
-    Idle,
-    /// Written, waiting for its confirmation.
-    Pending {
-        /// When it is undone.
-        deadline: i64,
-    },
-    /// An undo failed.
-    Undoing {
-        /// When it is tried again.
-        next: i64,
-        /// Attempts that failed.
-        attempts: u32,
-        /// `DSMIL_OUTCOME_*` once it succeeds.
-        outcome: u32,
-    },
-}
-
-/// The state that the rules about one transaction at a time need.
-#[derive(Debug)]
-pub(crate) struct Machine {
-    phase: Phase,
-    number: u64,
-    owner: Owner,
-    outcome: u32,
-    left: u32,
-}
-
-impl Machine {
-    /// Nothing has happened yet.
-    pub(crate) const fn new() -> Self {
-        Self {
-            phase: Phase::Idle,
-            number: 0,
-            owner: Owner {
-                file: 0,
-                process: 0,
-            },
-            outcome: uapi::DSMIL_OUTCOME_NONE,
-            left: 0,
-        }
-    }
-
-    /// Where it stands.
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// Number of the present or last transaction, 0 if there was none.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// `DSMIL_OUTCOME_*` of the last transaction that ended.
-    pub(crate) fn outcome(&self) -> u32 {
-        self.outcome
-    }
-
-    /// Locations that undos have left alone.
-    pub(crate) fn left(&self) -> u32 {
-        self.left
-    }
-
-    /// A new transaction may begin; else `DSMIL_REASON_*`.
-    pub(crate) fn may_begin(&self) -> Result<(), u32> {
-        match self.phase {
-            Phase::Idle => Ok(()),
-            Phase::Pending { .. } => Err(uapi::DSMIL_REASON_BUSY),
-            Phase::Undoing { .. } => Err(uapi::DSMIL_REASON_UNDOING),
-        }
-    }
-
-    /// The owner may confirm or undo transaction `number`; else `DSMIL_REASON_*`.
-    pub(crate) fn may_settle(&self, number: u64, owner: Owner) -> Result<(), u32> {
-        match self.phase {
-            Phase::Pending { .. } if number == self.number && owner == self.owner => Ok(()),
-            Phase::Pending { .. } if number == self.number => Err(uapi::DSMIL_REASON_NOT_OWNER),
-            _ => Err(uapi::DSMIL_REASON_NO_TRANSACTION),
-        }
-    }
-
-    /// A file is closed by a process, or for good (`None`): the pending change is to be undone.
-    pub(crate) fn closes(&self, file: u64, process: Option<i32>) -> bool {
-        let ours = process.is_none_or(|process| process == self.owner.process);
-        matches!(self.phase, Phase::Pending { .. }) && self.owner.file == file && ours
-    }
-
-    /// Everything is written: the change is pending until `deadline`. Returns its number.
-    pub(crate) fn committed(&mut self, owner: Owner, deadline: i64) -> u64 {
-        self.number += 1;
-        self.owner = owner;
-        self.phase = Phase::Pending { deadline };
-        self.number
-    }
-
-    /// The commit failed; what it had written is about to be undone.
-    pub(crate) fn failed(&mut self, owner: Owner) {
-        self.number += 1;
-        self.owner = owner;
-    }
-
-    /// The change stays.
-    pub(crate) fn confirmed(&mut self) {
-        self.phase = Phase::Idle;
-        self.outcome = uapi::DSMIL_OUTCOME_CONFIRMED;
-    }
-
-    /// An undo for the sake of `outcome` has been attempted.
-    pub(crate) fn undone(&mut self, result: &Undone, outcome: u32, now: i64) {
-        self.left = self.left.saturating_add(result.left);
-        let (attempts, outcome) = match self.phase {
-            Phase::Undoing {
-                attempts, outcome, ..
-            } => (attempts, outcome),
-            _ => (0, outcome),
-        };
-        if result.failure.is_none() {
-            self.phase = Phase::Idle;
-            self.outcome = outcome;
-            return;
-        }
-        let pause = RETRY_FIRST_NS
-            .checked_shl(attempts.min(16))
-            .map_or(RETRY_MAX_NS, |pause| pause.min(RETRY_MAX_NS));
-        self.phase = Phase::Undoing {
-            next: now.saturating_add(pause),
-            attempts: attempts.saturating_add(1),
-            outcome,
-        };
-    }
-
-    /// Nanoseconds until an undo is due (0: now), or nothing to wait for.
-    pub(crate) fn due_in(&self, now: i64) -> Option<i64> {
-        let due = match self.phase {
-            Phase::Idle => return None,
-            Phase::Pending { deadline } => deadline,
-            Phase::Undoing { next, .. } => next,
-        };
-        Some(due.saturating_sub(now).max(0))
-    }
+    Ok(Fate::Back)
 }

@@ -1,131 +1,232 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Write, confirm, undo, and what else ends a change.
+//! Begin, stage, commit, confirm, undo.
 
 use super::{
-    deadline,
     Shared,
     State, //
 };
 use crate::{
+    counters::Counter,
     failure::{
         entry_failure,
+        kernel_failure,
+        refusal_failure,
         refuse,
+        wait_failure,
         Outcome, //
     },
-    firmware::Smbios,
+    glue::{
+        self,
+        Process,
+        Who, //
+    },
+    machine::{
+        Owner,
+        Step,
+        Terms, //
+    },
+    token::Refusal,
     transaction::{
         self,
         Entry,
-        Owner,
-        Phase,
-        Progress,
         Undone, //
     },
     uapi,
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
-    time::NSEC_PER_MSEC, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
 };
 
-/// Attempts at an undo before the machine goes down; there is no time for the pauses between others.
-const SHUTDOWN_ATTEMPTS: usize = 3;
-
-/// A write that is asked for.
-pub(crate) struct Request {
-    /// As they came from user space.
-    pub(crate) entries: KVec<uapi::dsmil_write_entry>,
-    /// From the commit to the undo, within the interface's limits.
-    pub(crate) deadline_ms: u32,
-}
-
-/// A write that is pending.
-pub(crate) struct Written {
-    /// Its number, never 0.
-    pub(crate) transaction: u64,
-    /// As they came, with the values that stood there.
-    pub(crate) entries: KVec<uapi::dsmil_write_entry>,
-}
-
 impl Shared {
-    /// Writes, and leaves it pending; after a failure `undo` says what it left behind (`DSMIL_UNDO_*`).
+    /// Begins a transaction for an open file and the running process; its number.
+    pub(crate) fn begin(self: &Arc<Self>, file: u64, terms: Terms) -> Outcome<u64> {
+        if self.allowed.as_ref().is_none() {
+            return refuse(uapi::DSMIL_REASON_NOT_SEALED);
+        }
+        let process = Process::current().map_err(kernel_failure)?;
+        let owner = Owner {
+            file,
+            process: process.key(),
+        };
+        let mut state = self.state.lock();
+        self.end_what_is_due(&mut state);
+        if state.closing {
+            return refuse(uapi::DSMIL_REASON_CLOSING);
+        }
+        let begun = state.machine.begin(owner, terms, glue::now());
+        let number = begun.or_else(refuse)?;
+        state.entries.clear();
+        state.process = Some(process);
+        state.who = Who::current();
+        self.holder.store(file, Relaxed);
+        self.counters.count(Counter::Begun);
+        self.publish(&state);
+        self.arm(&state);
+        self.tell(state.event(uapi::DSMIL_EVENT_BEGUN, uapi::DSMIL_IOC_BEGIN));
+        Ok(number)
+    }
+
+    /// Adds entries to the open transaction, all or none; how many it has then.
+    pub(crate) fn stage(
+        self: &Arc<Self>,
+        number: u64,
+        owner: Owner,
+        wanted: &[uapi::dsmil_stage_entry],
+    ) -> Outcome<u32> {
+        let mut state = self.state.lock();
+        self.end_what_is_due(&mut state);
+        let may = state.machine.may(Step::Build, number, owner);
+        may.or_else(refuse)?;
+        let staged = state.entries.len();
+        if staged + wanted.len() > uapi::DSMIL_TRANSACTION_MAX as usize {
+            return refuse(uapi::DSMIL_REASON_FULL);
+        }
+        let added = self.add(&mut state.entries, wanted);
+        if added.is_err() {
+            state.entries.truncate(staged);
+        }
+        added?;
+        self.publish(&state);
+        Ok(state.entries.len() as u32)
+    }
+
+    /// Adds what may be written; leaves some of it behind if it fails.
+    fn add(&self, entries: &mut KVec<Entry>, wanted: &[uapi::dsmil_stage_entry]) -> Outcome<()> {
+        for (index, wanted) in wanted.iter().enumerate() {
+            let entry = self
+                .check(index, wanted)
+                .map_err(|refusal| refusal_failure(&refusal))?;
+            if transaction::is_staged(entries, &entry) {
+                let refusal = Refusal::entry(uapi::DSMIL_REASON_DUPLICATE, index, entry.id);
+                return Err(refusal_failure(&refusal));
+            }
+            entries
+                .push(entry, GFP_KERNEL)
+                .map_err(|error| kernel_failure(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is staged and leaves it pending; the values that stood there. After a failure `undo` says what
+    /// it left behind (`DSMIL_UNDO_*`). `room` is 0 or must be as many as are staged.
     ///
     /// The deadline runs from here on, whatever becomes of the answer.
-    pub(crate) fn write(
+    pub(crate) fn commit(
         self: &Arc<Self>,
-        request: Request,
+        number: u64,
         owner: Owner,
+        room: u32,
         undo: &mut u32,
-    ) -> Outcome<Written> {
-        let Request {
-            mut entries,
-            deadline_ms,
-        } = request;
-        // The table may be sealed before the state is locked, but never takes back what it let pass.
-        let checked = self.check(&entries)?;
+    ) -> Outcome<KVec<u32>> {
         let mut state = self.state.lock();
-        if state.closing {
-            return refuse(uapi::DSMIL_REASON_BUSY);
+        self.end_what_is_due(&mut state);
+        let may = state.machine.may(Step::Build, number, owner);
+        may.or_else(refuse)?;
+        if state.entries.is_empty() {
+            return refuse(uapi::DSMIL_REASON_EMPTY);
         }
-        state.machine.may_begin().or_else(refuse)?;
-        state.entries = checked;
-        let committed = transaction::commit(&mut Smbios, &mut state.entries);
-        if let Err(failure) = committed {
-            *undo = self.roll_back(&mut state, owner);
-            return Err(entry_failure(&failure, &state.entries));
+        let staged = state.entries.len() as u32;
+        if room != 0 && room != staged {
+            return refuse(uapi::DSMIL_REASON_COUNT);
         }
-        state.generation += 1;
-        let deadline = deadline::now().saturating_add(i64::from(deadline_ms) * NSEC_PER_MSEC);
-        let transaction = state.machine.committed(owner, deadline);
-        for (entry, done) in entries.iter_mut().zip(&state.entries) {
-            entry.old = done.old;
+        let mut old = KVec::with_capacity(state.entries.len(), GFP_KERNEL)
+            .map_err(|error| kernel_failure(error.into()))?;
+        self.take_writes(staged)?;
+        if let Err(failure) = self.write_all(&mut state) {
+            // Told of the entry before the undo forgets it.
+            let failure = entry_failure(&failure, &state.entries);
+            *undo = self.roll_back(&mut state);
+            return Err(failure);
         }
+        state.machine.committed(glue::now());
+        self.counters.count(Counter::Committed);
+        self.publish(&state);
         self.arm(&state);
-        Ok(Written {
-            transaction,
-            entries,
+        self.tell_committed(&state);
+        for entry in &state.entries {
+            old.push(entry.old, GFP_KERNEL)
+                .map_err(|error| kernel_failure(error.into()))?;
+        }
+        Ok(old)
+    }
+
+    /// Takes so many entries from the limit.
+    fn take_writes(&self, count: u32) -> Outcome<()> {
+        let taken = self.limits.lock().write.take(count, glue::now());
+        taken.map_err(|wait_ms| {
+            self.counters.count(Counter::CommitsLimited);
+            wait_failure(wait_ms)
         })
     }
 
-    /// Undoes a commit that failed; returns `DSMIL_UNDO_*`.
-    fn roll_back(self: &Arc<Self>, state: &mut State, owner: Owner) -> u32 {
-        let written = |entry: &Entry| entry.progress != Progress::Untouched;
-        if !state.entries.iter().any(written) {
-            return uapi::DSMIL_UNDO_NONE;
+    fn write_all(&self, state: &mut State) -> core::result::Result<(), transaction::Failure> {
+        let mut calls = state.calls(self, uapi::DSMIL_IOC_COMMIT);
+        self.board.turn_generation();
+        let done = transaction::commit(&mut calls, &mut state.entries);
+        self.board.turn_generation();
+        done
+    }
+
+    fn tell_committed(&self, state: &State) {
+        for entry in state.entries.iter().filter(|e| e.old != e.new) {
+            self.tell(uapi::dsmil_event {
+                id: entry.id,
+                select: entry.select,
+                old: entry.old,
+                new_value: entry.new,
+                detail: uapi::DSMIL_CAUSE_COMMIT,
+                ..state.event(uapi::DSMIL_EVENT_TOKEN, uapi::DSMIL_IOC_COMMIT)
+            });
         }
-        state.machine.failed(owner);
-        let undone = self.undo_now(state, uapi::DSMIL_OUTCOME_FAILED);
+        self.tell(uapi::dsmil_event {
+            detail: state.entries.len() as u32,
+            ..state.event(uapi::DSMIL_EVENT_COMMITTED, uapi::DSMIL_IOC_COMMIT)
+        });
+    }
+
+    /// Undoes a commit that failed; returns `DSMIL_UNDO_*`.
+    fn roll_back(self: &Arc<Self>, state: &mut State) -> u32 {
+        let touched = transaction::touched(&state.entries);
+        let undone = self.undo_now(state, uapi::DSMIL_OUTCOME_FAILED, uapi::DSMIL_IOC_COMMIT);
         if undone.failure.is_some() {
             uapi::DSMIL_UNDO_RETRYING
         } else if undone.left > 0 {
             uapi::DSMIL_UNDO_LEFT
-        } else {
+        } else if touched > 0 {
             uapi::DSMIL_UNDO_DONE
+        } else {
+            uapi::DSMIL_UNDO_NONE
         }
     }
 
     /// Keeps the pending change, if it is the owner's and not yet due.
     pub(crate) fn confirm(self: &Arc<Self>, number: u64, owner: Owner) -> (Undone, Outcome<()>) {
         let mut state = self.state.lock();
-        self.expire(&mut state);
-        let done = state.machine.may_settle(number, owner).or_else(refuse);
+        self.end_what_is_due(&mut state);
+        let done = state.machine.may(Step::Confirm, number, owner);
         if done.is_ok() {
             state.machine.confirmed();
-            state.entries.clear();
+            self.counters.count(Counter::Confirmed);
+            let outcome = uapi::DSMIL_OUTCOME_CONFIRMED;
+            self.ended(&mut state, outcome, uapi::DSMIL_IOC_CONFIRM);
         }
-        (Undone::default(), done)
+        (Undone::default(), done.or_else(refuse))
     }
 
-    /// Brings the old values back now, if the pending change is the owner's.
+    /// Brings the old values back now, or drops what is staged, if it is the owner's.
     pub(crate) fn undo(self: &Arc<Self>, number: u64, owner: Owner) -> (Undone, Outcome<()>) {
         let mut state = self.state.lock();
-        self.expire(&mut state);
-        if let Err(reason) = state.machine.may_settle(number, owner) {
+        self.end_what_is_due(&mut state);
+        if let Err(reason) = state.machine.may(Step::Undo, number, owner) {
             return (Undone::default(), refuse(reason));
         }
-        let undone = self.undo_now(&mut state, uapi::DSMIL_OUTCOME_UNDONE);
+        let outcome = uapi::DSMIL_OUTCOME_UNDONE;
+        let undone = self.undo_now(&mut state, outcome, uapi::DSMIL_IOC_UNDO);
         let done = match undone.failure {
             Some(failure) => Err(entry_failure(&failure, &state.entries)),
             None => Ok(()),
@@ -133,31 +234,11 @@ impl Shared {
         (undone, done)
     }
 
-    /// Undoes a transaction whose number did not reach its owner.
+    /// Undoes a transaction whose answer did not reach its owner.
     pub(crate) fn abandon(self: &Arc<Self>, number: u64, owner: Owner) {
         let mut state = self.state.lock();
-        if state.machine.may_settle(number, owner).is_ok() {
-            self.undo_now(&mut state, uapi::DSMIL_OUTCOME_FAILED);
-        }
-    }
-
-    /// A file is closed by a process, or for good (`None`).
-    pub(crate) fn closed(self: &Arc<Self>, file: u64, process: Option<i32>) {
-        let mut state = self.state.lock();
-        if state.machine.closes(file, process) {
-            self.undo_now(&mut state, uapi::DSMIL_OUTCOME_CLOSED);
-        }
-    }
-
-    /// The machine or the module goes down: the last chance to undo.
-    pub(crate) fn shut_down(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        state.closing = true;
-        for _ in 0..SHUTDOWN_ATTEMPTS {
-            if state.machine.phase() == Phase::Idle {
-                break;
-            }
-            self.undo_now(&mut state, uapi::DSMIL_OUTCOME_SHUTDOWN);
+        if state.machine.may(Step::Undo, number, owner).is_ok() {
+            self.undo_now(&mut state, uapi::DSMIL_OUTCOME_FAILED, 0);
         }
     }
 }

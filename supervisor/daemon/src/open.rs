@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use device::Device;
+use device::{Device, Patience};
 use nix::unistd::{Uid, User};
 use recovery::files::root::Root;
 use telemetry::Telemetry;
@@ -122,7 +122,8 @@ fn state_folder(config: &Config, user: &User) -> anyhow::Result<()> {
 }
 
 fn device(config: &Config) -> anyhow::Result<(Device, Vec<Token>)> {
-    let device = Device::open(&config.device)?;
+    // Effects run on threads of their own, where waiting for the firmware's turn is better than failing a workflow.
+    let device = Device::open(&config.device)?.with_patience(Patience::USUAL);
     let tokens = seal::check(&device, &config.allowed()?)?;
     Ok((device, tokens))
 }

@@ -1,6 +1,7 @@
 //! Who refused, and why.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use types::token::{Denied, TokenId};
@@ -35,6 +36,9 @@ pub enum Error {
     /// The token is write-only.
     #[error("token {0} cannot be read")]
     NotReadable(TokenId),
+    /// The module holds no value of the token: nobody has read it since it was loaded.
+    #[error("no value of token {0} is in the cache; read it from the firmware")]
+    NotCached(TokenId),
     /// The module never writes the token, whoever asks.
     #[error("token {id} is never written: {rule}")]
     NeverWritten {
@@ -84,12 +88,31 @@ pub enum Error {
         /// The value that stands there.
         found: u32,
     },
-    /// Another change is pending.
+    /// Another transaction is open, or another change is pending.
     #[error("another change is pending; try again once it is confirmed or undone")]
     Busy,
     /// The module is retrying an undo that the firmware refuses.
     #[error("an earlier change is still being undone; nothing can be written until that succeeds")]
     Undoing,
+    /// The firmware is called too often; nothing was done.
+    #[error("the firmware is called too often; try again in {} ms", .wait.as_millis())]
+    RateLimited {
+        /// How long until the same request would be served.
+        wait: Duration,
+    },
+    /// Values kept changing while they were read.
+    #[error("the values kept changing while they were read; try again")]
+    Changed,
+    /// A BIOS administrator password forbids the write.
+    #[error(
+        "a BIOS administrator password forbids writing token {id}: take it off in the firmware’s set-up{undo}"
+    )]
+    Password {
+        /// The token.
+        id: TokenId,
+        /// What became of the other changes of the transaction.
+        undo: Undo,
+    },
     /// The firmware, or the way to it, failed.
     #[error("the firmware failed at token {id}: {source} (status {status}){undo}")]
     Firmware {
@@ -112,7 +135,7 @@ pub enum Error {
         /// What became of the change.
         undo: Undo,
     },
-    /// The change is pending no longer: undone at its deadline, or settled before.
+    /// The change is open or pending no longer: undone at its deadline, or settled before.
     #[error("the change is pending no longer: it was settled before, or undone at its deadline")]
     NotPending,
     /// The change belongs to another open file or process.
@@ -185,6 +208,16 @@ impl Undo {
 }
 
 impl Error {
+    /// The same about an entry that stands behind `before` others in what the caller gave.
+    pub(crate) fn behind(self, before: usize) -> Self {
+        match self {
+            Self::Invalid { index: Some(index), id, what } => {
+                Self::Invalid { index: index.checked_add(before), id, what }
+            }
+            other => other,
+        }
+    }
+
     /// A failure that the module described.
     pub(crate) fn from_failed(call: &'static str, failed: Failed) -> Self {
         let Failed { errno, failure, undo } = failed;
@@ -198,13 +231,17 @@ impl Error {
             what,
         };
         match failure.reason {
-            uapi::DSMIL_REASON_COUNT => invalid(Invalid::Count),
+            uapi::DSMIL_REASON_COUNT | uapi::DSMIL_REASON_EMPTY | uapi::DSMIL_REASON_FULL => {
+                invalid(Invalid::Count)
+            }
             uapi::DSMIL_REASON_DEADLINE => invalid(Invalid::Deadline),
-            uapi::DSMIL_REASON_RESERVED | uapi::DSMIL_REASON_SELECT => invalid(Invalid::Form),
+            uapi::DSMIL_REASON_RESERVED
+            | uapi::DSMIL_REASON_SELECT
+            | uapi::DSMIL_REASON_COMMITTED
+            | uapi::DSMIL_REASON_NOT_COMMITTED => invalid(Invalid::Form),
             uapi::DSMIL_REASON_DUPLICATE => invalid(Invalid::Duplicate),
             uapi::DSMIL_REASON_VALUE => invalid(Invalid::Value),
             uapi::DSMIL_REASON_UNKNOWN => Self::Unknown(id),
-            uapi::DSMIL_REASON_NOT_READABLE => Self::NotReadable(id),
             uapi::DSMIL_REASON_NEVER_WRITTEN => {
                 Self::NeverWritten { id, rule: denied(failure.rule).unwrap_or(Denied::Other(0)) }
             }
@@ -219,11 +256,21 @@ impl Error {
             uapi::DSMIL_REASON_UNDOING => Self::Undoing,
             uapi::DSMIL_REASON_FIRMWARE => Self::Firmware { id, source: errno, status: failure.status, undo },
             uapi::DSMIL_REASON_NOT_STUCK => Self::NotStuck { id, found: failure.found, undo },
+            uapi::DSMIL_REASON_PASSWORD => Self::Password { id, undo },
+            uapi::DSMIL_REASON_RATE => {
+                Self::RateLimited { wait: Duration::from_millis(u64::from(failure.wait_ms)) }
+            }
+            uapi::DSMIL_REASON_CHANGED => Self::Changed,
             uapi::DSMIL_REASON_NO_TRANSACTION => Self::NotPending,
             uapi::DSMIL_REASON_NOT_OWNER => Self::NotOwner,
             _ => Self::System { call, source: errno },
         }
     }
+}
+
+/// A system call that failed for a reason that is not about tokens.
+pub(crate) const fn system(call: &'static str, source: Errno) -> Error {
+    Error::System { call, source }
 }
 
 /// The rule of a `DSMIL_RULE_*` number.

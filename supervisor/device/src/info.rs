@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use types::unit::MilliCelsius;
+
 use crate::uapi::{self, dsmil_info};
 
 /// The module's counts, limits and states at one moment.
@@ -13,6 +15,8 @@ pub struct Info {
     pub tokens: u32,
     /// DSMIL devices among them.
     pub devices: u32,
+    /// Tokens that can be read.
+    pub readable: u32,
     /// Tokens on the sealed allow-list.
     pub writable: u32,
     /// An allow-list is sealed.
@@ -25,16 +29,26 @@ pub struct Info {
     pub lockdown: Lockdown,
     /// What the module takes at once.
     pub limits: Limits,
-    /// Raised by each commit and each undo that reached the firmware.
+    /// Size of the mapped pages, in bytes.
+    pub page_bytes: u32,
+    /// Raised when a commit or an undo begins to write, and when it has ended.
     pub generation: u64,
+    /// Number of the newest event; 0: none since the module was loaded.
+    pub events: u64,
     /// Number of the present or, when idle, the last transaction; 0: none since the module was loaded.
     pub transaction: u64,
     /// Where the transaction stands.
     pub state: State,
+    /// Changes of the present transaction.
+    pub entries: u32,
     /// How the last transaction that ended did.
     pub outcome: Outcome,
     /// Locations that undos left alone because somebody else had changed them, since load.
     pub left: u32,
+    /// What the processor's temperature means.
+    pub heat: Heat,
+    /// The processor's temperature, if it is known.
+    pub temperature: Option<MilliCelsius>,
 }
 
 /// What the module takes at once.
@@ -44,14 +58,33 @@ pub struct Limits {
     pub read: u32,
     /// Ids of an allow-list.
     pub allow: u32,
-    /// Changes of one write.
-    pub write: u32,
+    /// Changes that one call adds to a transaction; [`crate::Transaction::stage`] splits longer ones.
+    pub stage: u32,
+    /// Changes of one transaction.
+    pub transaction: u32,
+    /// Values of one snapshot.
+    pub snapshot: u32,
+    /// Events that are kept for readers who are behind.
+    pub events: u32,
     /// Shortest deadline.
     pub deadline_min: Duration,
     /// Deadline where none is given.
     pub deadline_default: Duration,
     /// Longest deadline.
     pub deadline_max: Duration,
+    /// Reads of the firmware.
+    pub reads: Rate,
+    /// Committed changes.
+    pub writes: Rate,
+}
+
+/// How often the firmware may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Calls per second, 0: not limited.
+    pub per_second: u32,
+    /// Calls at once.
+    pub burst: u32,
 }
 
 /// The way to the firmware that dell-smbios uses.
@@ -83,8 +116,13 @@ pub enum Lockdown {
 /// Where the module's one transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is pending.
+    /// There is none.
     Idle,
+    /// Begun, nothing written.
+    Open {
+        /// Until it is dropped.
+        remaining: Duration,
+    },
     /// Written, waiting for its confirmation.
     Pending {
         /// Until the deadline.
@@ -110,23 +148,42 @@ pub enum Outcome {
     Failed,
     /// Undone on request.
     Undone,
-    /// Undone at its deadline.
+    /// Undone, or dropped, at its deadline.
     Expired,
-    /// Undone because its owner closed the node or exited.
+    /// Undone, or dropped, because its owner closed the node or exited.
     Closed,
-    /// Undone before a reboot.
+    /// Undone before a reboot or the unloading of the module.
     Shutdown,
+    /// Undone before suspend, as its owner had asked.
+    Suspended,
     /// One that this build does not know.
+    Other(u32),
+}
+
+/// What the processor's temperature means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heat {
+    /// No sensor, or an implausible value: not to be taken as safe.
+    Unknown,
+    /// Below 85 °C.
+    Normal,
+    /// From 85 °C; ends below 83 °C.
+    Warning,
+    /// From 95 °C; ends below 93 °C.
+    Critical,
+    /// From 100 °C; ends below 98 °C.
+    Emergency,
+    /// One that this build does not know, so not to be taken as safe.
     Other(u32),
 }
 
 impl From<dsmil_info> for Info {
     fn from(info: dsmil_info) -> Self {
-        let ms = |value: u32| Duration::from_millis(u64::from(value));
         Self {
             abi: info.abi,
             tokens: info.tokens,
             devices: info.devices,
+            readable: info.readable,
             writable: info.writable,
             sealed: info.flags & uapi::DSMIL_INFO_SEALED != 0,
             backend: match info.backend {
@@ -142,29 +199,48 @@ impl From<dsmil_info> for Info {
                 uapi::DSMIL_LOCKDOWN_CONFIDENTIALITY => Lockdown::Confidentiality,
                 other => Lockdown::Other(other),
             },
-            limits: Limits {
-                read: info.read_max,
-                allow: info.allow_max,
-                write: info.write_max,
-                deadline_min: ms(info.deadline_min_ms),
-                deadline_default: ms(info.deadline_default_ms),
-                deadline_max: ms(info.deadline_max_ms),
-            },
+            limits: limits(&info),
+            page_bytes: info.page_bytes,
             generation: info.generation,
+            events: info.events,
             transaction: info.transaction,
             state: match info.state {
                 uapi::DSMIL_STATE_IDLE => State::Idle,
+                uapi::DSMIL_STATE_OPEN => State::Open { remaining: ms(info.remaining_ms) },
                 uapi::DSMIL_STATE_PENDING => State::Pending { remaining: ms(info.remaining_ms) },
                 uapi::DSMIL_STATE_UNDOING => State::Undoing { attempts: info.attempts },
                 other => State::Other(other),
             },
+            entries: info.entries,
             outcome: outcome(info.outcome),
             left: info.left,
+            heat: heat(info.heat),
+            temperature: temperature(info.heat, info.temperature_mc),
         }
     }
 }
 
-const fn outcome(number: u32) -> Outcome {
+fn limits(info: &dsmil_info) -> Limits {
+    Limits {
+        read: info.read_max,
+        allow: info.allow_max,
+        stage: info.stage_max,
+        transaction: info.transaction_max,
+        snapshot: info.snapshot_max,
+        events: info.events_max,
+        deadline_min: ms(info.deadline_min_ms),
+        deadline_default: ms(info.deadline_default_ms),
+        deadline_max: ms(info.deadline_max_ms),
+        reads: Rate { per_second: info.read_rate, burst: info.read_burst },
+        writes: Rate { per_second: info.write_rate, burst: info.write_burst },
+    }
+}
+
+fn ms(value: u32) -> Duration {
+    Duration::from_millis(u64::from(value))
+}
+
+pub(crate) const fn outcome(number: u32) -> Outcome {
     match number {
         uapi::DSMIL_OUTCOME_NONE => Outcome::None,
         uapi::DSMIL_OUTCOME_CONFIRMED => Outcome::Confirmed,
@@ -173,6 +249,23 @@ const fn outcome(number: u32) -> Outcome {
         uapi::DSMIL_OUTCOME_EXPIRED => Outcome::Expired,
         uapi::DSMIL_OUTCOME_CLOSED => Outcome::Closed,
         uapi::DSMIL_OUTCOME_SHUTDOWN => Outcome::Shutdown,
+        uapi::DSMIL_OUTCOME_SUSPENDED => Outcome::Suspended,
         other => Outcome::Other(other),
     }
+}
+
+pub(crate) const fn heat(number: u32) -> Heat {
+    match number {
+        uapi::DSMIL_HEAT_UNKNOWN => Heat::Unknown,
+        uapi::DSMIL_HEAT_NORMAL => Heat::Normal,
+        uapi::DSMIL_HEAT_WARNING => Heat::Warning,
+        uapi::DSMIL_HEAT_CRITICAL => Heat::Critical,
+        uapi::DSMIL_HEAT_EMERGENCY => Heat::Emergency,
+        other => Heat::Other(other),
+    }
+}
+
+/// The temperature, unless the module says that it does not know it.
+pub(crate) fn temperature(heat: u32, temperature_mc: i32) -> Option<MilliCelsius> {
+    (heat != uapi::DSMIL_HEAT_UNKNOWN).then_some(MilliCelsius(temperature_mc))
 }

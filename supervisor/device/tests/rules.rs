@@ -12,6 +12,26 @@ use proptest::sample::subsequence;
 #[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::indexing_slicing, reason = "generated")]
 mod uapi;
 
+#[path = "../../../kmod/heat.rs"]
+#[rustfmt::skip]
+mod heat;
+
+#[path = "../../../kmod/limit.rs"]
+#[rustfmt::skip]
+mod limit;
+
+#[path = "../../../kmod/machine.rs"]
+#[rustfmt::skip]
+mod machine;
+
+#[path = "../../../kmod/ring.rs"]
+#[rustfmt::skip]
+mod ring;
+
+#[path = "../../../kmod/time.rs"]
+#[rustfmt::skip]
+mod time;
+
 #[path = "../../../kmod/token.rs"]
 #[rustfmt::skip]
 mod token;
@@ -21,6 +41,7 @@ mod token;
 mod transaction;
 
 mod rules {
+    mod bounds;
     mod table;
     mod undo;
 }

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use crate::bench::{Bench, same};
-use crate::raw::{ALL, BAD_ADDRESS, address, dirty, raw, raw_at, refuses};
+use crate::raw::{ALL, BAD_ADDRESS, address, commit_of, dirty, raw, raw_at, refuses, stage_of};
 use crate::uapi::*;
 
 /// Number that no ioctl of the interface has.
@@ -13,6 +13,7 @@ pub(crate) fn check(bench: &mut Bench) {
     ioctls(bench);
     lists(bench);
     reads(bench);
+    snapshots(bench);
     settles(bench);
 }
 
@@ -76,7 +77,7 @@ fn reads(bench: &mut Bench) {
         let read = dsmil_read { count: 1, entries: address(&entries), ..Default::default() };
         refuses(&file, DSMIL_IOC_READ, dsmil_read { flags: 1, ..read }, Errno::EINVAL)?;
         refuses(&file, DSMIL_IOC_READ, dsmil_read { failed: 1, ..read }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_READ, dsmil_read { reserved: 1, ..read }, Errno::EINVAL)
+        refuses(&file, DSMIL_IOC_READ, dsmil_read { failure: dirty(), ..read }, Errno::EINVAL)
     });
     bench.check("read-count-out-of-range", |b| {
         let file = b.open()?;
@@ -87,6 +88,38 @@ fn reads(bench: &mut Bench) {
     bench.check("read-bad-array-efault", |b| {
         let read = dsmil_read { count: 1, entries: BAD_ADDRESS, ..Default::default() };
         refuses(&b.open()?, DSMIL_IOC_READ, read, Errno::EFAULT)
+    });
+}
+
+fn snapshots(bench: &mut Bench) {
+    bench.check("snapshot-reserved-einval", |b| {
+        let file = b.open()?;
+        let good = dsmil_snapshot { selects: 1, ..Default::default() };
+        for bad in [
+            dsmil_snapshot { failed: 1, ..good },
+            dsmil_snapshot { generation: 1, ..good },
+            dsmil_snapshot { time_ns: 1, ..good },
+            dsmil_snapshot { failure: dirty(), ..good },
+            dsmil_snapshot { selects: 0, ..good },
+            dsmil_snapshot { selects: 8, ..good },
+        ] {
+            refuses(&file, DSMIL_IOC_SNAPSHOT, bad, Errno::EINVAL)?;
+        }
+        let large = dsmil_snapshot { count: DSMIL_SNAPSHOT_MAX + 1, ..good };
+        refuses(&file, DSMIL_IOC_SNAPSHOT, large, Errno::E2BIG)
+    });
+    bench.check("snapshot-without-room-says-how-much", |b| {
+        let mut snapshot = dsmil_snapshot { selects: 7, ..Default::default() };
+        same(raw(&b.open()?, DSMIL_IOC_SNAPSHOT, &mut snapshot), Err(Errno::ENOSPC))?;
+        let readable = b.device.info()?.readable;
+        same((snapshot.failure.reason, snapshot.failure.found), (DSMIL_REASON_ROOM, 3 * readable))
+    });
+    bench.check("snapshot-bad-array-efault", |b| {
+        let count = DSMIL_SNAPSHOT_MAX;
+        let max_age_ms = DSMIL_AGE_ANY;
+        let bad =
+            dsmil_snapshot { count, selects: 1, max_age_ms, entries: BAD_ADDRESS, ..Default::default() };
+        refuses(&b.open()?, DSMIL_IOC_SNAPSHOT, bad, Errno::EFAULT)
     });
 }
 
@@ -103,9 +136,11 @@ fn settles(bench: &mut Bench) {
         }
         Ok(())
     });
-    bench.check("settle-without-transaction-esrch", |b| {
+    bench.check("no-transaction-esrch", |b| {
         let file = b.open()?;
         refuses(&file, DSMIL_IOC_CONFIRM, dsmil_settle::default(), Errno::ESRCH)?;
-        refuses(&file, DSMIL_IOC_UNDO, dsmil_settle { transaction: 7, ..Default::default() }, Errno::ESRCH)
+        refuses(&file, DSMIL_IOC_UNDO, dsmil_settle { transaction: 7, ..Default::default() }, Errno::ESRCH)?;
+        refuses(&file, DSMIL_IOC_COMMIT, commit_of(7), Errno::ESRCH)?;
+        refuses(&file, DSMIL_IOC_STAGE, stage_of(7, &[dsmil_stage_entry::default()]), Errno::ESRCH)
     });
 }

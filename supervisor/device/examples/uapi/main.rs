@@ -15,8 +15,9 @@
 //! - `forms`: what is refused whatever the state
 //! - `reading`: information, the list, values
 //! - `sealing`: before the seal, and the seal
-//! - `writing`: what a write refuses, and what it does
+//! - `writing`: what a transaction refuses, and what it does
 //! - `undoing`: what brings the old values back
+//! - `watching`: snapshots, the cache, events, mapped pages
 //! - `bench`: what the checks are about
 //! - `raw`: ioctls as bytes, past the client library
 //! - `memory`, `process`: memory that cannot be written; children, and threads without capabilities
@@ -28,6 +29,7 @@ mod forms;
 mod reading;
 mod sealing;
 mod undoing;
+mod watching;
 mod writing;
 
 mod memory;
@@ -37,7 +39,7 @@ mod raw;
 use std::env;
 use std::process::ExitCode;
 
-use device::Device;
+use device::{Device, Patience};
 use types::token::{Token, TokenId};
 
 use crate::bench::Bench;
@@ -56,7 +58,9 @@ fn main() -> ExitCode {
         eprintln!("usage: uapi [NODE [TOKEN...]]");
         return ExitCode::from(2);
     };
-    let (device, tokens) = match Device::open(&node).and_then(|d| d.tokens().map(|t| (d, t))) {
+    // Polling may meet the limits, which are not what most checks are about.
+    let open = || Device::open(&node).map(|device| device.with_patience(Patience::USUAL));
+    let (device, tokens) = match open().and_then(|d| d.tokens().map(|t| (d, t))) {
         Ok(opened) => opened,
         Err(why) => {
             println!("FAIL open {why}");
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
     sealing::check(&mut bench);
     writing::check(&mut bench);
     undoing::check(&mut bench);
+    watching::check(&mut bench);
     println!("{} passed, {} failed", bench.passed, bench.failed);
     if bench.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

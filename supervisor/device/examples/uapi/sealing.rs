@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::bench::{Bench, same};
 use crate::memory::Page;
 use crate::process::open_without_capabilities;
-use crate::raw::{BAD_ADDRESS, allow_of, dirty, raw_at, refuses, write_of};
+use crate::raw::{BAD_ADDRESS, allow_of, commit_of, dirty, raw_at, refuses, stage_of};
 use crate::uapi::*;
 
 /// While nothing is sealed, and whether or not anything is.
@@ -19,46 +19,49 @@ pub(crate) fn before(bench: &mut Bench) {
         same(b.device.write(&[change], Duration::ZERO).err(), Some(Error::NotSealed))?;
         same(b.value(change.id)?, old)
     });
-    bench.check("write-reserved-einval", |b| {
+    bench.check("begin-reserved-einval", |b| {
+        let (file, good) = (b.open()?, dsmil_begin::default());
+        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { flags: 2, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { transaction: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { failure: dirty(), ..good }, Errno::EINVAL)
+    });
+    bench.check("stage-reserved-einval", |b| {
+        let (file, entry) = (b.open()?, [dsmil_stage_entry { id: b.token()?.0, ..Default::default() }]);
+        let good = stage_of(1, &entry);
+        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { flags: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { staged: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { reserved: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { failure: dirty(), ..good }, Errno::EINVAL)
+    });
+    bench.check("stage-count-out-of-range", |b| {
         let file = b.open()?;
-        let good = dsmil_write_entry { id: b.token()?.0, ..Default::default() };
-        let write = write_of(std::slice::from_ref(&good));
-        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { flags: 1, ..write }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { undo: 1, ..write }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { transaction: 1, ..write }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_WRITE, dsmil_write { failure: dirty(), ..write }, Errno::EINVAL)?;
-        for bad in [
-            dsmil_write_entry { flags: 2, ..good },
-            dsmil_write_entry { expected: 1, ..good },
-            dsmil_write_entry { old: 1, ..good },
-            dsmil_write_entry { select: 3, ..good },
-        ] {
-            refuses(&file, DSMIL_IOC_WRITE, write_of(&[bad]), Errno::EINVAL)?;
-        }
-        Ok(())
+        refuses(&file, DSMIL_IOC_STAGE, stage_of(1, &[]), Errno::EINVAL)?;
+        let many = vec![dsmil_stage_entry::default(); usize::try_from(DSMIL_STAGE_MAX)? + 1];
+        refuses(&file, DSMIL_IOC_STAGE, stage_of(1, &many), Errno::E2BIG)
     });
-    bench.check("write-count-out-of-range", |b| {
-        let file = b.open()?;
-        refuses(&file, DSMIL_IOC_WRITE, write_of(&[]), Errno::EINVAL)?;
-        let many = vec![dsmil_write_entry::default(); usize::try_from(DSMIL_WRITE_MAX)? + 1];
-        refuses(&file, DSMIL_IOC_WRITE, write_of(&many), Errno::E2BIG)
+    bench.check("stage-bad-array-efault", |b| {
+        let stage = dsmil_stage { count: 1, entries: BAD_ADDRESS, ..Default::default() };
+        refuses(&b.open()?, DSMIL_IOC_STAGE, stage, Errno::EFAULT)
     });
-    bench.check("write-bad-array-efault", |b| {
-        let write = dsmil_write { count: 1, entries: BAD_ADDRESS, ..Default::default() };
-        refuses(&b.open()?, DSMIL_IOC_WRITE, write, Errno::EFAULT)
+    bench.check("commit-reserved-einval", |b| {
+        let (file, good) = (b.open()?, commit_of(1));
+        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { flags: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { undo: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { reserved: 1, ..good }, Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { failure: dirty(), ..good }, Errno::EINVAL)
     });
-    bench.check("write-read-only-file-ebadf", |b| {
+    bench.check("read-only-file-ebadf", |b| {
         let file = File::open(&b.node)?;
-        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
-        refuses(&file, DSMIL_IOC_WRITE, write_of(&entry), Errno::EBADF)?;
+        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), Errno::EBADF)?;
+        refuses(&file, DSMIL_IOC_COMMIT, commit_of(1), Errno::EBADF)?;
         refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EBADF)
     });
     bench.check("opener-without-capability-eperm", |b| {
         // Our own capabilities count for nothing: what counts is who opened.
         let file = open_without_capabilities(&b.node)?;
         refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EPERM)?;
-        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
-        refuses(&file, DSMIL_IOC_WRITE, write_of(&entry), Errno::EPERM)
+        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), Errno::EPERM)?;
+        refuses(&file, DSMIL_IOC_COMMIT, commit_of(1), Errno::EPERM)
     });
 }
 

@@ -12,7 +12,7 @@ use nix::unistd::dup;
 use crate::bench::{Bench, Check, same};
 use crate::memory::Page;
 use crate::process::{forked, wait};
-use crate::raw::{raw, raw_at, refuses, write_of, write_raw};
+use crate::raw::{commit_of, raw, raw_at, refuses, stage_raw, write_raw};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -34,8 +34,9 @@ fn owner(bench: &mut Bench) {
         let (change, _) = b.flip(b.token()?)?;
         let pending = b.device.write(&[change], Duration::ZERO)?;
         let second = Device::open(&b.node)?.write(&[change], Duration::ZERO).err();
+        let own = b.device.write(&[change], Duration::ZERO).err();
         pending.undo()?;
-        same(second, Some(Error::Busy))
+        same((second, own), (Some(Error::Busy), Some(Error::Busy)))
     });
     bench.check("settle-by-another-file-eperm", |b| {
         let (change, old) = b.flip(b.token()?)?;
@@ -146,13 +147,12 @@ fn undo_on_kill(b: &Bench) -> Check {
 /// A writer to whom the old values cannot be given back now: it must not hold up the deadline, nor others.
 fn undo_while_answer_waits(b: &Bench) -> Check {
     let (change, old) = b.flip(b.token()?)?;
-    let entry = dsmil_write_entry { id: change.id.0, value: change.value, ..Default::default() };
     let file = b.open()?;
     let child = forked(move || {
-        let Ok((page, _watch)) = Page::stalling(entry) else { return false };
-        let entries = page.address().try_into().unwrap_or(0);
-        let mut write = dsmil_write { entries, deadline_ms: 2000, ..write_of(std::slice::from_ref(&entry)) };
-        raw(&file, DSMIL_IOC_WRITE, &mut write).is_ok()
+        let Ok((page, _watch)) = Page::stalling(0_u32) else { return false };
+        let Ok(number) = stage_raw(&file, &change, 2000) else { return false };
+        let old = page.address().try_into().unwrap_or(0);
+        raw(&file, DSMIL_IOC_COMMIT, &mut dsmil_commit { count: 1, old, ..commit_of(number) }).is_ok()
     })?;
     b.until_value(change.id, change.value)?;
     // Answered at once, not after the writer's death.

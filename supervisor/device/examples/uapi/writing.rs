@@ -2,18 +2,85 @@
 
 use std::time::Duration;
 
-use device::{Error, Outcome, State};
+use device::{Error, Flags, Outcome, State};
 use nix::errno::Errno;
 use types::token::{Change, Denied, Select};
 
 use crate::bench::{Bench, Check, same};
 use crate::memory::Page;
-use crate::raw::{raw, raw_at, refuses, write_of, write_raw};
+use crate::raw::{begin_raw, commit_of, entry_of, raw, raw_at, refuses, stage_of, stage_raw, write_raw};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
+    stages(bench);
     refusals(bench);
     results(bench);
+}
+
+/// What a transaction goes through before anything is written.
+fn stages(bench: &mut Bench) {
+    bench.check("stage-entry-form-einval", |b| {
+        let file = b.open()?;
+        let number = begin_raw(&file, 0)?;
+        let good = dsmil_stage_entry { id: b.token()?.0, ..Default::default() };
+        for bad in [
+            dsmil_stage_entry { flags: 2, ..good },
+            dsmil_stage_entry { expected: 1, ..good },
+            dsmil_stage_entry { reserved: 1, ..good },
+            dsmil_stage_entry { select: 3, ..good },
+        ] {
+            refuses(&file, DSMIL_IOC_STAGE, stage_of(number, &[good, bad]), Errno::EINVAL)?;
+        }
+        // All or none: the good one was not taken either.
+        let mut stage = stage_of(number, std::slice::from_ref(&good));
+        raw(&file, DSMIL_IOC_STAGE, &mut stage)?;
+        same(stage.staged, 1)
+    });
+    bench.check("commit-of-nothing-einval", |b| {
+        let mut transaction = b.device.begin(Duration::ZERO, Flags::default())?;
+        match transaction.commit() {
+            Err(Error::Invalid { .. }) => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        }
+    });
+    bench.check("commit-with-other-room-einval", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let number = stage_raw(&file, &change, 0)?;
+        let room = [0_u32; 2];
+        let commit = dsmil_commit { count: 2, old: crate::raw::address(&room), ..commit_of(number) };
+        refuses(&file, DSMIL_IOC_COMMIT, commit, Errno::EINVAL)?;
+        same(b.value(change.id)?, old)
+    });
+    bench.check("confirm-before-commit-einval", |b| {
+        let (change, _) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let transaction = stage_raw(&file, &change, 0)?;
+        let settle = dsmil_settle { transaction, ..Default::default() };
+        refuses(&file, DSMIL_IOC_CONFIRM, settle, Errno::EINVAL)
+    });
+    bench.check("stage-and-commit-after-commit-einval", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let file = b.open()?;
+        let number = write_raw(&file, &change, 0)?;
+        refuses(&file, DSMIL_IOC_STAGE, stage_of(number, &[entry_of(&change)]), Errno::EINVAL)?;
+        refuses(&file, DSMIL_IOC_COMMIT, commit_of(number), Errno::EINVAL)?;
+        same(b.value(change.id)?, change.value)?;
+        drop(file);
+        same(b.value(change.id)?, old)
+    });
+    bench.check("dropped-before-commit-writes-nothing", |b| {
+        let (change, old) = b.flip(b.token()?)?;
+        let mut transaction = b.device.begin(Duration::ZERO, Flags::default())?;
+        transaction.stage(&[change])?;
+        match b.device.info()?.state {
+            State::Open { .. } => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+        drop(transaction);
+        same(b.value(change.id)?, old)?;
+        same(b.device.info()?.state, State::Idle)
+    });
 }
 
 fn refusals(bench: &mut Bench) {
@@ -39,8 +106,9 @@ fn refusals(bench: &mut Bench) {
     });
     bench.check("write-unknown-enoent", |b| {
         let absent = b.absent()?;
-        let entry = [dsmil_write_entry { id: absent.0, ..Default::default() }];
-        refuses(&b.open()?, DSMIL_IOC_WRITE, write_of(&entry), Errno::ENOENT)
+        let file = b.open()?;
+        let entry = [dsmil_stage_entry { id: absent.0, ..Default::default() }];
+        refuses(&file, DSMIL_IOC_STAGE, stage_of(begin_raw(&file, 0)?, &entry), Errno::ENOENT)
     });
     bench.check("write-not-allowed-refused", |b| {
         let id = b.other()?;
@@ -93,25 +161,24 @@ fn refusals(bench: &mut Bench) {
 
 fn results(bench: &mut Bench) {
     bench.check("write-result-unwritable-efault-undone", write_to_read_only_memory);
-    bench.check("write-refused-and-unwritable-undoes-nothing", |b| {
+    bench.check("begin-refused-and-unwritable-undoes-nothing", |b| {
         let (change, old) = b.flip(b.token()?)?;
         let file = b.open()?;
-        let transaction = write_raw(&file, &change, 0)?;
-        let entry = [dsmil_write_entry { id: change.id.0, ..Default::default() }];
-        let page = Page::read_only(dsmil_write { transaction, ..write_of(&entry) })?;
-        same(raw_at(&file, DSMIL_IOC_WRITE, page.address()), Err(Errno::EFAULT))?;
+        write_raw(&file, &change, 0)?;
+        let page = Page::read_only(dsmil_begin::default())?;
+        same(raw_at(&file, DSMIL_IOC_BEGIN, page.address()), Err(Errno::EFAULT))?;
         same(b.value(change.id)?, change.value)?;
         drop(file);
         same(b.value(change.id)?, old)
     });
-    bench.check("write-refused-gives-back-zeroes", |b| {
-        let entry = [dsmil_write_entry { id: b.token()?.0, ..Default::default() }];
-        let mut write = dsmil_write { transaction: 7, undo: 7, ..write_of(&entry) };
-        same(raw(&b.open()?, DSMIL_IOC_WRITE, &mut write), Err(Errno::EINVAL))?;
-        same(
-            (write.transaction, write.undo, write.failure.reason),
-            (0, DSMIL_UNDO_NONE, DSMIL_REASON_RESERVED),
-        )
+    bench.check("refused-gives-back-zeroes", |b| {
+        let file = b.open()?;
+        let mut begin = dsmil_begin { transaction: 7, ..Default::default() };
+        same(raw(&file, DSMIL_IOC_BEGIN, &mut begin), Err(Errno::EINVAL))?;
+        same((begin.transaction, begin.failure.reason), (0, DSMIL_REASON_RESERVED))?;
+        let mut commit = dsmil_commit { undo: 7, ..commit_of(1) };
+        same(raw(&file, DSMIL_IOC_COMMIT, &mut commit), Err(Errno::EINVAL))?;
+        same((commit.undo, commit.failure.reason), (DSMIL_UNDO_NONE, DSMIL_REASON_RESERVED))
     });
     bench.check("write-confirm", |b| {
         let (change, old) = b.flip(b.token()?)?;
@@ -154,13 +221,15 @@ fn results(bench: &mut Bench) {
 fn write_to_read_only_memory(b: &Bench) -> Check {
     let (change, old) = b.flip(b.token()?)?;
     let file = b.open()?;
-    let entry = dsmil_write_entry { id: change.id.0, value: change.value, ..Default::default() };
-    let page = Page::read_only(entry)?;
-    let write = dsmil_write { count: 1, entries: page.address().try_into()?, ..Default::default() };
-    refuses(&file, DSMIL_IOC_WRITE, write, Errno::EFAULT)?;
+    let number = stage_raw(&file, &change, 0)?;
+    // Refused before anything is written, so the transaction is still open.
+    let page = Page::read_only(commit_of(number))?;
+    same(raw_at(&file, DSMIL_IOC_COMMIT, page.address()), Err(Errno::EFAULT))?;
     same(b.value(change.id)?, old)?;
-    let page = Page::read_only(write_of(std::slice::from_ref(&entry)))?;
-    same(raw_at(&file, DSMIL_IOC_WRITE, page.address()), Err(Errno::EFAULT))?;
+    // Written, but nobody would know what had stood there.
+    let page = Page::read_only(0_u32)?;
+    let commit = dsmil_commit { count: 1, old: page.address().try_into()?, ..commit_of(number) };
+    refuses(&file, DSMIL_IOC_COMMIT, commit, Errno::EFAULT)?;
     same(b.value(change.id)?, old)?;
     same(b.device.info()?.state, State::Idle)
 }

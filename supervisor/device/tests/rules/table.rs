@@ -157,7 +157,6 @@ proptest! {
             let denied = there.iter().any(|id| token::rule(*id) != uapi::DSMIL_RULE_NONE);
             prop_assert_eq!(token.denied(), denied);
             prop_assert_eq!(token.shared, there.len() > 1);
-            prop_assert!(!token.writable);
             let rule = token::rule(token.id);
             let by_location = denied && rule == uapi::DSMIL_RULE_NONE;
             prop_assert_eq!(token.rule, if by_location { uapi::DSMIL_RULE_SHARED_LOCATION } else { rule });
@@ -166,7 +165,8 @@ proptest! {
 
     #[test]
     fn only_a_whole_and_harmless_list_is_allowed((entries, ids) in table_and_ids()) {
-        let mut table = table(&entries);
+        let table = table(&entries);
+        let mut marks = vec![false; table.len()];
         let set: BTreeSet<u16> = ids.iter().copied().collect();
         let known = |id: &u16| table.iter().find(|t| t.id == *id);
         let harmless = ids.iter().all(|id| known(id).is_some_and(|t| !t.denied()));
@@ -174,11 +174,11 @@ proptest! {
         let whole = table.iter().all(|t| !locations.contains(&t.location) || set.contains(&t.id));
         let wanted = harmless && whole && set.len() == ids.len();
 
-        let allowed = token::allow(&mut table, &ids);
+        let allowed = token::allow(&table, &ids, &mut marks);
         prop_assert_eq!(allowed.is_ok(), wanted, "{:?}", allowed);
-        for token in &table {
-            prop_assert_eq!(token.writable, wanted && set.contains(&token.id));
-            prop_assert!(!(token.writable && token.denied()));
+        for (token, marked) in table.iter().zip(marks).filter(|_| wanted) {
+            prop_assert_eq!(marked, set.contains(&token.id));
+            prop_assert!(!(marked && token.denied()));
         }
     }
 
@@ -186,11 +186,12 @@ proptest! {
     fn only_what_is_allowed_is_written(
         (entries, ids) in table_and_ids(), id in id(), value in 0_u32..6, sealed: bool,
     ) {
-        let mut table = table(&entries);
-        let allowed = sealed && token::allow(&mut table, &ids).is_ok();
+        let table = table(&entries);
+        let mut marks = vec![false; table.len()];
+        let allowed = sealed && token::allow(&table, &ids, &mut marks).is_ok();
         // Half of the time one that could be written.
         let id = ids.first().copied().filter(|_| value % 2 == 0).unwrap_or(id);
-        let checked = token::check_write(&table, allowed, 7, id, value);
+        let checked = token::check_write(&table, allowed.then_some(&marks[..]), 7, id, value);
         let Some(token) = token::find(&table, id) else {
             prop_assert_eq!(checked, Err(Refusal::entry(uapi::DSMIL_REASON_UNKNOWN, 7, id)));
             return Ok(());
@@ -219,15 +220,13 @@ proptest! {
     }
 
     #[test]
-    fn exported_flags_agree_with_the_token((entries, ids) in table_and_ids()) {
-        let mut table = table(&entries);
-        let _refused_or_not = token::allow(&mut table, &ids);
-        for token in &table {
-            let exported = token.export();
+    fn exported_flags_agree_with_the_token(entries in entries(), writable: bool) {
+        for token in &table(&entries) {
+            let exported = token.export(writable);
             prop_assert_eq!((exported.id, exported.location, exported.value), (token.id, token.location, token.value));
             let has = |flag| exported.flags & flag != 0;
             prop_assert_eq!(has(uapi::DSMIL_TOKEN_DENIED), u32::from(exported.rule) != uapi::DSMIL_RULE_NONE);
-            prop_assert_eq!(has(uapi::DSMIL_TOKEN_WRITABLE), token.writable);
+            prop_assert_eq!(has(uapi::DSMIL_TOKEN_WRITABLE), writable);
             prop_assert_eq!(has(uapi::DSMIL_TOKEN_READABLE), !(0xA000..=0xBFFF).contains(&token.id));
             prop_assert_eq!(has(uapi::DSMIL_TOKEN_DEVICE), exported.group != 0xFF);
             prop_assert_eq!(exported.group == 0xFF, exported.member == 0xFF);

@@ -1,7 +1,8 @@
 //! Commit, undo, and the one transaction.
 
 use crate::*;
-use transaction::{Entry, Fault, Firmware, Machine, Owner, Phase, Progress, commit, undo};
+use machine::{Machine, Owner, Phase, Terms};
+use transaction::{Entry, Fate, Fault, Firmware, Progress, Undone, commit};
 
 /// What goes wrong at a call.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,8 @@ struct Storage {
     calls: usize,
     read: BTreeSet<(u16, u8)>,
     wrote_unread: bool,
+    password: bool,
+    wrote_last: bool,
     written: Vec<(u16, u8)>,
 }
 
@@ -50,6 +53,7 @@ impl Storage {
 
 impl Firmware for Storage {
     fn read(&mut self, location: u16, select: u8) -> Result<u32, Fault> {
+        self.wrote_last = false;
         match self.next() {
             Wrong::No => {
                 self.read.insert((location, select));
@@ -63,6 +67,7 @@ impl Firmware for Storage {
         let place = (location, select);
         self.wrote_unread |= !self.read.contains(&place);
         self.written.push(place);
+        self.wrote_last = true;
         match self.next() {
             Wrong::No => {
                 self.values.insert(place, value);
@@ -80,6 +85,22 @@ impl Firmware for Storage {
             }
         }
     }
+
+    fn has_password(&mut self) -> bool {
+        self.password
+    }
+}
+
+/// Undoes, and holds what it tells of each entry against what it counts.
+fn undo(storage: &mut Storage, entries: &mut [Entry]) -> Undone {
+    let mut fates = Vec::new();
+    let undone = transaction::undo(storage, entries, |_, entry, fate| {
+        assert_eq!(entry.progress, Progress::Untouched, "told once it is settled");
+        fates.push(fate);
+    });
+    let left = fates.iter().filter(|fate| **fate == Fate::Left).count();
+    assert_eq!((fates.len(), left), ((undone.undone + undone.left) as usize, undone.left as usize));
+    undone
 }
 
 /// A storage and changes to different places of it, some with an expected value, right or wrong.
@@ -147,7 +168,7 @@ proptest! {
             let result = undo(&mut storage, &mut entries);
             undone += result.undone;
             prop_assert_eq!(result.left, 0);
-            let remaining = entries.iter().filter(|e| e.progress != Progress::Untouched).count();
+            let remaining = transaction::touched(&entries);
             prop_assert_eq!(result.failure.is_some(), remaining > 0);
         }
         prop_assert_eq!(&storage.values, &before);
@@ -177,45 +198,78 @@ proptest! {
         let touched: Vec<_> = order.filter(|place| storage.written.contains(place)).collect();
         prop_assert_eq!(storage.written, touched, "in reverse order, each once");
         let mut machine = Machine::new();
-        machine.committed(Owner { file: 1, process: 1 }, 0);
+        machine.begin(ME, TERMS, 0).unwrap();
+        machine.committed(0);
         machine.undone(&undone, uapi::DSMIL_OUTCOME_UNDONE, 0);
         prop_assert_eq!(machine.left(), left);
     }
 
     #[test]
-    fn duplicates_are_found((_, mut entries) in bench(), twice in any::<prop::sample::Index>()) {
-        prop_assert_eq!(transaction::duplicate(&entries), None);
-        let copy = *twice.get(&entries);
-        entries.push(copy);
-        prop_assert_eq!(transaction::duplicate(&entries), Some(entries.len() - 1));
+    fn duplicates_are_found((_, entries) in bench(), twice in any::<prop::sample::Index>()) {
+        for (index, entry) in entries.iter().enumerate() {
+            prop_assert!(!transaction::is_staged(&entries[..index], entry));
+        }
+        prop_assert!(transaction::is_staged(&entries, twice.get(&entries)));
+    }
+
+    #[test]
+    fn a_password_is_named_only_where_a_write_was_answered(
+        (mut storage, mut entries) in bench(), plan in vec(wrong(), 0..40), password in any::<bool>(),
+    ) {
+        without_expectations(&mut entries);
+        storage.plan = plan;
+        storage.password = password;
+        if let Err(failure) = commit(&mut storage, &mut entries) {
+            let refused = storage.wrote_last || failure.fault.is_none();
+            let named = failure.reason == uapi::DSMIL_REASON_PASSWORD;
+            prop_assert_eq!(named, password && refused);
+            // The error number is the reason's own, the status stays the firmware's.
+            prop_assert_eq!(failure.fault.map(|f| (f.error, f.status)), match (named, failure.fault) {
+                (_, None) => None,
+                (true, _) => Some((13, FAULT.status)),
+                (false, _) => Some((FAULT.error, FAULT.status)),
+            });
+        }
     }
 }
+
+const ME: Owner = Owner { file: 1, process: 1 };
+const TERMS: Terms = Terms { period: 10 * SECOND, undo_on_suspend: false };
 
 /// What may happen to the module.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Write { owner: Owner, deadline: i64 },
+    Begin { owner: Owner, terms: Terms },
+    Commit { owner: Owner },
     Confirm { owner: Owner },
     Undo { owner: Owner },
-    Close { file: u64, process: Option<i32> },
+    Close { file: u64, process: Option<usize> },
+    Suspend,
     Wait { time: i64 },
 }
 
 fn owner() -> impl Strategy<Value = Owner> {
-    (1_u64..3, 1_i32..3).prop_map(|(file, process)| Owner { file, process })
+    (1_u64..3, 1_usize..3).prop_map(|(file, process)| Owner { file, process })
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    (1_i64..20, any::<bool>())
+        .prop_map(|(period, undo_on_suspend)| Terms { period: period * SECOND, undo_on_suspend })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (owner(), 1_i64..20).prop_map(|(owner, deadline)| Step::Write { owner, deadline: deadline * SECOND }),
+        3 => (owner(), terms()).prop_map(|(owner, terms)| Step::Begin { owner, terms }),
+        4 => owner().prop_map(|owner| Step::Commit { owner }),
         2 => owner().prop_map(|owner| Step::Confirm { owner }),
         1 => owner().prop_map(|owner| Step::Undo { owner }),
-        1 => (1_u64..3, proptest::option::of(1_i32..3)).prop_map(|(file, process)| Step::Close { file, process }),
+        1 => (1_u64..3, proptest::option::of(1_usize..3)).prop_map(|(file, process)| Step::Close { file, process }),
+        1 => Just(Step::Suspend),
         3 => (0_i64..10).prop_map(|time| Step::Wait { time: time * SECOND }),
     ]
 }
 
-const SECOND: i64 = 1_000_000_000;
+const SECOND: i64 = time::NSEC_PER_SEC;
 
 /// The machine with one entry to write, as the module drives it.
 struct Module {
@@ -236,7 +290,8 @@ impl Module {
 
     fn undo(&mut self, outcome: u32) {
         let undone = undo(&mut self.storage, &mut self.entry);
-        self.machine.undone(&undone, outcome, self.now);
+        let ended = self.machine.undone(&undone, outcome, self.now);
+        assert_eq!(ended.is_some(), self.machine.phase() == Phase::Idle);
     }
 
     fn tick(&mut self) {
@@ -245,10 +300,12 @@ impl Module {
         }
     }
 
-    fn write(&mut self, owner: Owner, deadline: i64) {
-        if self.machine.may_begin().is_err() {
-            return;
-        }
+    fn may(&mut self, step: machine::Step, owner: Owner) -> bool {
+        self.tick();
+        self.machine.may(step, self.machine.number(), owner).is_ok()
+    }
+
+    fn commit(&mut self) {
         self.written += 1;
         let entry = Entry {
             id: 1,
@@ -261,32 +318,36 @@ impl Module {
         };
         self.entry = vec![entry];
         if commit(&mut self.storage, &mut self.entry).is_ok() {
-            self.machine.committed(owner, self.now + deadline);
+            self.machine.committed(self.now);
         } else {
-            self.machine.failed(owner);
             self.undo(uapi::DSMIL_OUTCOME_FAILED);
         }
     }
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Write { owner, deadline } => self.write(owner, deadline),
-            Step::Confirm { owner } => {
-                self.tick();
-                if self.machine.may_settle(self.machine.number(), owner).is_ok() {
-                    self.kept = self.written;
-                    self.machine.confirmed();
+            Step::Begin { owner, terms } => {
+                if self.machine.begin(owner, terms, self.now).is_ok() {
+                    self.entry.clear();
                 }
             }
-            Step::Undo { owner } => {
-                self.tick();
-                if self.machine.may_settle(self.machine.number(), owner).is_ok() {
-                    self.undo(uapi::DSMIL_OUTCOME_UNDONE);
-                }
+            Step::Commit { owner } if self.may(machine::Step::Build, owner) => self.commit(),
+            Step::Confirm { owner } if self.may(machine::Step::Confirm, owner) => {
+                self.kept = self.written;
+                self.machine.confirmed();
             }
+            Step::Undo { owner } if self.may(machine::Step::Undo, owner) => {
+                self.undo(uapi::DSMIL_OUTCOME_UNDONE);
+            }
+            Step::Commit { .. } | Step::Confirm { .. } | Step::Undo { .. } => {}
             Step::Close { file, process } => {
                 if self.machine.closes(file, process) {
                     self.undo(uapi::DSMIL_OUTCOME_CLOSED);
+                }
+            }
+            Step::Suspend => {
+                if self.machine.ends_on_suspend() {
+                    self.undo(uapi::DSMIL_OUTCOME_SUSPENDED);
                 }
             }
             Step::Wait { time } => {
@@ -305,13 +366,13 @@ proptest! {
         for step in steps {
             let (phase, number) = (module.machine.phase(), module.machine.number());
             module.step(step);
-            if module.machine.phase() == Phase::Idle {
+            if matches!(module.machine.phase(), Phase::Idle | Phase::Open { .. }) {
                 prop_assert_eq!(module.storage.values[&(1, 0)], module.kept);
             }
             if phase != Phase::Idle {
                 prop_assert_eq!(module.machine.number(), number, "one transaction at a time");
             }
-            if let Phase::Pending { deadline } = module.machine.phase() {
+            if let Phase::Open { deadline } | Phase::Pending { deadline } = module.machine.phase() {
                 let is_noticed = deadline > module.now || !matches!(step, Step::Wait { .. });
                 prop_assert!(is_noticed);
             }
@@ -327,42 +388,58 @@ proptest! {
     }
 
     #[test]
-    fn only_the_owner_settles(a in owner(), b in owner(), number in 0_u64..4) {
+    fn only_the_owner_takes_steps(a in owner(), b in owner(), number in 0_u64..4, committed in any::<bool>()) {
+        use machine::Step::{Build, Confirm, Undo};
         let mut machine = Machine::new();
-        prop_assert_eq!(machine.may_settle(number, a), Err(uapi::DSMIL_REASON_NO_TRANSACTION));
-        let given = machine.committed(a, 10);
-        prop_assert_eq!(given, 1);
-        prop_assert_eq!(machine.may_begin(), Err(uapi::DSMIL_REASON_BUSY));
-        let wanted = if number != given {
-            Err(uapi::DSMIL_REASON_NO_TRANSACTION)
-        } else if a == b {
-            Ok(())
-        } else {
-            Err(uapi::DSMIL_REASON_NOT_OWNER)
-        };
-        prop_assert_eq!(machine.may_settle(number, b), wanted);
+        for step in [Build, Confirm, Undo] {
+            prop_assert_eq!(machine.may(step, number, a), Err(uapi::DSMIL_REASON_NO_TRANSACTION));
+        }
+        prop_assert_eq!(machine.begin(a, TERMS, 0), Ok(1));
+        if committed {
+            machine.committed(5);
+        }
+        prop_assert_eq!(machine.begin(b, TERMS, 0), Err(uapi::DSMIL_REASON_BUSY));
+        for (step, wrong) in [
+            (Build, committed.then_some(uapi::DSMIL_REASON_COMMITTED)),
+            (Confirm, (!committed).then_some(uapi::DSMIL_REASON_NOT_COMMITTED)),
+            (Undo, None),
+        ] {
+            let wanted = if number != 1 {
+                Err(uapi::DSMIL_REASON_NO_TRANSACTION)
+            } else if a != b {
+                Err(uapi::DSMIL_REASON_NOT_OWNER)
+            } else {
+                wrong.map_or(Ok(()), Err)
+            };
+            prop_assert_eq!(machine.may(step, number, b), wanted);
+        }
         prop_assert_eq!(machine.closes(b.file, Some(b.process)), a == b);
         prop_assert_eq!(machine.closes(b.file, None), a.file == b.file);
+        prop_assert!(!machine.ends_on_suspend());
+        let begun = if committed { 5 } else { 0 };
+        prop_assert_eq!(machine.due_in(3), Some(TERMS.period + begun - 3));
     }
 }
 
 #[test]
 fn pauses_between_attempts_double_up_to_64_seconds() {
     let mut machine = Machine::new();
-    machine.committed(Owner { file: 1, process: 1 }, 0);
+    machine.begin(ME, TERMS, 0).unwrap();
+    machine.committed(0);
     let failure = transaction::Failure { reason: 0, index: 0, fault: Some(FAULT), found: 0 };
-    let failed = transaction::Undone { failure: Some(failure), ..Default::default() };
+    let failed = Undone { failure: Some(failure), ..Default::default() };
     let mut pauses = Vec::new();
     for _ in 0..9 {
-        machine.undone(&failed, uapi::DSMIL_OUTCOME_EXPIRED, 5);
+        assert_eq!(machine.undone(&failed, uapi::DSMIL_OUTCOME_EXPIRED, 5), None);
         pauses.push(machine.due_in(5).unwrap() / SECOND);
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-    assert_eq!(machine.may_begin(), Err(uapi::DSMIL_REASON_UNDOING));
+    assert_eq!(machine.begin(ME, TERMS, 5), Err(uapi::DSMIL_REASON_UNDOING));
+    assert_eq!(machine.may(machine::Step::Confirm, 1, ME), Err(uapi::DSMIL_REASON_UNDOING));
     for _ in 0..100 {
         machine.undone(&failed, uapi::DSMIL_OUTCOME_CLOSED, 5);
     }
     assert_eq!(machine.due_in(5), Some(64 * SECOND));
-    machine.undone(&transaction::Undone::default(), uapi::DSMIL_OUTCOME_CLOSED, 5);
+    machine.undone(&Undone::default(), uapi::DSMIL_OUTCOME_CLOSED, 5);
     assert_eq!(machine.outcome(), uapi::DSMIL_OUTCOME_EXPIRED, "the reason that began it");
 }

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Calls to the firmware that are seen by cache, counters and events.
+
+use super::Shared;
+use crate::{
+    board::Cached,
+    counters::Counter,
+    event::event,
+    firmware::Smbios,
+    glue::{
+        self,
+        Who, //
+    },
+    transaction::{
+        Fault,
+        Firmware, //
+    },
+    uapi,
+};
+
+/// The firmware, as a commit or an undo calls it.
+///
+/// Only under the lock of the state, while the generation says that writing goes on.
+pub(super) struct Calls<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) transaction: u64,
+    pub(super) who: Who,
+    pub(super) command: u32,
+}
+
+impl Firmware for Calls<'_> {
+    fn read(&mut self, location: u16, select: u8) -> Result<u32, Fault> {
+        let time = now();
+        let found = self.shared.call_read(location, select);
+        match found {
+            Ok(value) => self.set(location, select, Some(Cached { value, time })),
+            Err(fault) => self.tell(location, select, fault),
+        }
+        found
+    }
+
+    fn write(&mut self, location: u16, select: u8, value: u32) -> Result<(), Fault> {
+        self.set(location, select, None);
+        self.shared.counters.count(Counter::Writes);
+        let done = Smbios.write(location, select, value);
+        if let Err(fault) = done {
+            self.shared.counters.count(Counter::WritesFailed);
+            self.tell(location, select, fault);
+        }
+        done
+    }
+
+    fn has_password(&mut self) -> bool {
+        Smbios.has_password()
+    }
+}
+
+impl Calls<'_> {
+    fn set(&self, location: u16, select: u8, found: Option<Cached>) {
+        for (index, token) in self.shared.tokens.iter().enumerate() {
+            if token.location == location {
+                self.shared.board.set(index, select, found);
+            }
+        }
+    }
+
+    fn tell(&self, location: u16, select: u8, fault: Fault) {
+        let mut tokens = self.shared.tokens.iter();
+        let id = tokens.find(|t| t.location == location).map_or(0, |t| t.id);
+        self.shared.tell(uapi::dsmil_event {
+            transaction: self.transaction,
+            command: self.command,
+            id,
+            select,
+            error: fault.error,
+            status: fault.status,
+            ..event(uapi::DSMIL_EVENT_FIRMWARE, self.who)
+        });
+    }
+}
+
+impl Shared {
+    /// Reads a location, counted.
+    pub(super) fn call_read(&self, location: u16, select: u8) -> Result<u32, Fault> {
+        self.counters.count(Counter::Reads);
+        Smbios
+            .read(location, select)
+            .inspect_err(|_| self.counters.count(Counter::ReadsFailed))
+    }
+
+    /// Adds an event.
+    pub(super) fn tell(&self, event: uapi::dsmil_event) {
+        let newest = self.events.post(event);
+        self.board.set_events(newest);
+    }
+
+    /// The allow-list is sealed.
+    pub(super) fn tell_sealed(&self, ids: usize) {
+        self.tell(uapi::dsmil_event {
+            command: uapi::DSMIL_IOC_ALLOW,
+            detail: ids as u32,
+            ..event(uapi::DSMIL_EVENT_SEALED, Who::current())
+        });
+    }
+
+    /// A change is refused.
+    pub(crate) fn tell_refused(&self, command: u32, failure: &uapi::dsmil_failure) {
+        self.counters.count(Counter::Refused);
+        self.tell(uapi::dsmil_event {
+            command,
+            reason: failure.reason,
+            error: failure.error,
+            status: failure.status,
+            id: failure.id,
+            ..event(uapi::DSMIL_EVENT_REFUSED, Who::current())
+        });
+    }
+}
+
+/// Now, as cells and events have it: never 0.
+pub(super) fn now() -> u64 {
+    glue::now().try_into().unwrap_or(1).max(1)
+}
