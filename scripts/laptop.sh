@@ -84,7 +84,7 @@ make_firmware() {
     for fault in ${FAULT:-}; do arguments+=(--fault "$fault"); done
     if [ -n "${TABLE:-}" ]; then
         local table=$ROOT/tests/laptop/tables/$TABLE.toml
-        [ -f "$table" ] || die "there is no table “$TABLE”: take one of $(cd "${table%/*}" && printf '%s ' *.toml | sed 's/\.toml//g')."
+        [ -f "$table" ] || die "there is no table “$TABLE”: take one of $(cd "${table%/*}" && echo *.toml | sed 's/\.toml//g')."
         arguments+=(--table "$table")
     fi
     "$ROOT/scripts/cargo.sh" exec "$TARGET/debug/firmware" --machine "$ROOT/tests/laptop/latitude-5450.toml" --out "$out" \

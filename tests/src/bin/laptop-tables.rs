@@ -71,8 +71,9 @@ fn check(expected: &Expected) -> anyhow::Result<String> {
 /// The list is the table: the same ids, and of each the same location, value, sharing and denial.
 fn compare(wanted: &BTreeMap<u16, &Token>, listed: &[token::Token]) -> anyhow::Result<()> {
     let ids: BTreeSet<u16> = listed.iter().map(|token| token.id.0).collect();
-    let missing: Vec<_> = wanted.keys().filter(|id| !ids.contains(id)).map(|id| TokenId(*id)).collect();
-    ensure!(missing.is_empty(), "not in the list: {missing:?}");
+    let missing: Vec<_> =
+        wanted.keys().filter(|id| !ids.contains(id)).map(|id| TokenId(*id).to_string()).collect();
+    ensure!(missing.is_empty(), "not in the list: {}", missing.join(", "));
     for token in listed {
         let id = token.id;
         let Some(wanted) = wanted.get(&id.0) else { bail!("{id} is in the list and not in the table") };
