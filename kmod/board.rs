@@ -20,7 +20,14 @@ use crate::{
     },
 };
 use core::mem::offset_of;
-use kernel::{new_spinlock, prelude::*, sync::SpinLock};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        SpinLock,
+        SpinLockGuard, //
+    },
+};
 
 /// Selects of a location.
 pub(crate) const SELECTS: usize = 3;
@@ -69,6 +76,8 @@ pub(crate) struct Published {
     pub(crate) heat: u32,
     /// The temperature in thousandths of a degree Celsius.
     pub(crate) temperature_mc: i32,
+    /// Number of the newest event.
+    pub(crate) events: u64,
     sequence: u32,
 }
 
@@ -160,19 +169,44 @@ impl Board {
 
     /// Publishes the number of the newest event.
     pub(crate) fn set_events(&self, newest: u64) {
-        self.change(|pages, _| {
-            let at = offset_of!(dsmil_page, events);
+        self.change(|pages, published| {
             // Two events may come here in the other order.
-            if pages.get64(at) < newest {
-                pages.put64(at, newest);
-            }
+            published.events = published.events.max(newest);
+            pages.put64(offset_of!(dsmil_page, events), published.events);
         });
+    }
+
+    /// Fills in what is published beside the cells. Returns when something is due, 0: never.
+    #[inline]
+    pub(crate) fn describe(&self, info: &mut uapi::dsmil_info) -> u64 {
+        let published = self.published.lock();
+        let status = &published.status;
+        info.generation = published.generation;
+        info.events = published.events;
+        info.transaction = status.transaction;
+        info.state = status.state;
+        info.outcome = status.outcome;
+        info.entries = status.entries;
+        info.attempts = status.attempts;
+        info.left = status.left;
+        info.heat = published.heat;
+        info.temperature_mc = published.temperature_mc;
+        status.deadline_ns
     }
 
     /// The cached value of a token.
     pub(crate) fn cached(&self, index: usize, select: u8) -> Option<Cached> {
-        let _guard = self.published.lock();
-        self.pages.cached(cell(index, select))
+        self.look().cached(index, select)
+    }
+
+    /// Keeps everything as it is, to look at several values: not at more than a few dozen, since it holds a
+    /// spin lock.
+    #[inline]
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look {
+            _published: self.published.lock(),
+            pages: &self.pages,
+        }
     }
 
     /// Keeps a value that the firmware gave when it was asked at `time`, unless writing has gone on since
@@ -219,7 +253,22 @@ impl Board {
     }
 }
 
+/// The cached values while nothing changes.
+pub(crate) struct Look<'a> {
+    _published: SpinLockGuard<'a, Published>,
+    pages: &'a Pages,
+}
+
+impl Look<'_> {
+    /// The cached value of a token.
+    #[inline]
+    pub(crate) fn cached(&self, index: usize, select: u8) -> Option<Cached> {
+        self.pages.cached(cell(index, select))
+    }
+}
+
 impl Pages {
+    #[inline]
     fn cached(&self, at: usize) -> Option<Cached> {
         let time = self.get64(at + offset_of!(dsmil_cell, time_ns));
         let value = self.get32(at + offset_of!(dsmil_cell, value));

@@ -197,38 +197,76 @@ fn is_offered(token: &Token) -> bool {
         .is_some_and(|found| found.location == token.location && found.value == token.value)
 }
 
-/// The back end that dell-smbios calls now, as `DSMIL_BACKEND_*`.
+/// The back ends of dell-smbios that were there when the module was loaded.
 ///
-/// dell-smbios does not say; so this looks for what its back ends register. It prefers WMI as this does.
-pub(crate) fn backend() -> u32 {
-    let mut found = false;
-    // SAFETY: The platform bus is always there; `find_wmi` takes the pointer to be a `bool`.
-    unsafe {
-        bindings::bus_for_each_dev(
-            &raw const bindings::platform_bus_type,
-            ptr::null_mut(),
-            (&raw mut found).cast(),
-            Some(find_wmi),
-        );
+/// dell-smbios does not say which it has; so this looks for what they register.
+///
+/// # Invariants
+///
+/// `device` is null or a device that this holds a reference to, and `driver` then what was bound to it.
+pub(crate) struct Backend {
+    device: *mut bindings::device,
+    driver: *mut bindings::device_driver,
+    smm: bool,
+}
+
+// SAFETY: A reference to a device belongs to no thread.
+unsafe impl Send for Backend {}
+// SAFETY: Nothing but the device's `driver` is read, and that atomically.
+unsafe impl Sync for Backend {}
+
+impl Backend {
+    /// Looks for them.
+    pub(crate) fn find() -> Self {
+        let mut found = Self {
+            device: ptr::null_mut(),
+            driver: ptr::null_mut(),
+            smm: false,
+        };
+        // SAFETY: The platform bus is always there; `find_wmi` takes the pointer to be a `Backend`.
+        unsafe {
+            bindings::bus_for_each_dev(
+                &raw const bindings::platform_bus_type,
+                ptr::null_mut(),
+                (&raw mut found).cast(),
+                Some(find_wmi),
+            );
+        }
+        // SAFETY: As above; the name is a C string.
+        let smm = unsafe {
+            bindings::bus_find_device(
+                &raw const bindings::platform_bus_type,
+                ptr::null_mut(),
+                c"dell-smbios.1".as_char_ptr().cast(),
+                Some(bindings::device_match_name),
+            )
+        };
+        found.smm = !smm.is_null();
+        // SAFETY: `bus_find_device` took a reference for us, if it found something.
+        unsafe { bindings::put_device(smm) };
+        found
     }
-    if found {
-        return uapi::DSMIL_BACKEND_WMI;
+
+    /// The one that dell-smbios calls now, as `DSMIL_BACKEND_*`: WMI as long as its driver is bound.
+    pub(crate) fn now(&self) -> u32 {
+        // SAFETY: By the type's invariants the device is there; the field is written in one piece.
+        let is_bound = !self.device.is_null()
+            && unsafe { (&raw const (*self.device).driver).read_volatile() } == self.driver;
+        if is_bound {
+            uapi::DSMIL_BACKEND_WMI
+        } else if self.smm {
+            uapi::DSMIL_BACKEND_SMM
+        } else {
+            uapi::DSMIL_BACKEND_NONE
+        }
     }
-    // SAFETY: As above; the name is a C string.
-    let smm = unsafe {
-        bindings::bus_find_device(
-            &raw const bindings::platform_bus_type,
-            ptr::null_mut(),
-            c"dell-smbios.1".as_char_ptr().cast(),
-            Some(bindings::device_match_name),
-        )
-    };
-    if smm.is_null() {
-        return uapi::DSMIL_BACKEND_NONE;
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants; null is allowed.
+        unsafe { bindings::put_device(self.device) };
     }
-    // SAFETY: `bus_find_device` took a reference for us.
-    unsafe { bindings::put_device(smm) };
-    uapi::DSMIL_BACKEND_SMM
 }
 
 /// For each platform device, its child, and its child's child: the WMI back end is bound to a grandchild
@@ -236,7 +274,7 @@ pub(crate) fn backend() -> u32 {
 ///
 /// # Safety
 ///
-/// `device` is a device, `found` points to a `bool`.
+/// `device` is a device, `found` points to a [`Backend`] whose device is null.
 unsafe extern "C" fn find_wmi(device: *mut bindings::device, found: *mut c_void) -> c_int {
     // SAFETY: By the function's requirements.
     unsafe { bindings::device_for_each_child(device, found, Some(find_wmi_child)) }
@@ -268,20 +306,24 @@ unsafe extern "C" fn find_wmi_grandchild(
 ) -> c_int {
     // SAFETY: By the function's requirements. The mutex is what `device_lock` takes: a driver is bound
     // and unbound under it, so a bound one, also one of another module, stays until it is unlocked.
-    let is_bound = unsafe {
+    let (driver, is_bound) = unsafe {
         let lock = &raw mut (*device).mutex;
         bindings::mutex_lock(lock);
         let driver = (*device).driver;
         let is_bound =
             !driver.is_null() && CStr::from_char_ptr((*driver).name).to_bytes() == b"dell-smbios";
         bindings::mutex_unlock(lock);
-        is_bound
+        (driver, is_bound)
     };
     if !is_bound {
         return 0;
     }
-    // SAFETY: By the function's requirements.
-    unsafe { *found.cast::<bool>() = true };
+    // SAFETY: By the function's requirements. The walk holds the device until the reference is taken.
+    unsafe {
+        let found = found.cast::<Backend>();
+        (*found).device = bindings::get_device(device);
+        (*found).driver = driver;
+    }
     1
 }
 

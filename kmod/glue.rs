@@ -13,12 +13,17 @@
 //! - `plain`: the structures of the interface as plain old data
 //! - here: the opener's capability, lockdown, temperature, delayed work that can be cancelled
 
+mod copy;
 mod node;
 mod notice;
 mod pages;
 mod plain;
 mod process;
 
+pub(crate) use copy::{
+    give_array,
+    take_array, //
+};
 pub(crate) use node::Node;
 pub(crate) use pages::Pages;
 pub(crate) use process::{

@@ -53,6 +53,7 @@ use crate::{
     machine::Machine,
     token::Token,
     transaction::Entry,
+    uapi, //
 };
 use kernel::{
     impl_has_delayed_work, new_delayed_work, new_mutex, new_spinlock,
@@ -102,8 +103,12 @@ pub(crate) struct Shared {
     /// Number of the file that holds the transaction, 0: none.
     holder: Atomic<u64>,
     tokens: KVVec<Token>,
-    /// For each token, whether it is on the allow-list; there once that is sealed.
-    allowed: SetOnce<KVVec<bool>>,
+    /// The tokens as the interface shows them before the seal.
+    listed: KVVec<uapi::dsmil_token>,
+    /// What does not change.
+    facts: report::Facts,
+    /// There once the allow-list is sealed.
+    allowed: SetOnce<table::Allowed>,
     counters: Counters,
     #[pin]
     state: Mutex<State>,
@@ -137,9 +142,14 @@ impl Shared {
     /// `ENOMEM`, and those of [`firmware::tokens`].
     pub(crate) fn new(module: &'static ThisModule, limits: Limits) -> Result<Arc<Self>> {
         let tokens = firmware::tokens()?;
-        let devices = tokens.iter().filter(|t| t.device().is_some()).count();
-        pr_info!("{} tokens, {} of them devices\n", tokens.len(), devices);
+        let facts = report::Facts::of(&tokens, &limits);
+        pr_info!(
+            "{} tokens, {} of them devices\n",
+            tokens.len(),
+            facts.devices
+        );
         let board = Board::new(&tokens)?;
+        let listed = table::list_of(&tokens, &[])?;
         Arc::pin_init(
             try_pin_init!(Self {
                 module,
@@ -147,6 +157,8 @@ impl Shared {
                 present: Atomic::new(0),
                 holder: Atomic::new(0),
                 tokens,
+                listed,
+                facts,
                 allowed: SetOnce::new(),
                 counters: Counters::new(),
                 state <- new_mutex!(State {

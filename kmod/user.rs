@@ -5,6 +5,7 @@
 //! A copy may wait for user space, for as long as that likes (userfaultfd, a file system in user space),
 //! so none is made under a lock.
 
+use crate::glue;
 use kernel::{
     prelude::*,
     transmute::{
@@ -38,22 +39,12 @@ pub(crate) fn give<T: AsBytes>(to: UserPtr, value: &T) -> Result {
 
 /// The `count` structures of an array whose address came as an integer.
 pub(crate) fn take_all<T: FromBytes>(from: u64, count: u32) -> Result<KVec<T>> {
-    let count = count as usize;
-    let mut values = KVec::with_capacity(count, GFP_KERNEL)?;
-    let mut reader = UserSlice::new(address(from)?, count * size_of::<T>()).reader();
-    for _ in 0..count {
-        values.push(reader.read()?, GFP_KERNEL)?;
-    }
-    Ok(values)
+    glue::take_array(address(from)?, count as usize)
 }
 
 /// Gives structures back to an array whose address came as an integer.
 pub(crate) fn give_all<T: AsBytes>(to: u64, values: &[T]) -> Result {
-    let mut writer = UserSlice::new(address(to)?, size_of_val(values)).writer();
-    for value in values {
-        writer.write(value)?;
-    }
-    Ok(())
+    glue::give_array(address(to)?, values)
 }
 
 fn address(from: u64) -> Result<UserPtr> {

@@ -42,7 +42,9 @@ impl Handle {
     }
 
     pub(super) fn info(&self, arg: UserPtr) -> Result {
-        give(arg, &self.shared.info())
+        let mut info = self.shared.fixed_info();
+        self.shared.describe(&mut info);
+        give(arg, &info)
     }
 
     pub(super) fn list(&self, arg: UserPtr) -> Result {
@@ -59,7 +61,7 @@ impl Handle {
         // Neither overflows: the table has `TOKENS_MAX` entries at most.
         list.count = tokens.len() as u32;
         list.cursor += list.count;
-        give_all(list.tokens, &tokens)?;
+        give_all(list.tokens, tokens)?;
         give(arg, &list)
     }
 

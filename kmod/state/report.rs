@@ -2,9 +2,12 @@
 
 //! Counts and states, for information and debugfs.
 
-use super::Shared;
+use super::{
+    calls::now,
+    Limits,
+    Shared, //
+};
 use crate::{
-    board::Published,
     firmware,
     glue,
     time::NSEC_PER_MSEC,
@@ -13,16 +16,54 @@ use crate::{
 };
 use kernel::fmt;
 
-impl Shared {
-    /// Counts, limits and states. Waits for nobody.
-    pub(crate) fn info(&self) -> uapi::dsmil_info {
-        if self.board.published().heat == uapi::DSMIL_HEAT_UNKNOWN {
-            self.look();
+/// What does not change while the module is loaded.
+pub(super) struct Facts {
+    /// Tokens in the table.
+    tokens: u32,
+    /// DSMIL devices among them.
+    pub(super) devices: u32,
+    /// Tokens that can be read.
+    readable: u32,
+    /// `DSMIL_INFO_*`.
+    flags: u32,
+    /// Rate and burst of reads, then of writes.
+    limits: [u32; 4],
+    backend: firmware::Backend,
+}
+
+impl Facts {
+    /// Counts a table, and asks the machine.
+    pub(super) fn of(tokens: &[Token], limits: &Limits) -> Self {
+        let count = |test: fn(&Token) -> bool| tokens.iter().filter(|t| test(t)).count() as u32;
+        let (read, write) = (&limits.read, &limits.write);
+        Self {
+            tokens: tokens.len() as u32,
+            devices: count(|token| token.device().is_some()),
+            readable: count(Token::readable),
+            flags: if firmware::is_virtual() {
+                uapi::DSMIL_INFO_HYPERVISOR
+            } else {
+                0
+            },
+            limits: [read.rate(), read.burst(), write.rate(), write.burst()],
+            backend: firmware::Backend::find(),
         }
-        let mut info = uapi::dsmil_info {
+    }
+}
+
+impl Shared {
+    /// Information that [`Self::describe`] has still to complete.
+    // Where it is wanted, lest the structure is copied on its way.
+    #[inline(always)]
+    pub(crate) fn fixed_info(&self) -> uapi::dsmil_info {
+        let facts = &self.facts;
+        let [read_rate, read_burst, write_rate, write_burst] = facts.limits;
+        uapi::dsmil_info {
             abi: uapi::DSMIL_ABI_VERSION,
-            backend: firmware::backend(),
-            lockdown: glue::lockdown(),
+            flags: facts.flags,
+            tokens: facts.tokens,
+            devices: facts.devices,
+            readable: facts.readable,
             list_max: uapi::DSMIL_LIST_MAX,
             read_max: uapi::DSMIL_READ_MAX,
             snapshot_max: uapi::DSMIL_SNAPSHOT_MAX,
@@ -34,35 +75,44 @@ impl Shared {
             deadline_min_ms: uapi::DSMIL_DEADLINE_MIN_MS,
             deadline_default_ms: uapi::DSMIL_DEADLINE_DEFAULT_MS,
             deadline_max_ms: uapi::DSMIL_DEADLINE_MAX_MS,
-            events: self.events.newest(),
+            read_rate,
+            read_burst,
+            write_rate,
+            write_burst,
             ..Default::default()
-        };
-        if firmware::is_virtual() {
-            info.flags |= uapi::DSMIL_INFO_HYPERVISOR;
         }
-        self.describe_table(&mut info);
-        self.describe_limits(&mut info);
-        describe_transaction(&self.board.published(), &mut info);
-        info
     }
 
-    fn describe_table(&self, info: &mut uapi::dsmil_info) {
-        let count = |test: fn(&Token) -> bool| self.tokens.iter().filter(|t| test(t)).count();
-        info.tokens = self.tokens.len() as u32;
-        info.devices = count(|token| token.device().is_some()) as u32;
-        info.readable = count(Token::readable) as u32;
-        if let Some(marks) = self.allowed.as_ref() {
+    /// Completes what [`Self::fixed_info`] gave. Waits for nobody.
+    pub(crate) fn describe(&self, info: &mut uapi::dsmil_info) {
+        info.backend = self.facts.backend.now();
+        info.lockdown = glue::lockdown();
+        if let Some(sealed) = self.allowed.as_ref() {
             info.flags |= uapi::DSMIL_INFO_SEALED;
-            info.writable = marks.iter().filter(|marked| **marked).count() as u32;
+            info.writable = sealed.count;
+        }
+        self.board.describe(info);
+        let is_idle = info.state == uapi::DSMIL_STATE_IDLE;
+        if !is_idle || info.heat == uapi::DSMIL_HEAT_UNKNOWN {
+            self.describe_further(info);
         }
     }
 
-    fn describe_limits(&self, info: &mut uapi::dsmil_info) {
-        let limits = self.limits.lock();
-        info.read_rate = limits.read.rate();
-        info.read_burst = limits.read.burst();
-        info.write_rate = limits.write.rate();
-        info.write_burst = limits.write.burst();
+    /// What takes longer: the time that is left, and a temperature that nobody has looked at.
+    #[cold]
+    fn describe_further(&self, info: &mut uapi::dsmil_info) {
+        if info.heat == uapi::DSMIL_HEAT_UNKNOWN {
+            self.look();
+        }
+        // State and deadline of one moment.
+        let deadline = self.board.describe(info);
+        if matches!(
+            info.state,
+            uapi::DSMIL_STATE_OPEN | uapi::DSMIL_STATE_PENDING
+        ) {
+            let remaining = deadline.saturating_sub(now()) / NSEC_PER_MSEC.unsigned_abs();
+            info.remaining_ms = remaining.try_into().unwrap_or(u32::MAX);
+        }
     }
 
     /// The counters, for debugfs.
@@ -72,7 +122,8 @@ impl Shared {
 
     /// The state, for debugfs: name and number as in the interface.
     pub(crate) fn write_state(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let info = self.info();
+        let mut info = self.fixed_info();
+        self.describe(&mut info);
         writeln!(f, "state {}", info.state)?;
         writeln!(f, "transaction {}", info.transaction)?;
         writeln!(f, "entries {}", info.entries)?;
@@ -86,26 +137,5 @@ impl Shared {
         writeln!(f, "writable {}", info.writable)?;
         writeln!(f, "heat {}", info.heat)?;
         writeln!(f, "temperature_mc {}", info.temperature_mc)
-    }
-}
-
-fn describe_transaction(published: &Published, info: &mut uapi::dsmil_info) {
-    let status = &published.status;
-    info.generation = published.generation;
-    info.transaction = status.transaction;
-    info.state = status.state;
-    info.outcome = status.outcome;
-    info.entries = status.entries;
-    info.attempts = status.attempts;
-    info.left = status.left;
-    info.heat = published.heat;
-    info.temperature_mc = published.temperature_mc;
-    if matches!(
-        status.state,
-        uapi::DSMIL_STATE_OPEN | uapi::DSMIL_STATE_PENDING
-    ) {
-        let now = glue::now().unsigned_abs();
-        let remaining = status.deadline_ns.saturating_sub(now) / NSEC_PER_MSEC.unsigned_abs();
-        info.remaining_ms = remaining.try_into().unwrap_or(u32::MAX);
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     },
     token::{
         self,
-        Refusal, //
+        Refusal,
+        Token, //
     },
     transaction::{
         Entry,
@@ -22,22 +23,41 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// The sealed allow-list.
+pub(super) struct Allowed {
+    /// For each token, whether it is on the list.
+    pub(super) marks: KVVec<bool>,
+    /// The tokens as the interface shows them.
+    listed: KVVec<uapi::dsmil_token>,
+    /// How many are on the list.
+    pub(super) count: u32,
+}
+
+/// The tokens as the interface shows them; where `marks` is true they are writable.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(super) fn list_of(tokens: &[Token], marks: &[bool]) -> Result<KVVec<uapi::dsmil_token>> {
+    let mut listed = KVVec::with_capacity(tokens.len(), GFP_KERNEL)?;
+    for (index, token) in tokens.iter().enumerate() {
+        let writable = marks.get(index).copied().unwrap_or(false);
+        listed.push(token.export(writable), GFP_KERNEL)?;
+    }
+    Ok(listed)
+}
+
 impl Shared {
     /// The table's tokens from `start` on, `count` at most, as the interface shows them.
     ///
     /// # Errors
     ///
     /// - `EINVAL`: `start` lies beyond the end.
-    /// - `ENOMEM`.
-    pub(crate) fn list(&self, start: usize, count: usize) -> Result<KVec<uapi::dsmil_token>> {
-        let rest = self.tokens.get(start..).ok_or(EINVAL)?;
-        let mut tokens = KVec::with_capacity(count.min(rest.len()), GFP_KERNEL)?;
-        let allowed = self.allowed.as_ref();
-        for (index, token) in (start..).zip(rest.iter().take(count)) {
-            let writable = allowed.is_some_and(|all| all.get(index).copied().unwrap_or(false));
-            tokens.push(token.export(writable), GFP_KERNEL)?;
-        }
-        Ok(tokens)
+    pub(crate) fn list(&self, start: usize, count: usize) -> Result<&[uapi::dsmil_token]> {
+        let sealed = self.allowed.as_ref();
+        let all = sealed.map_or(&self.listed, |sealed| &sealed.listed);
+        let rest = all.get(start..).ok_or(EINVAL)?;
+        Ok(rest.get(..count).unwrap_or(rest))
     }
 
     /// Makes exactly these ids writable until the module is reloaded.
@@ -48,8 +68,13 @@ impl Shared {
         let mut marks = KVVec::from_elem(false, self.tokens.len(), GFP_KERNEL)
             .map_err(|error| kernel_failure(error.into()))?;
         token::allow(&self.tokens, ids, &mut marks).map_err(|refusal| refusal_failure(&refusal))?;
+        let sealed = Allowed {
+            listed: list_of(&self.tokens, &marks).map_err(kernel_failure)?,
+            count: ids.len() as u32,
+            marks,
+        };
         // Of two at once, one comes second.
-        if !self.allowed.populate(marks) {
+        if !self.allowed.populate(sealed) {
             return refuse(uapi::DSMIL_REASON_SEALED);
         }
         pr_info!("sealed, {} tokens may be written\n", ids.len());
@@ -75,7 +100,7 @@ impl Shared {
         if u32::from(wanted.select) > uapi::DSMIL_SELECT_AC {
             return refuse(uapi::DSMIL_REASON_SELECT);
         }
-        let allowed = self.allowed.as_ref().map(|marks| &marks[..]);
+        let allowed = self.allowed.as_ref().map(|sealed| &sealed.marks[..]);
         let location = token::check_write(&self.tokens, allowed, index, wanted.id, wanted.value)?;
         Ok(Entry {
             id: wanted.id,
