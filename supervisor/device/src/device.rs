@@ -37,8 +37,8 @@ impl Patience {
     /// [`Error::RateLimited`] at once.
     pub const NONE: Self = Self { pauses_max: 0, total_max: Duration::ZERO };
     /// For a program that has other threads for what is urgent. With the module's usual limits the longest pause is
-    /// 32 s, between two transactions of the largest size.
-    pub const USUAL: Self = Self { pauses_max: 8, total_max: Duration::from_secs(40) };
+    /// 16 s, between two transactions of the largest size.
+    pub const USUAL: Self = Self { pauses_max: 8, total_max: Duration::from_secs(30) };
 }
 
 /// An open `/dev/dsmil`.

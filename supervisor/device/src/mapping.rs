@@ -19,12 +19,12 @@ const _: () = assert!(size_of::<dsmil_page>().is_multiple_of(WORD) && size_of::<
 ///
 /// # Invariants
 ///
-/// `words` words from `start` are mapped for reading until this is dropped, no fewer than the head has. The mapping
-/// begins at a page.
+/// The words from `start` up to and with the one at `last` are mapped for reading until this is dropped, no fewer than
+/// the head has. The mapping begins at a page.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u64>,
-    words: usize,
+    last: usize,
 }
 
 // SAFETY: A mapping belongs to the process, not to a thread.
@@ -42,7 +42,7 @@ impl Mapping {
         // SAFETY: The kernel chooses an address that nothing else has.
         let start = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, fd, 0) }?;
         // INVARIANT: The length was looked at above.
-        Ok(Self { start: start.cast(), words: bytes / WORD })
+        Ok(Self { start: start.cast(), last: bytes / WORD - 1 })
     }
 
     /// # Safety
@@ -66,7 +66,7 @@ impl Mapping {
 
 impl Memory for Mapping {
     fn bytes(&self) -> usize {
-        self.words * WORD
+        (self.last + 1) * WORD
     }
 
     #[inline]
@@ -84,17 +84,17 @@ impl Memory for Mapping {
     }
 
     #[inline]
-    fn cell(&self, place: Place) -> Option<(u64, u32)> {
-        if place.0 >= self.words - 1 {
-            return None;
+    fn cell(&self, place: Place) -> (u64, u32) {
+        if place.0 >= self.last {
+            return (0, 0);
         }
         // SAFETY: This word and the next are in the mapping.
-        Some(unsafe { (self.load64(place.0 * WORD), self.load32((place.0 + 1) * WORD)) })
+        unsafe { (self.load64(place.0 * WORD), self.load32((place.0 + 1) * WORD)) }
     }
 
     fn label(&self, place: Place) -> Option<u32> {
         // SAFETY: This word and the next are in the mapping.
-        (place.0 < self.words - 1).then(|| unsafe { self.load32((place.0 + 1) * WORD + WORD / 2) })
+        (place.0 < self.last).then(|| unsafe { self.load32((place.0 + 1) * WORD + WORD / 2) })
     }
 
     #[inline]
@@ -106,6 +106,6 @@ impl Memory for Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: It is this mapping, and nothing refers to it any more.
-        let _only_fails_for_other_ranges = unsafe { munmap(self.start.cast(), self.words * WORD) };
+        let _only_fails_for_other_ranges = unsafe { munmap(self.start.cast(), self.bytes()) };
     }
 }

@@ -177,8 +177,8 @@ pub(crate) trait Memory {
     fn head32<const AT: usize>(&self) -> u32;
     /// The eight bytes at `AT` of the head.
     fn head64<const AT: usize>(&self) -> u64;
-    /// Time and value of the cell at a place, unless it lies beyond the end.
-    fn cell(&self, place: Place) -> Option<(u64, u32)>;
+    /// Time and value of the cell at a place; zeroes, which are no value, beyond the end.
+    fn cell(&self, place: Place) -> (u64, u32);
     /// Id, select and reserved byte of the cell at a place, as they lie there.
     fn label(&self, place: Place) -> Option<u32>;
     /// Loads before this are made before those after it: an acquire fence.
@@ -244,7 +244,7 @@ impl<M: Memory> Reader<M> {
 
     #[inline]
     pub(crate) fn get(&self, cell: Cell) -> Result<Option<Cached>, Error> {
-        self.consistent(|memory| memory.cell(cell.0)).map(|held| held.and_then(cached))
+        self.consistent(|memory| memory.cell(cell.0)).map(cached)
     }
 
     pub(crate) fn state(&self) -> Result<PageState, Error> {
@@ -259,11 +259,7 @@ impl<M: Memory> Reader<M> {
             state(memory)
         })?;
         let values = self.names.iter().zip(held).filter_map(|((id, select), held)| {
-            Some(Held {
-                id: TokenId(*id),
-                select: Select::from_code(*select)?,
-                cached: held.and_then(cached)?,
-            })
+            Some(Held { id: TokenId(*id), select: Select::from_code(*select)?, cached: cached(held)? })
         });
         Ok(Contents { state, values: values.collect() })
     }

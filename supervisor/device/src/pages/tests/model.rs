@@ -150,8 +150,8 @@ impl Memory for &Model {
         0
     }
 
-    fn cell(&self, _place: Place) -> Option<(u64, u32)> {
-        Some((self.load(Spot::Time), u32::try_from(self.load(Spot::Value)).unwrap()))
+    fn cell(&self, _place: Place) -> (u64, u32) {
+        (self.load(Spot::Time), u32::try_from(self.load(Spot::Value)).unwrap())
     }
 
     fn label(&self, _place: Place) -> Option<u32> {
