@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stock Debian kernels with Rust: which one, fetched, and its source prepared for out-of-tree Rust modules.
 #
-#   kernel.sh resolve [WISH]   prints the release, such as 7.2.12+deb13; WISH is a prefix of one
+#   kernel.sh resolve [WISH]   prints the release, such as 7.2.12+deb13; WISH is a prefix of one, or “sanitize” for our own
 #   kernel.sh fetch RELEASE    everything for RELEASE into the cache
 #   kernel.sh list             the releases that the package index has whole
 . "$(dirname "$0")/lib.sh"
@@ -40,6 +40,7 @@ releases() {
 
 resolve() {
     local wish=${1:-} whole
+    case $wish in sanitize*) resolve_sanitize "$wish"; return ;; esac
     # What the cache holds whole needs no index, so a filled cache works offline.
     whole=$(cd "$CACHE/kernel" 2>/dev/null && ls -d -- */.complete 2>/dev/null | sed 's,/.complete,,' | sort -rV || true)
     for candidate in ${wish:-$KNOWN_GOOD}; do
@@ -59,6 +60,14 @@ resolve() {
         done
         die "no stock kernel $wish with headers, source, binary and modules is in the package index; it has: $(tr '\n' ' ' <<<"$all")"
     fi
+}
+
+# The kernel of “make test-sanitize”: taken only when it is asked for by that name, and only from the cache.
+resolve_sanitize() {
+    local found
+    found=$(cd "$CACHE/kernel" 2>/dev/null && ls -d -- "$1"*/.complete 2>/dev/null | sort -rV | head -n 1) || true
+    [ -n "$found" ] || die "there is no kernel $1 in the cache: run “make test-sanitize” once, which builds it."
+    say "${found%/.complete}"
 }
 
 # The package that a release's file comes from, as NAME=VERSION.
@@ -120,10 +129,14 @@ prepare() {
 }
 
 kernel_make() {
-    local into=$1 release=${1##*/}
+    local into=$1 name=${1##*/}-amd64
+    local compiler=(CROSS_COMPILE=x86_64-linux-gnu- CC=x86_64-linux-gnu-gcc-14 HOSTCC=x86_64-linux-gnu-gcc-14)
+    case $name in
+        # KASAN and Rust together want clang, of the LLVM that rustc has inside. A name must begin with a digit for depmod.
+        sanitize-*) compiler=(LLVM=-19) name=${1##*/sanitize-}-sanitize ;;
+    esac
     shift
-    in_toolchain make -C "$into/source" O="$into/build" ARCH=x86 CROSS_COMPILE=x86_64-linux-gnu- \
-        CC=x86_64-linux-gnu-gcc-14 HOSTCC=x86_64-linux-gnu-gcc-14 KERNELRELEASE="$release-amd64" "$@"
+    in_toolchain make -C "$into/source" O="$into/build" ARCH=x86 "${compiler[@]}" KERNELRELEASE="$name" "$@"
 }
 
 fetch() {

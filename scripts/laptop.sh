@@ -11,6 +11,7 @@
 # FAULT=SPEC      firmware faults from the start, see “laptop-ctl --help”; several separated by spaces
 # TABLE=NAME      a token table that is wrong on purpose, of tests/laptop/tables
 # BARE=1          neither module nor daemon is brought up
+# EXTRA_MODULES=NAMES  puts these of the kernel's own modules into the guest's /usr/lib/modules, without loading them
 # TIMEOUT=SECONDS gives up and kills the laptop (default 600 for commands, none for a shell)
 # DSMIL_ACCEL=tcg or kvm instead of what fits this machine
 # Exit status 125: the laptop itself failed, what it said is shown; 124: it took too long.
@@ -20,7 +21,7 @@ GUEST=$ROOT/scripts/laptop
 EARLY=(virtio_blk squashfs overlay)
 LATE=(ext4 9p 9pnet_virtio virtio_rng wmi dell-wmi-descriptor dcdbas dell-smbios fan)
 # What of our build is at hand in the guest, as NAME=FILE below the target's debug folder.
-BINARIES=(dsmild=dsmild dsmil=dsmil laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi laptop-survive=laptop-survive laptop-tables=laptop-tables)
+BINARIES=(dsmild=dsmild dsmil=dsmil laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi dsmil-coverage=examples/coverage laptop-survive=laptop-survive laptop-tables=laptop-tables)
 
 usage() {
     sed -n '2,/^\. /{/^\. /d;s/^# \{0,1\}//p}' "$0"
@@ -29,9 +30,10 @@ usage() {
 
 # The modules that a list of names needs, in the order of loading.
 modules_for() {
-    local name
+    local name version
+    version=$(ls "$kernel/pkg/usr/lib/modules")
     for name in "$@"; do
-        in_toolchain modprobe -S "$release-amd64" -d "$kernel/pkg/usr" --show-depends "$name"
+        in_toolchain modprobe -S "$version" -d "$kernel/pkg/usr" --show-depends "$name"
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
 }
 
@@ -44,7 +46,8 @@ make_initramfs() {
     cp "$GUEST/initramfs.sh" "$aside/init"
     local early late
     early=$(modules_for "${EARLY[@]}")
-    late=$(modules_for "${EARLY[@]}" "${LATE[@]}" | grep -vxF "$early")
+    # A kernel that has the early ones built in has none of them here.
+    late=$(modules_for "${EARLY[@]}" "${LATE[@]}" | grep -vxF "${early:-none}")
     for file in $early $late; do
         xz -dc "$file" >"$aside/modules/$(basename "${file%.xz}")"
     done
@@ -69,6 +72,10 @@ make_stage() {
     if [ -f "$TARGET/module/$release/dsmil.ko" ]; then
         cp "$TARGET/module/$release/dsmil.ko" "$stage/stage/usr/lib/modules/"
     fi
+    # shellcheck disable=SC2086
+    for name in $([ -z "${EXTRA_MODULES:-}" ] || modules_for $EXTRA_MODULES); do
+        xz -dc "$name" >"$stage/stage/usr/lib/modules/$(basename "${name%.xz}")"
+    done
     mkdir -p "$stage/stage/usr/lib/laptop/job"
     cp "$GUEST"/*.sh "$stage/stage/usr/lib/laptop/"
     cp "$GUEST/dsmild.toml" "$stage/stage/etc/dsmil/"
@@ -178,7 +185,8 @@ watch_qemu() {
         fi
         if [ "$waited" -ge $((limit * 10)) ]; then
             kill -9 "$qemu"
-            say "error: the laptop did not finish within $limit s (TIMEOUT=… gives it more); it was killed." >&2
+            say "error: the laptop did not finish within $limit s (TIMEOUT=… gives it more); it was killed. Its console said:" >&2
+            tail -n 60 "$run/console" | sed 's/^/    | /' >&2
             exit 124
         fi
     done

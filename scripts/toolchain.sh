@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes small Debian systems in the cache: the toolchain that the stock kernel was built with, the guest's userland
 # as a read-only disk image, and, on a machine without a Rust that is new enough, one that has it.
+#
+#   toolchain.sh [sanitizer]   “sanitizer” adds the compiler that a kernel with KASAN and Rust needs
 . "$(dirname "$0")/lib.sh"
 
 SUITE=trixie
@@ -10,6 +12,8 @@ USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-dev
 # Rust itself comes from the backports.
 RUST='cargo rustc rustfmt rust-clippy libstd-rust*'
 BUILD=build-essential,pkg-config,libtss2-dev,clang,autoconf,automake,autopoint,flex,bison,gawk,swtpm,acpica-tools,ca-certificates,git,cargo,rustc,rustfmt,rust-clippy
+# A kernel with KASAN has Rust only if clang of rustc's own LLVM compiles it; lockdown wants openssl. Needed for “make test-sanitize” alone.
+SANITIZER='clang-19 lld-19 llvm-19 openssl'
 
 # The Debian mirror of this machine's own apt sources; nothing on other systems, where mmdebstrap knows one.
 mirror() {
@@ -65,6 +69,24 @@ make_userland() {
     rm -rf "$aside"
 }
 
+# Into the toolchain itself: a second one of two gigabytes would differ in nothing else.
+add_sanitizer() {
+    local try
+    for try in install update; do
+        if [ "$try" = update ]; then
+            apt_get update -q || break
+        fi
+        # shellcheck disable=SC2086
+        if apt_get install -q -y --no-install-recommends $SANITIZER; then
+            say "$SANITIZER" >"$TOOLCHAIN/.sanitizer"
+            return
+        fi
+    done
+    die "$SANITIZER could not be installed into $TOOLCHAIN: check the network, or set DSMIL_MIRROR and remove $TOOLCHAIN/.complete, then run the same command again."
+}
+
+apt_get() { in_toolchain apt-get -o APT::Sandbox::User=root -o Dir::Etc::SourceParts=- "$@"; }
+
 current() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 if ! current "$TOOLCHAIN/.complete" "$COMPILERS"; then
@@ -78,4 +100,8 @@ fi
 if [ "$("$ROOT/scripts/cargo.sh" where)" = builder ] && ! current "$BUILDER/.complete" "$BUILD"; then
     room "$CACHE" 4000 "a Rust toolchain"
     step "Rust toolchain ($SUITE-backports)" make_root "$BUILD" "$BUILDER" "$BACKPORTS" "$PIN"
+fi
+if [ "${1:-}" = sanitizer ] && ! current "$TOOLCHAIN/.sanitizer" "$SANITIZER"; then
+    room "$CACHE" 1500 "the sanitizer's compiler"
+    step "kernel toolchain: $SANITIZER" add_sanitizer
 fi
