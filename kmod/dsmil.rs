@@ -26,6 +26,7 @@
 //! - `failure`: how a refusal is told
 //! - `firmware`: calls to the firmware (unsafe room)
 //! - `glue`: what the kernel crate lacks (unsafe room)
+//! - `kunit`: tests in the kernel itself, where it has KUnit
 //! - `uapi`: generated from the header
 
 #[allow(dead_code, non_camel_case_types, unreachable_pub, reason = "generated")]
@@ -62,6 +63,9 @@ mod user;
 
 mod firmware;
 mod glue;
+
+#[cfg(CONFIG_KUNIT)]
+mod kunit;
 
 use core::borrow::Borrow;
 use kernel::prelude::*;
