@@ -3,12 +3,12 @@
 # Dollar signs in a command are the shell's, not make's.
 override CMD := $(value CMD)
 export CMD SCRIPT ARGS KERNEL LAPTOP
-.PHONY: help run test laptop module setup build bench lint clean
+.PHONY: help run test test-sanitize laptop module setup build bench lint clean
 
 help: ## this list
 	@echo "DSMIL: what an agent does to this laptop stays bounded, recorded and reversible."
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo
 	@echo "KERNEL=7.3 picks another stock kernel, LAPTOP=name keeps the virtual laptop's disk and TPM,"
 	@echo "DSMIL_CACHE=folder and DSMIL_MIRROR=url move the cache and the Debian mirror."
@@ -18,6 +18,9 @@ run: ## set up, boot the virtual laptop, give the tour, leave a prompt
 
 test: ## set up and run every test
 	@scripts/test.sh
+
+test-sanitize: ## the module under a kernel with KASAN, lockdep, kmemleak, fault injection (slow the first time)
+	@scripts/sanitize.sh
 
 laptop: ## boot the laptop and run something in it: CMD='…', SCRIPT=file ARGS='…', or a prompt
 	@scripts/setup.sh && scripts/build.sh >&2 && \

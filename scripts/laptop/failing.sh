@@ -1,0 +1,73 @@
+#!/bin/bash
+# Memory that cannot be had, memory of user space that cannot be reached: one after the other, wherever the module's own code
+# is on the stack. The commands may fail, the kernel must not.
+module=/usr/lib/modules/dsmil.ko
+fault=/sys/kernel/debug
+wrong=0
+
+# Only below functions of modules; the kernel's own handling of failures is not what is tested here.
+for kind in failslab fail_page_alloc fail_usercopy; do
+    # The end first: it may not lie before the start.
+    echo 0xffffffffff000000 >$fault/$kind/require-end
+    echo 0xffffffffc0000000 >$fault/$kind/require-start
+    echo 1 >$fault/$kind/verbose
+done
+echo N >$fault/failslab/ignore-gfp-wait
+echo N >$fault/fail_page_alloc/ignore-gfp-wait
+echo N >$fault/fail_page_alloc/ignore-gfp-highmem
+echo 0 >$fault/fail_page_alloc/min-order
+# One message for each failure is how it is known that there was one.
+for kind in failslab fail_page_alloc fail_usercopy; do
+    echo 0 >$fault/$kind/verbose_ratelimit_interval_ms 2>/dev/null || true
+done
+
+fired() { dmesg | grep -c 'FAULT_INJECTION: forcing a failure'; }
+
+# each TITLE LIMIT COMMAND…: the command with its first, second, … such call failing, until it makes no more of them.
+each() {
+    local title=$1 limit=$2 n before
+    shift 2
+    for n in $(seq 1 "$limit"); do
+        before=$(fired)
+        bash -c 'echo "$0" >/proc/self/fail-nth && exec "$@"' "$n" "$@" >/tmp/failing 2>&1
+        [ "$(fired)" -ne "$before" ] || break
+        settle
+    done
+    if [ "$n" -lt 3 ]; then echo "FAIL $title: only $((n - 1)) failures could be provoked"; wrong=1; fi
+    echo "$title: $((n - 1)) failures"
+}
+
+settle() { :; }
+unload() { if grep -q '^dsmil ' /proc/modules; then rmmod dsmil || { wrong=1; echo "FAIL it cannot be unloaded"; }; fi; }
+
+settle() { unload; }
+each "load" 300 insmod $module
+unload
+
+insmod $module || exit 1
+settle() { [ -e /dev/dsmil ] || { wrong=1; echo "FAIL no /dev/dsmil"; }; }
+each "list" 300 dsmil-direct list
+each "read" 300 dsmil-direct read 0x8060 0x8061
+each "seal" 300 dsmild seal --config /etc/dsmil/dsmild.toml
+dsmild seal --config /etc/dsmil/dsmild.toml >/dev/null 2>&1
+value=$(dsmil-direct read 0x8060)
+settle() { [ "$(dsmil-direct read 0x8060)" = "$value" ] || { wrong=1; echo "FAIL the old value is not back"; }; }
+each "write" 300 dsmil-direct write 0x8060 4242
+rmmod dsmil || exit 1
+
+# The whole suite, with one call in twenty failing. What it finds wrong is the failures' doing; that the kernel lives is the test.
+insmod $module || exit 1
+before=$(fired)
+for kind in failslab fail_page_alloc fail_usercopy; do
+    echo Y >$fault/$kind/task-filter
+    echo -1 >$fault/$kind/times
+    echo 5 >$fault/$kind/probability
+done
+bash -c 'echo 1 >/proc/self/make-it-fail && exec dsmil-uapi /dev/dsmil' 2>&1 | tail -n 1
+for kind in failslab fail_page_alloc fail_usercopy; do echo 0 >$fault/$kind/probability; done
+echo "suite: $(($(fired) - before)) failures"
+[ "$(fired)" -gt "$before" ] || { echo "FAIL none could be provoked"; wrong=1; }
+# The module works on afterwards.
+dsmil-direct list >/dev/null || { echo "FAIL it does not work any more"; wrong=1; }
+unload
+exit $wrong

@@ -1,0 +1,81 @@
+#!/bin/bash
+# The module under a kernel that looks for mistakes (KASAN, UBSAN, lockdep, kmemleak, fault injection). Each line below is
+# one check: what it runs must succeed, and the kernel must have reported nothing meanwhile.
+#
+#   sanitize.sh [COMMAND…]   without commands: the list at the end; else those, each as a check of its own
+. /usr/lib/laptop/reports.sh
+module=/usr/lib/modules/dsmil.ko
+
+loaded() { insmod $module && "$@"; }
+load_and_unload() {
+    local round
+    for round in $(seq 1 "$1"); do
+        insmod $module && rmmod dsmil || { echo "round $round"; return 1; }
+    done
+}
+
+# Somebody opens and asks all the time while the module comes and goes.
+unload_while_used() {
+    local reader readers=() round busy=0
+    for reader in 1 2 3; do
+        while [ ! -e /tmp/enough ]; do dsmil-direct list >/dev/null 2>&1; done &
+        readers+=($!)
+    done
+    for round in $(seq 1 "$1"); do
+        insmod $module || return 1
+        until rmmod dsmil 2>/dev/null; do busy=$((busy + 1)); done
+    done
+    touch /tmp/enough
+    wait "${readers[@]}"
+    rm /tmp/enough
+    echo "$round rounds, $busy refusals while it was open"
+}
+
+kunit_at_load() { insmod $module && kunit && rmmod dsmil; }
+
+# The firmware fails, lies or dawdles at each of a write's calls; afterwards the old value stands.
+firmware_faults() {
+    local kind skip before now wrong=0
+    insmod $module && dsmild seal --config /etc/dsmil/dsmild.toml || return 1
+    before=$(dsmil-direct read 0x8060) || return 1
+    for kind in "error --on any" "unsupported --on any" "garbage --value 77 --on any" "late-error --on any" "write-ignored --on write"; do
+        for skip in 0 1 2 3; do
+            # shellcheck disable=SC2086
+            laptop-ctl fault $kind --skip "$skip" --count 1 >/dev/null || return 1
+            dsmil-direct write 0x8060 4242 >/tmp/written 2>&1
+            laptop-ctl fault clear >/dev/null
+            now=$(dsmil-direct read 0x8060)
+            [ "$now" = "$before" ] || { echo "$kind at call $skip: “$now” instead of “$before”"; cat /tmp/written; wrong=1; }
+        done
+    done
+    rmmod dsmil && return $wrong
+}
+
+for_each() {
+    local command
+    for command in "$@"; do check "$command" bash -c "$command"; done
+}
+
+check "every instrument is on" instruments
+# What the kernel itself lost while it booted is not the module's.
+leaks >/tmp/boot-leaks || { echo "note: leaks of the boot, not ours:"; grep -A 8 unreferenced /tmp/boot-leaks | head -n 40; }
+echo clear >/sys/kernel/debug/kmemleak
+if [ $# -gt 0 ]; then
+    for_each "$@"
+else
+    check "KUnit tests at load" kunit_at_load
+    check "the kernel traces the module (KCOV)" loaded dsmil-coverage
+    rmmod dsmil
+    check "load and unload, 20 times" load_and_unload 20
+    check "nothing is leaked by that" leaks
+    check "every ioctl and its refusals" /usr/lib/laptop/uapi.sh
+    check "nothing is leaked by that" leaks
+    check "unload while it is used" unload_while_used 20
+    check "faults of the firmware" firmware_faults
+    check "memory that cannot be had" /usr/lib/laptop/failing.sh
+    check "nothing is leaked by all this" leaks
+    check "the daemon on it, faults of the firmware" bash -c '/usr/lib/laptop/up.sh && /usr/lib/laptop/faults.sh && /usr/lib/laptop/daemon.sh stop && rmmod dsmil'
+    check "nothing is leaked at the end" leaks
+fi
+check "every instrument is still on" instruments
+exit $failed

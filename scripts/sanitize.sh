@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# “make test-sanitize”: the module in the virtual laptop, under a kernel that looks for mistakes; any report fails.
+#
+#   sanitize.sh [COMMAND…]     instead of everything, these commands in the guest, each looked at on its own
+#   sanitize.sh line PLACE…    file and line of FUNCTION+0xOFFSET in the module, as a report names them
+#   KERNEL=WISH                the stock kernel whose source is taken
+. "$(dirname "$0")/lib.sh"
+
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+
+# Without its hooks the module would be run, but not looked at.
+instrumented() {
+    local file=$TARGET/module/$1/dsmil.ko symbols symbol
+    symbols=$(nm -u "$file")
+    for symbol in __sanitizer_cov_trace_pc __asan_ kunit; do
+        grep -q "$symbol" <<<"$symbols" ||
+            grep -q "$symbol" <<<"$(nm "$file")" || die "$file has no $symbol in it: it was not built for the sanitizing kernel as it should be."
+    done
+}
+
+laptop() { BARE=1 TIMEOUT=${TIMEOUT:-3000} "$ROOT/scripts/laptop.sh" "$@"; }
+
+if [ "${1:-}" = line ]; then
+    shift
+    release=$("$ROOT/scripts/kernel.sh" resolve sanitize)
+    in_toolchain env LLVM=-19 "$CACHE/kernel/$release/source/scripts/faddr2line" "$TARGET/module/$release/dsmil.ko" "$@"
+    exit
+fi
+
+say "Set-up:"
+"$ROOT/scripts/setup.sh"
+"$ROOT/scripts/sanitize-kernel.sh"
+release=sanitize-$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}" | sed 's/+.*//')
+export KERNEL=$release
+say "Build:"
+"$ROOT/scripts/build.sh"
+step "the module is instrumented" instrumented "$release"
+say "In the virtual laptop (some minutes):"
+if [ $# -gt 0 ]; then
+    laptop script "$ROOT/scripts/laptop/sanitize.sh" "$@"
+    exit
+fi
+laptop script "$ROOT/scripts/laptop/sanitize.sh" || echo failed >>"$results"
+say "Mistakes on purpose, each must be reported:"
+EXTRA_MODULES="lkdtm test_ubsan test_lockup kmemleak-test" laptop script "$ROOT/scripts/laptop/sanitize-proof.sh" || echo failed >>"$results"
+[ ! -s "$results" ] || die "the sanitizing kernel found something, see above; docs/sanitize.md says how to read a report."
+say "Nothing was reported but what was provoked."
