@@ -7,7 +7,7 @@
 
 SUITE=trixie
 COMPILERS=gcc-14,gcc,make,bc,bison,flex,libelf-dev,libssl-dev,libdw-dev,dwarves,rustc,rust-src,rustfmt,rust-clippy,bindgen,kmod,python3,perl,cpio,zstd,xz-utils
-USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-device0t64,less,util-linux,acl,attr,e2fsprogs,sqlite3,bash-completion
+USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-device0t64,less,util-linux,acl,attr,e2fsprogs,sqlite3,bash-completion,udev,systemd-standalone-sysusers
 
 # Rust itself comes from the backports.
 RUST='cargo rustc rustfmt rust-clippy libstd-rust*'

@@ -1,37 +1,62 @@
-//! Drives the node of a freshly loaded module through every input it must refuse and every path it must take.
-//!
-//! Run as root where the module is loaded and nothing is sealed yet:
+//! Drives the node through every input that the module must refuse and every path that it must take, in the virtual
+//! laptop and as root.
 //!
 //! ```text
-//! uapi [NODE [TOKEN...]]
+//! uapi            a freshly loaded module without limits (read_rate=0 write_rate=0)
+//! uapi limits     one with read_rate=20 read_burst=8 write_rate=4 write_burst=3
+//! uapi unload     one that nobody has open; it is loaded again and again
+//! uapi force      one that nobody has open, and is gone afterwards; only a new boot mends what is left
+//! uapi confirm    a freshly loaded one: locks the kernel down while a change is pending, and confirms it
+//! uapi undo       the same, and undoes it
 //! ```
 //!
-//! NODE is `/dev/dsmil` if not given. TOKENs are the ones it may write; without them it takes DSMIL devices that
-//! the module does not deny. It seals them, so the module must be reloaded for a second run. Values are as they
+//! All but `unload` and `force` seal an allow-list, so the module must be reloaded for the next. Values are as they
 //! were afterwards. One line for each check, and the exit status is 0 if all passed.
 //!
 //! # Layout
 //!
-//! - `forms`: what is refused whatever the state
-//! - `reading`: information, the list, values
-//! - `sealing`: before the seal, and the seal
-//! - `writing`: what a transaction refuses, and what it does
-//! - `undoing`: what brings the old values back
-//! - `watching`: snapshots, the cache, events, mapped pages
+//! - `layout`, `forms`, `pointers`, `compat`: what holds and is refused whatever the state
+//! - `reading`, `snapshot`, `limits`: information, the list, values, their age, how often
+//! - `rights`, `sealing`: who may change something, and what
+//! - `staging`, `writing`: what a transaction refuses, and what it does
+//! - `owners`, `ending`, `sleeping`: whose it is, and what ends it
+//! - `events`, `waiting`, `mapping`, `looking`: what is told
+//! - `lockdown`, `unloading`: what only the next boot, or the next load, mends
 //! - `bench`: what the checks are about
 //! - `raw`: ioctls as bytes, past the client library
-//! - `memory`, `process`: memory that cannot be written; children, and threads without capabilities
+//! - `laptop`, `memory`, `process`: the firmware past the module; bad memory; children
 //! - `uapi`: generated from the header
 
 mod bench;
 
+mod compat;
 mod forms;
+mod layout;
+mod pointers;
+
+mod limits;
 mod reading;
+mod snapshot;
+
+mod rights;
 mod sealing;
-mod undoing;
-mod watching;
+
+mod staging;
 mod writing;
 
+mod ending;
+mod owners;
+mod sleeping;
+
+mod events;
+mod looking;
+mod mapping;
+mod waiting;
+
+mod lockdown;
+mod unloading;
+
+mod laptop;
 mod memory;
 mod process;
 mod raw;
@@ -39,10 +64,7 @@ mod raw;
 use std::env;
 use std::process::ExitCode;
 
-use device::{Device, Patience};
-use types::token::{Token, TokenId};
-
-use crate::bench::Bench;
+use crate::bench::{Bench, Tally};
 
 #[path = "../../../../include/uapi/dsmil.rs"]
 #[rustfmt::skip]
@@ -50,33 +72,75 @@ use crate::bench::Bench;
 #[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::indexing_slicing, reason = "generated")]
 mod uapi;
 
+/// The node of the module.
+const NODE: &str = "/dev/dsmil";
+
 fn main() -> ExitCode {
-    let mut arguments = env::args().skip(1);
-    let node = arguments.next().unwrap_or_else(|| "/dev/dsmil".to_owned());
-    let ids: Result<Vec<TokenId>, _> = arguments.map(|id| id.parse()).collect();
-    let Ok(ids) = ids else {
-        eprintln!("usage: uapi [NODE [TOKEN...]]");
-        return ExitCode::from(2);
-    };
-    // Polling may meet the limits, which are not what most checks are about.
-    let open = || Device::open(&node).map(|device| device.with_patience(Patience::USUAL));
-    let (device, tokens) = match open().and_then(|d| d.tokens().map(|t| (d, t))) {
-        Ok(opened) => opened,
-        Err(why) => {
-            println!("FAIL open {why}");
-            return ExitCode::FAILURE;
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let run: fn(&mut Bench) = match *arguments.as_slice() {
+        [] => everything,
+        ["limits"] => limits::check,
+        ["confirm"] => |bench| lockdown::check(bench, true),
+        ["undo"] => |bench| lockdown::check(bench, false),
+        ["unload"] => return told(&tallied(unloading::check)),
+        ["force"] => return told(&tallied(unloading::force)),
+        [owners::CONFIRM, descriptor, number] => {
+            return match owners::confirm(descriptor, number) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    eprintln!("the inheritor: {why}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        _ => {
+            eprintln!("usage: uapi [limits|unload|force|confirm|undo]");
+            return ExitCode::from(2);
         }
     };
-    let free = |t: &&Token| t.denied.is_none() && !t.shares_location && t.id.device().is_some();
-    let own = if ids.is_empty() { tokens.iter().filter(free).map(|t| t.id).take(4).collect() } else { ids };
-    let mut bench = Bench { node, device, tokens, own, passed: 0, failed: 0 };
-    forms::check(&mut bench);
-    reading::check(&mut bench);
-    sealing::before(&mut bench);
-    sealing::check(&mut bench);
-    writing::check(&mut bench);
-    undoing::check(&mut bench);
-    watching::check(&mut bench);
-    println!("{} passed, {} failed", bench.passed, bench.failed);
-    if bench.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match Bench::new(NODE) {
+        Ok(mut bench) => {
+            run(&mut bench);
+            told(&bench.tally)
+        }
+        Err(why) => {
+            println!("FAIL open {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn everything(bench: &mut Bench) {
+    layout::check(bench);
+    reading::check(bench);
+    forms::check(bench);
+    pointers::before(bench);
+    compat::before(bench);
+    snapshot::check(bench);
+    rights::check(bench);
+    sealing::check(bench);
+    staging::check(bench);
+    pointers::check(bench);
+    compat::check(bench);
+    writing::check(bench);
+    snapshot::sealed(bench);
+    owners::check(bench);
+    ending::check(bench);
+    events::check(bench);
+    waiting::check(bench);
+    mapping::check(bench);
+    looking::check(bench);
+    sleeping::check(bench);
+}
+
+fn tallied(run: fn(&mut Tally)) -> Tally {
+    let mut tally = Tally::new(NODE);
+    run(&mut tally);
+    tally
+}
+
+fn told(tally: &Tally) -> ExitCode {
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,17 +1,16 @@
 //! Ioctls as bytes, past the client library, so that nothing is kept from the module.
 
 use std::ffi::c_ulong;
+use std::fmt::Debug;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use types::token::Change;
+use types::token::{Change, TokenId};
 
-use crate::bench::Check;
+use crate::bench::{Check, Fallible, same};
 use crate::uapi::*;
 
-/// Address that is mapped in no process.
-pub(crate) const BAD_ADDRESS: u64 = 8;
 /// Every ioctl of the interface.
 pub(crate) const ALL: [u32; 11] = [
     DSMIL_IOC_VERSION,
@@ -27,14 +26,31 @@ pub(crate) const ALL: [u32; 11] = [
     DSMIL_IOC_UNDO,
 ];
 
-/// One raw ioctl.
-pub(crate) fn raw<T>(file: &File, number: u32, argument: &mut T) -> Result<(), Errno> {
-    raw_at(file, number, std::ptr::from_mut(argument).expose_provenance())
+/// An argument that says why it was refused.
+pub(crate) trait Argument: Copy + Debug + Eq {
+    fn failure(&mut self) -> &mut dsmil_failure;
 }
 
-pub(crate) fn raw_at(file: &File, number: u32, address: usize) -> Result<(), Errno> {
+macro_rules! arguments {
+    ($($name:ident)*) => {
+        $(impl Argument for $name {
+            fn failure(&mut self) -> &mut dsmil_failure {
+                &mut self.failure
+            }
+        })*
+    };
+}
+arguments! { dsmil_read dsmil_snapshot dsmil_allow dsmil_begin dsmil_stage dsmil_commit dsmil_settle }
+
+/// One raw ioctl.
+pub(crate) fn raw<T>(file: &File, number: u32, argument: &mut T) -> Result<(), Errno> {
+    raw_at(file, number, address(std::slice::from_ref(argument)))
+}
+
+/// One at an address that is a structure of the ioctl's type, or none that may be written.
+pub(crate) fn raw_at(file: &File, number: u32, address: u64) -> Result<(), Errno> {
     // SAFETY: Callers pass the address of a structure of the ioctl's type that lives through the call, or one
-    // that is mapped in no process, which the kernel refuses.
+    // at which the kernel cannot write.
     let done = unsafe { nix::libc::ioctl(file.as_raw_fd(), c_ulong::from(number), address) };
     Errno::result(done).map(|_| ())
 }
@@ -45,57 +61,118 @@ pub(crate) fn address<T>(slice: &[T]) -> u64 {
 
 /// The ioctl fails with this error.
 pub(crate) fn refuses<T>(file: &File, number: u32, mut argument: T, errno: Errno) -> Check {
-    match raw(file, number, &mut argument) {
-        Err(found) if found == errno => Ok(()),
-        found => Err(format!("expected {errno:?}, got {found:?}").into()),
-    }
+    same(raw(file, number, &mut argument), Err(errno))
 }
 
-/// A failure that did not come from the module.
-pub(crate) fn dirty() -> dsmil_failure {
-    dsmil_failure { reason: 1, ..Default::default() }
+/// The ioctl is refused so, and gives its structure back; which is the result.
+pub(crate) fn refused<T: Argument>(
+    file: &File,
+    number: u32,
+    mut argument: T,
+    wanted: dsmil_failure,
+) -> Fallible<T> {
+    let done = raw(file, number, &mut argument);
+    let found = (done.err().map(|errno| errno as i32), *argument.failure());
+    same(found, (Some(wanted.error), wanted))?;
+    Ok(argument)
+}
+
+/// The ioctl fails with EFAULT and leaves its structure as it was.
+pub(crate) fn faults<T: Argument>(file: &File, number: u32, argument: T) -> Check {
+    let mut given = argument;
+    same(raw(file, number, &mut given), Err(Errno::EFAULT))?;
+    same(given, argument)
+}
+
+/// A refusal of the whole.
+pub(crate) fn whole(errno: Errno, reason: u32) -> dsmil_failure {
+    dsmil_failure { reason, error: errno as i32, index: DSMIL_NO_INDEX, ..Default::default() }
+}
+
+/// A refusal on account of one entry.
+pub(crate) fn entry(errno: Errno, reason: u32, index: u32, id: TokenId) -> dsmil_failure {
+    dsmil_failure { index, id: id.0, ..whole(errno, reason) }
+}
+
+/// The refusal of what is not zero and should be.
+pub(crate) fn reserved() -> dsmil_failure {
+    whole(Errno::EINVAL, DSMIL_REASON_RESERVED)
 }
 
 /// A list as the interface takes it.
 pub(crate) fn allow_of(ids: &[u16]) -> dsmil_allow {
-    let count = ids.len().try_into().unwrap_or(u32::MAX);
-    dsmil_allow { count, ids: address(ids), ..Default::default() }
+    dsmil_allow { count: count(ids), ids: address(ids), ..Default::default() }
 }
 
-/// A change as the interface takes it, whatever stands there.
-pub(crate) fn entry_of(change: &Change) -> dsmil_stage_entry {
-    let (id, select, value) = (change.id.0, change.select.code(), change.value);
-    dsmil_stage_entry { id, select, value, ..Default::default() }
+/// A read as the interface takes it, fresh.
+pub(crate) fn read_of(entries: &mut [dsmil_read_entry]) -> dsmil_read {
+    dsmil_read { count: count(entries), entries: address(entries), ..Default::default() }
 }
 
-/// Entries for a transaction, as the interface takes them.
+/// Entries as the interface takes them.
 pub(crate) fn stage_of(transaction: u64, entries: &[dsmil_stage_entry]) -> dsmil_stage {
-    let count = entries.len().try_into().unwrap_or(u32::MAX);
-    dsmil_stage { transaction, count, entries: address(entries), ..Default::default() }
+    dsmil_stage { transaction, count: count(entries), entries: address(entries), ..Default::default() }
 }
 
-/// A commit that does not ask for the old values.
 pub(crate) fn commit_of(transaction: u64) -> dsmil_commit {
     dsmil_commit { transaction, ..Default::default() }
 }
 
+pub(crate) fn settle_of(transaction: u64) -> dsmil_settle {
+    dsmil_settle { transaction, ..Default::default() }
+}
+
+/// A change as the interface takes it.
+pub(crate) fn staged(change: &Change) -> dsmil_stage_entry {
+    let (id, select, value) = (change.id.0, change.select.code(), change.value);
+    let expects = |expected| dsmil_stage_entry { flags: 1, expected, ..Default::default() };
+    dsmil_stage_entry { id, select, value, ..change.expected.map(expects).unwrap_or_default() }
+}
+
 /// Begins a transaction; its number.
-pub(crate) fn begin_raw(file: &File, deadline_ms: u32) -> Result<u64, Errno> {
-    let mut begin = dsmil_begin { deadline_ms, ..Default::default() };
-    raw(file, DSMIL_IOC_BEGIN, &mut begin)?;
+pub(crate) fn begin(file: &File, deadline_ms: u32) -> Fallible<u64> {
+    begin_with(file, deadline_ms, 0)
+}
+
+pub(crate) fn begin_with(file: &File, deadline_ms: u32, flags: u32) -> Fallible<u64> {
+    let mut begin = dsmil_begin { deadline_ms, flags, ..Default::default() };
+    raw(file, DSMIL_IOC_BEGIN, &mut begin).map_err(|errno| format!("begin: {errno} {:?}", begin.failure))?;
     Ok(begin.transaction)
 }
 
-/// Begins a transaction and stages one change; its number.
-pub(crate) fn stage_raw(file: &File, change: &Change, deadline_ms: u32) -> Result<u64, Errno> {
-    let number = begin_raw(file, deadline_ms)?;
-    raw(file, DSMIL_IOC_STAGE, &mut stage_of(number, &[entry_of(change)]))?;
+/// Adds changes; how many entries there are then.
+pub(crate) fn stage(file: &File, transaction: u64, changes: &[Change]) -> Fallible<u32> {
+    let entries: Vec<_> = changes.iter().map(staged).collect();
+    let mut stage = stage_of(transaction, &entries);
+    raw(file, DSMIL_IOC_STAGE, &mut stage).map_err(|errno| format!("stage: {errno} {:?}", stage.failure))?;
+    Ok(stage.staged)
+}
+
+pub(crate) fn commit(file: &File, transaction: u64) -> Check {
+    let mut commit = commit_of(transaction);
+    raw(file, DSMIL_IOC_COMMIT, &mut commit).map_err(|errno| format!("commit: {errno} {:?}", commit.failure))?;
+    Ok(())
+}
+
+/// Begins, stages and commits; the number of the pending transaction.
+pub(crate) fn write(file: &File, changes: &[Change], deadline_ms: u32) -> Fallible<u64> {
+    let number = begin(file, deadline_ms)?;
+    stage(file, number, changes)?;
+    commit(file, number)?;
     Ok(number)
 }
 
-/// Writes one token; the number of the pending transaction.
-pub(crate) fn write_raw(file: &File, change: &Change, deadline_ms: u32) -> Result<u64, Errno> {
-    let number = stage_raw(file, change, deadline_ms)?;
-    raw(file, DSMIL_IOC_COMMIT, &mut commit_of(number))?;
-    Ok(number)
+/// Confirms or undoes.
+pub(crate) fn settle(file: &File, number: u32, transaction: u64) -> Fallible<dsmil_settle> {
+    let mut settle = settle_of(transaction);
+    raw(file, number, &mut settle).map_err(|errno| format!("settle: {errno} {:?}", settle.failure))?;
+    Ok(settle)
+}
+
+pub(crate) fn undo(file: &File, transaction: u64) -> Fallible<dsmil_settle> {
+    settle(file, DSMIL_IOC_UNDO, transaction)
+}
+
+fn count<T>(slice: &[T]) -> u32 {
+    slice.len().try_into().unwrap_or(u32::MAX)
 }

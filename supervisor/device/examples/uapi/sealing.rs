@@ -1,129 +1,92 @@
 //! What is refused before the seal, and the seal.
 
-use std::fs::File;
-use std::time::Duration;
-
 use device::Error;
 use nix::errno::Errno;
 
-use crate::bench::{Bench, same};
-use crate::memory::Page;
-use crate::process::open_without_capabilities;
-use crate::raw::{BAD_ADDRESS, allow_of, commit_of, dirty, raw_at, refuses, stage_of};
+use crate::bench::{Bench, holds, same};
+use crate::compat;
+use crate::raw::{allow_of, entry, refused, whole};
 use crate::uapi::*;
 
-/// While nothing is sealed, and whether or not anything is.
-pub(crate) fn before(bench: &mut Bench) {
-    bench.check("write-unsealed-refused", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        same(b.device.write(&[change], Duration::ZERO).err(), Some(Error::NotSealed))?;
-        same(b.value(change.id)?, old)
+pub(crate) fn check(bench: &mut Bench) {
+    refusals(bench);
+    seal(bench);
+}
+
+fn refusals(bench: &mut Bench) {
+    bench.check("begin-unsealed-eperm", |b| {
+        let wanted = whole(Errno::EPERM, DSMIL_REASON_NOT_SEALED);
+        let begin = refused(&b.open()?, DSMIL_IOC_BEGIN, dsmil_begin::default(), wanted)?;
+        same((begin.transaction, b.info()?.transaction), (0, 0))
     });
-    bench.check("begin-reserved-einval", |b| {
-        let (file, good) = (b.open()?, dsmil_begin::default());
-        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { flags: 2, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { transaction: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin { failure: dirty(), ..good }, Errno::EINVAL)
+    bench.check("allow-unknown-enoent", |b| {
+        let (file, good, absent) = (b.open()?, b.token()?.0, b.absent()?);
+        for (index, ids) in [(0, vec![absent.0]), (1, vec![good, absent.0])] {
+            let wanted = entry(Errno::ENOENT, DSMIL_REASON_UNKNOWN, index, absent);
+            refused(&file, DSMIL_IOC_ALLOW, allow_of(&ids), wanted)?;
+        }
+        Ok(())
     });
-    bench.check("stage-reserved-einval", |b| {
-        let (file, entry) = (b.open()?, [dsmil_stage_entry { id: b.token()?.0, ..Default::default() }]);
-        let good = stage_of(1, &entry);
-        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { flags: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { staged: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { reserved: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_STAGE, dsmil_stage { failure: dirty(), ..good }, Errno::EINVAL)
+    bench.check("allow-twice-the-same-einval", |b| {
+        let (id, second) = (b.token()?, b.second()?.0);
+        let wanted = entry(Errno::EINVAL, DSMIL_REASON_DUPLICATE, 2, id);
+        refused(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[id.0, second, id.0]), wanted).map(|_| ())
     });
-    bench.check("stage-count-out-of-range", |b| {
+    bench.check("allow-never-written-eperm", |b| {
+        let mut rules = Vec::new();
         let file = b.open()?;
-        refuses(&file, DSMIL_IOC_STAGE, stage_of(1, &[]), Errno::EINVAL)?;
-        let many = vec![dsmil_stage_entry::default(); usize::try_from(DSMIL_STAGE_MAX)? + 1];
-        refuses(&file, DSMIL_IOC_STAGE, stage_of(1, &many), Errno::E2BIG)
+        for token in b.tokens.iter().filter(|t| t.denied.is_some()) {
+            let mut allow = allow_of(&[b.token()?.0, token.id.0]);
+            same(crate::raw::raw(&file, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EPERM))?;
+            let rule = allow.failure.rule;
+            let wanted = entry(Errno::EPERM, DSMIL_REASON_NEVER_WRITTEN, 1, token.id);
+            same(allow.failure, dsmil_failure { rule, ..wanted })?;
+            let told = Err(Error::NeverWritten { id: token.id, rule: token.denied.ok_or("not denied")? });
+            same(b.device.allow(&[token.id]), told)?;
+            rules.push(rule);
+        }
+        rules.sort_unstable();
+        rules.dedup();
+        // The laptop has tokens of each rule.
+        same(rules, vec![1, 2, 3, 4, 5])
     });
-    bench.check("stage-bad-array-efault", |b| {
-        let stage = dsmil_stage { count: 1, entries: BAD_ADDRESS, ..Default::default() };
-        refuses(&b.open()?, DSMIL_IOC_STAGE, stage, Errno::EFAULT)
+    bench.check("allow-part-of-a-location-einval", |b| {
+        let shared = b.shared()?;
+        let (one, rest) = shared.split_first().ok_or("no shared location")?;
+        let mut allow = allow_of(&[b.token()?.0, one.id.0]);
+        same(crate::raw::raw(&b.open()?, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EINVAL))?;
+        let missing = types::token::TokenId(allow.failure.id);
+        holds(rest.iter().any(|t| t.id == missing), format!("{missing} is not missing"))?;
+        same(allow.failure, entry(Errno::EINVAL, DSMIL_REASON_PARTIAL_LOCATION, 1, missing))
     });
-    bench.check("commit-reserved-einval", |b| {
-        let (file, good) = (b.open()?, commit_of(1));
-        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { flags: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { undo: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { reserved: 1, ..good }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_COMMIT, dsmil_commit { failure: dirty(), ..good }, Errno::EINVAL)
-    });
-    bench.check("read-only-file-ebadf", |b| {
-        let file = File::open(&b.node)?;
-        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), Errno::EBADF)?;
-        refuses(&file, DSMIL_IOC_COMMIT, commit_of(1), Errno::EBADF)?;
-        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EBADF)
-    });
-    bench.check("opener-without-capability-eperm", |b| {
-        // Our own capabilities count for nothing: what counts is who opened.
-        let file = open_without_capabilities(&b.node)?;
-        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow::default(), Errno::EPERM)?;
-        refuses(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), Errno::EPERM)?;
-        refuses(&file, DSMIL_IOC_COMMIT, commit_of(1), Errno::EPERM)
+    bench.check("nothing-is-sealed-yet", |b| {
+        let info = b.info()?;
+        same((info.flags & DSMIL_INFO_SEALED, info.writable), (0, 0))?;
+        holds(b.device.tokens()?.iter().all(|t| !t.writable), "a token is writable")
     });
 }
 
-/// The seal.
-pub(crate) fn check(bench: &mut Bench) {
-    bench.check("allow-reserved-einval", |b| {
-        let file = b.open()?;
-        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow { flags: 1, ..Default::default() }, Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_ALLOW, dsmil_allow { failure: dirty(), ..Default::default() }, Errno::EINVAL)
-    });
-    bench.check("allow-count-e2big", |b| {
-        let allow = dsmil_allow { count: DSMIL_ALLOW_MAX + 1, ..Default::default() };
-        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow, Errno::E2BIG)
-    });
-    bench.check("allow-bad-array-efault", |b| {
-        let allow = dsmil_allow { count: 1, ids: BAD_ADDRESS, ..Default::default() };
-        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow, Errno::EFAULT)
-    });
-    bench.check("allow-result-unwritable-efault-unsealed", |b| {
-        let page = Page::read_only(dsmil_allow::default())?;
-        same(raw_at(&b.open()?, DSMIL_IOC_ALLOW, page.address()), Err(Errno::EFAULT))?;
-        same(b.device.info()?.sealed, false)
-    });
-    bench.check("allow-unknown-enoent", |b| {
-        let absent = b.absent()?;
-        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[absent.0]), Errno::ENOENT)?;
-        same(b.device.allow(&[b.token()?, absent]), Err(Error::Unknown(absent)))
-    });
-    bench.check("allow-twice-the-same-einval", |b| {
-        let id = b.token()?.0;
-        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[id, id]), Errno::EINVAL)
-    });
-    bench.check("allow-never-written-refused", |b| {
-        for token in b.tokens.iter().filter(|t| t.denied.is_some()) {
-            let rule = token.denied.ok_or("not denied")?;
-            let refused = Err(Error::NeverWritten { id: token.id, rule });
-            same(b.device.allow(&[b.token()?, token.id]), refused)?;
-        }
-        same(b.device.info()?.sealed, false)
-    });
-    bench.check("allow-part-of-a-location-refused", |b| {
-        let Some(shared) = b.tokens.iter().find(|t| t.shares_location && t.denied.is_none()) else {
-            return Err("no free token shares a location on this machine".into());
-        };
-        match b.device.allow(&[shared.id]) {
-            Err(Error::PartialLocation { missing }) if missing != shared.id => Ok(()),
-            other => Err(format!("{other:?}").into()),
-        }
-    });
+fn seal(bench: &mut Bench) {
     bench.check("allow", |b| {
         // One shared location as a whole, besides the tokens on their own.
-        let shared = b.tokens.iter().find(|t| t.shares_location && t.denied.is_none());
-        let together = b.tokens.iter().filter(|t| shared.is_some_and(|s| s.location == t.location));
-        let ids: Vec<_> = b.own.iter().copied().chain(together.map(|t| t.id)).collect();
-        b.device.allow(&ids)?;
-        let info = b.device.info()?;
-        same((info.sealed, info.writable), (true, u32::try_from(ids.len())?))?;
-        let writable = b.device.tokens()?.into_iter().filter(|t| t.writable).count();
-        same(writable, ids.len())
+        let ids: Vec<_> = b.own.iter().copied().chain(b.shared()?.iter().map(|t| t.id)).collect();
+        let events = b.info()?.events;
+        compat::sealed(b, &ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
+        let info = b.info()?;
+        same((info.flags & DSMIL_INFO_SEALED, info.writable), (DSMIL_INFO_SEALED, u32::try_from(ids.len())?))?;
+        same(info.events, events + 1)?;
+        let mut writable: Vec<_> = b.device.tokens()?.into_iter().filter(|t| t.writable).map(|t| t.id).collect();
+        let mut wanted = ids;
+        writable.sort_unstable();
+        wanted.sort_unstable();
+        same(writable, wanted)
     });
     bench.check("allow-second-time-eperm", |b| {
-        refuses(&b.open()?, DSMIL_IOC_ALLOW, allow_of(&[b.token()?.0]), Errno::EPERM)?;
-        same(b.device.allow(&[]), Err(Error::Sealed))
+        let (file, wanted) = (b.open()?, whole(Errno::EPERM, DSMIL_REASON_SEALED));
+        let before = b.info()?.writable;
+        refused(&file, DSMIL_IOC_ALLOW, allow_of(&[b.token()?.0]), wanted)?;
+        refused(&file, DSMIL_IOC_ALLOW, allow_of(&[b.other()?.0]), wanted)?;
+        refused(&file, DSMIL_IOC_ALLOW, allow_of(&[]), wanted)?;
+        same(b.info()?.writable, before)
     });
 }

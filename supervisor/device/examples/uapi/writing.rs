@@ -1,235 +1,223 @@
-//! What a write refuses, and what it does.
+//! What a commit does, and what it comes to when the firmware or somebody else is in the way.
 
-use std::time::Duration;
+use std::fs::File;
 
-use device::{Error, Flags, Outcome, State};
+use device::Error;
 use nix::errno::Errno;
-use types::token::{Change, Denied, Select};
+use types::token::{Change, Select};
 
-use crate::bench::{Bench, Check, same};
-use crate::memory::Page;
-use crate::raw::{begin_raw, commit_of, entry_of, raw, raw_at, refuses, stage_of, stage_raw, write_raw};
+use crate::bench::{Bench, Check, Fallible, holds, same};
+use crate::laptop::Fault;
+use crate::raw::{begin, commit_of, entry, raw, refused, settle, settle_of, stage, undo, whole, write};
+use crate::staging::everything;
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
-    stages(bench);
-    refusals(bench);
     results(bench);
+    failures(bench);
+    undoing(bench);
 }
 
-/// What a transaction goes through before anything is written.
-fn stages(bench: &mut Bench) {
-    bench.check("stage-entry-form-einval", |b| {
-        let file = b.open()?;
-        let number = begin_raw(&file, 0)?;
-        let good = dsmil_stage_entry { id: b.token()?.0, ..Default::default() };
-        for bad in [
-            dsmil_stage_entry { flags: 2, ..good },
-            dsmil_stage_entry { expected: 1, ..good },
-            dsmil_stage_entry { reserved: 1, ..good },
-            dsmil_stage_entry { select: 3, ..good },
-        ] {
-            refuses(&file, DSMIL_IOC_STAGE, stage_of(number, &[good, bad]), Errno::EINVAL)?;
-        }
-        // All or none: the good one was not taken either.
-        let mut stage = stage_of(number, std::slice::from_ref(&good));
-        raw(&file, DSMIL_IOC_STAGE, &mut stage)?;
-        same(stage.staged, 1)
-    });
-    bench.check("commit-of-nothing-einval", |b| {
-        let mut transaction = b.device.begin(Duration::ZERO, Flags::default())?;
-        match transaction.commit() {
-            Err(Error::Invalid { .. }) => Ok(()),
-            other => Err(format!("{other:?}").into()),
-        }
-    });
-    bench.check("commit-with-other-room-einval", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        let file = b.open()?;
-        let number = stage_raw(&file, &change, 0)?;
-        let room = [0_u32; 2];
-        let commit = dsmil_commit { count: 2, old: crate::raw::address(&room), ..commit_of(number) };
-        refuses(&file, DSMIL_IOC_COMMIT, commit, Errno::EINVAL)?;
-        same(b.value(change.id)?, old)
-    });
-    bench.check("confirm-before-commit-einval", |b| {
-        let (change, _) = b.flip(b.token()?)?;
-        let file = b.open()?;
-        let transaction = stage_raw(&file, &change, 0)?;
-        let settle = dsmil_settle { transaction, ..Default::default() };
-        refuses(&file, DSMIL_IOC_CONFIRM, settle, Errno::EINVAL)
-    });
-    bench.check("stage-and-commit-after-commit-einval", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        let file = b.open()?;
-        let number = write_raw(&file, &change, 0)?;
-        refuses(&file, DSMIL_IOC_STAGE, stage_of(number, &[entry_of(&change)]), Errno::EINVAL)?;
-        refuses(&file, DSMIL_IOC_COMMIT, commit_of(number), Errno::EINVAL)?;
-        same(b.value(change.id)?, change.value)?;
-        drop(file);
-        same(b.value(change.id)?, old)
-    });
-    bench.check("dropped-before-commit-writes-nothing", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        let mut transaction = b.device.begin(Duration::ZERO, Flags::default())?;
-        transaction.stage(&[change])?;
-        match b.device.info()?.state {
-            State::Open { .. } => {}
-            other => return Err(format!("{other:?}").into()),
-        }
-        drop(transaction);
-        same(b.value(change.id)?, old)?;
-        same(b.device.info()?.state, State::Idle)
-    });
-}
-
-fn refusals(bench: &mut Bench) {
-    bench.check("write-quarantine-refused-for-root", |b| {
-        let id = b.denied(Denied::Quarantine)?;
-        let (change, old) = b.flip(id)?;
-        let refused = Error::NeverWritten { id, rule: Denied::Quarantine };
-        same(b.device.write(&[change], Duration::ZERO).err(), Some(refused))?;
-        same(b.value(id)?, old)
-    });
-    bench.check("write-every-denied-refused", |b| {
-        for token in b.tokens.iter().filter(|t| t.denied.is_some()) {
-            let change = Change { id: token.id, select: Select::Current, value: 1, expected: None };
-            // Behind a good one: nothing may have been written when the bad one is found.
-            let (good, old) = b.flip(b.token()?)?;
-            match b.device.write(&[good, change], Duration::ZERO) {
-                Err(Error::NeverWritten { id, .. }) if id == token.id => {}
-                other => return Err(format!("{}: {other:?}", token.id).into()),
-            }
-            same(b.value(good.id)?, old)?;
-        }
-        Ok(())
-    });
-    bench.check("write-unknown-enoent", |b| {
-        let absent = b.absent()?;
-        let file = b.open()?;
-        let entry = [dsmil_stage_entry { id: absent.0, ..Default::default() }];
-        refuses(&file, DSMIL_IOC_STAGE, stage_of(begin_raw(&file, 0)?, &entry), Errno::ENOENT)
-    });
-    bench.check("write-not-allowed-refused", |b| {
-        let id = b.other()?;
-        let change = Change { id, select: Select::Current, value: 1, expected: None };
-        same(b.device.write(&[change], Duration::ZERO).err(), Some(Error::NotAllowed(id)))
-    });
-    bench.check("write-duplicate-einval", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        match b.device.write(&[change, change], Duration::ZERO) {
-            Err(Error::Invalid { index: Some(1), .. }) => same(b.value(change.id)?, old),
-            other => Err(format!("{other:?}").into()),
-        }
-    });
-    bench.check("write-deadline-out-of-range", |b| {
-        let (change, _) = b.flip(b.token()?)?;
-        for deadline in [Duration::from_millis(999), Duration::from_millis(600_001), Duration::MAX] {
-            match b.device.write(&[change], deadline) {
-                Err(Error::Invalid { .. }) => {}
-                other => return Err(format!("{deadline:?}: {other:?}").into()),
-            }
-        }
-        Ok(())
-    });
-    bench.check("write-unexpected-refused", |b| {
-        let (mut change, old) = b.flip(b.token()?)?;
-        change.expected = Some(old ^ 2);
-        let refused = Error::Unexpected { id: change.id, found: old };
-        same(b.device.write(&[change], Duration::ZERO).err(), Some(refused))?;
-        same(b.value(change.id)?, old)
-    });
-    bench.check("write-shared-location-value", |b| {
-        let shared = b.device.tokens()?.into_iter().find(|t| t.shares_location && t.writable);
-        let shared = shared.ok_or("no shared location is on the list")?;
-        let there: Vec<_> = b.tokens.iter().filter(|t| t.location == shared.location).collect();
-        let strange = (0..).find(|v| there.iter().all(|t| u32::from(t.table_value) != *v));
-        let change = |value| Change { id: shared.id, select: Select::Current, value, expected: None };
-        match b.device.write(&[change(strange.ok_or("no value left")?)], Duration::ZERO) {
-            Err(Error::Invalid { .. }) => {}
-            other => return Err(format!("{other:?}").into()),
-        }
-        let old = b.value(shared.id)?;
-        let other = there.iter().map(|t| u32::from(t.table_value)).find(|v| *v != old);
-        let other = other.ok_or("no other value")?;
-        let pending = b.device.write(&[change(other)], Duration::ZERO)?;
-        same(b.value(shared.id)?, other)?;
-        pending.undo()?;
-        same(b.value(shared.id)?, old)
-    });
+/// What stands at each change's place.
+fn standing(b: &Bench, changes: &[Change]) -> Fallible<Vec<u32>> {
+    let wanted: Vec<_> = changes.iter().map(|change| (change.id, change.select)).collect();
+    Ok(b.device.read(&wanted).into_iter().map(|a| a.map(|r| r.value)).collect::<Result<_, _>>()?)
 }
 
 fn results(bench: &mut Bench) {
-    bench.check("write-result-unwritable-efault-undone", write_to_read_only_memory);
-    bench.check("begin-refused-and-unwritable-undoes-nothing", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        let file = b.open()?;
-        write_raw(&file, &change, 0)?;
-        let page = Page::read_only(dsmil_begin::default())?;
-        same(raw_at(&file, DSMIL_IOC_BEGIN, page.address()), Err(Errno::EFAULT))?;
-        same(b.value(change.id)?, change.value)?;
+    bench.check("commit-gives-the-old-values-and-confirm-keeps-the-new", |b| {
+        let (file, changes) = (b.open()?, everything(b)?);
+        let number = begin(&file, 0)?;
+        stage(&file, number, &changes)?;
+        let mut old = vec![0_u32; changes.len()];
+        let count = u32::try_from(old.len())?;
+        let mut commit = dsmil_commit { count, old: crate::raw::address(&old), ..commit_of(number) };
+        raw(&file, DSMIL_IOC_COMMIT, &mut commit)?;
+        let clean = dsmil_failure { index: DSMIL_NO_INDEX, ..Default::default() };
+        same((commit.undo, commit.failure), (DSMIL_UNDO_NONE, clean))?;
+        same(old.iter_mut().map(|old| Some(*old)).collect(), changes.iter().map(|c| c.expected).collect::<Vec<_>>())?;
+        let info = b.info()?;
+        same((info.state, info.entries, info.transaction), (DSMIL_STATE_PENDING, count, number))?;
+        let told = settle(&file, DSMIL_IOC_CONFIRM, number)?;
+        same((told.undone, told.left, told.failure), (0, 0, clean))?;
+        b.ended(DSMIL_OUTCOME_CONFIRMED)?;
         drop(file);
-        same(b.value(change.id)?, old)
+        same(standing(b, &changes)?, changes.iter().map(|c| c.value).collect())?;
+        put_back(b, &changes)
     });
-    bench.check("refused-gives-back-zeroes", |b| {
-        let file = b.open()?;
-        let mut begin = dsmil_begin { transaction: 7, ..Default::default() };
-        same(raw(&file, DSMIL_IOC_BEGIN, &mut begin), Err(Errno::EINVAL))?;
-        same((begin.transaction, begin.failure.reason), (0, DSMIL_REASON_RESERVED))?;
-        let mut commit = dsmil_commit { undo: 7, ..commit_of(1) };
-        same(raw(&file, DSMIL_IOC_COMMIT, &mut commit), Err(Errno::EINVAL))?;
-        same((commit.undo, commit.failure.reason), (DSMIL_UNDO_NONE, DSMIL_REASON_RESERVED))
+    bench.check("undo-brings-the-old-values-back", |b| {
+        let (file, changes) = (b.open()?, everything(b)?);
+        let generation = b.info()?.generation;
+        let number = write(&file, &changes, 0)?;
+        same(b.info()?.generation, generation + 2)?;
+        same(standing(b, &changes)?, changes.iter().map(|c| c.value).collect())?;
+        let told = undo(&file, number)?;
+        same((told.undone, told.left), (u32::try_from(changes.len())?, 0))?;
+        same(b.info()?.generation, generation + 4)?;
+        b.ended(DSMIL_OUTCOME_UNDONE)?;
+        same(standing(b, &changes)?.into_iter().map(Some).collect(), changes.iter().map(|c| c.expected).collect::<Vec<_>>())
     });
-    bench.check("write-confirm", |b| {
-        let (change, old) = b.flip(b.token()?)?;
-        let pending = b.device.write(&[change], Duration::ZERO)?;
-        same(pending.old().first().map(|r| r.value), Some(old))?;
-        pending.confirm()?;
-        same(b.value(change.id)?, change.value)?;
-        same(b.device.info()?.outcome, Outcome::Confirmed)?;
-        // And back, so that the machine is as it was.
-        let back = Change { value: old, expected: Some(change.value), ..change };
-        b.device.write(&[back], Duration::ZERO)?.confirm()?;
-        same(b.value(change.id)?, old)
-    });
-    bench.check("write-many-and-every-select", |b| {
-        let mut changes = Vec::new();
-        for id in &b.own {
-            for select in [Select::Current, Select::Ac, Select::Battery] {
-                let old = b.device.read(&[(*id, select)]).pop().ok_or("no answer")??.value;
-                changes.push(Change { id: *id, select, value: old ^ 3, expected: Some(old) });
-            }
+    bench.check("shared-location-takes-its-tokens-values", |b| {
+        let (file, shared) = (b.open()?, b.shared()?);
+        let first = shared.first().ok_or("no shared location")?;
+        let old = b.stored(first.id)?;
+        let other = shared.iter().map(|t| u32::from(t.table_value)).find(|v| *v != old).ok_or("one value")?;
+        let change = Change { id: first.id, select: Select::Current, value: other, expected: None };
+        let number = write(&file, &[change], 0)?;
+        for token in &shared {
+            same((token.id, b.value(token.id)?), (token.id, other))?;
         }
-        let pending = b.device.write(&changes, Duration::ZERO)?;
-        let wanted: Vec<_> = changes.iter().map(|c| (c.id, c.select)).collect();
-        let standing = b.device.read(&wanted).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let settled = pending.undo()?;
-        let back = b.device.read(&wanted).into_iter().collect::<Result<Vec<_>, _>>()?;
-        same(
-            standing.iter().map(|r| r.value).collect(),
-            changes.iter().map(|c| c.value).collect::<Vec<_>>(),
-        )?;
-        same(
-            back.iter().map(|r| Some(r.value)).collect(),
-            changes.iter().map(|c| c.expected).collect::<Vec<_>>(),
-        )?;
-        same(settled.undone, u32::try_from(changes.len())?)
+        undo(&file, number)?;
+        same(b.stored(first.id)?, old)
+    });
+    bench.check("same-value-is-written-and-undone", |b| {
+        let (file, id) = (b.open()?, b.token()?);
+        let old = b.stored(id)?;
+        let number = write(&file, &[Change { id, select: Select::Current, value: old, expected: Some(old) }], 0)?;
+        same((undo(&file, number)?.undone, b.stored(id)?), (1, old))
+    });
+    bench.check("undo-of-an-open-one-drops-it", |b| {
+        let (file, (change, old)) = (b.open()?, b.flip(b.token()?)?);
+        let number = begin(&file, 0)?;
+        stage(&file, number, &[change])?;
+        let before = b.laptop.calls()?;
+        let told = undo(&file, number)?;
+        same((told.undone, told.left, b.laptop.calls()?), (0, 0, before))?;
+        b.ended(DSMIL_OUTCOME_UNDONE)?;
+        same(b.stored(change.id)?, old)
     });
 }
 
-/// The answer cannot be given back, so nobody could confirm: the change must not stay.
-fn write_to_read_only_memory(b: &Bench) -> Check {
-    let (change, old) = b.flip(b.token()?)?;
+/// Writes what each change expected to stand before.
+fn put_back(b: &Bench, changes: &[Change]) -> Check {
+    let back = |c: &Change| Change { value: c.expected.unwrap_or(0), expected: Some(c.value), ..*c };
+    let back: Vec<_> = changes.iter().map(back).collect();
     let file = b.open()?;
-    let number = stage_raw(&file, &change, 0)?;
-    // Refused before anything is written, so the transaction is still open.
-    let page = Page::read_only(commit_of(number))?;
-    same(raw_at(&file, DSMIL_IOC_COMMIT, page.address()), Err(Errno::EFAULT))?;
-    same(b.value(change.id)?, old)?;
-    // Written, but nobody would know what had stood there.
-    let page = Page::read_only(0_u32)?;
-    let commit = dsmil_commit { count: 1, old: page.address().try_into()?, ..commit_of(number) };
-    refuses(&file, DSMIL_IOC_COMMIT, commit, Errno::EFAULT)?;
-    same(b.value(change.id)?, old)?;
-    same(b.device.info()?.state, State::Idle)
+    settle(&file, DSMIL_IOC_CONFIRM, write(&file, &back, 0)?)?;
+    same(standing(b, changes)?, back.iter().map(|c| c.value).collect())
+}
+
+/// Two changes, the second of which fails so; nothing stays.
+fn fails(b: &Bench, changes: &[Change; 2], wanted: dsmil_failure, undo: u32) -> Check {
+    let file = b.open()?;
+    let old = standing_before(b, changes)?;
+    let number = begin(&file, 0)?;
+    stage(&file, number, changes)?;
+    let told = refused(&file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
+    same(told.undo, undo)?;
+    b.ended(DSMIL_OUTCOME_FAILED)?;
+    same(standing_before(b, changes)?, old)?;
+    let none = whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION);
+    refused(&file, DSMIL_IOC_COMMIT, commit_of(number), none).map(|_| ())
+}
+
+fn standing_before(b: &Bench, changes: &[Change; 2]) -> Fallible<Vec<u32>> {
+    changes.iter().map(|change| b.stored(change.id)).collect()
+}
+
+fn two(b: &Bench) -> Fallible<[Change; 2]> {
+    Ok([b.flip(b.token()?)?.0, b.flip(b.second()?)?.0])
+}
+
+fn failures(bench: &mut Bench) {
+    bench.check("commit-unexpected-estale", |b| {
+        let [first, second] = two(b)?;
+        let (found, writes) = (b.stored(second.id)?, b.laptop.calls()?.1);
+        let wanted = entry(Errno::ESTALE, DSMIL_REASON_EXPECTED, 1, second.id);
+        let strange = Change { expected: Some(found ^ 2), ..second };
+        fails(b, &[first, strange], dsmil_failure { found, ..wanted }, DSMIL_UNDO_NONE)?;
+        same(b.laptop.calls()?.1, writes)?;
+        let told = Error::Unexpected { id: second.id, found };
+        same(b.device.write(&[strange], std::time::Duration::ZERO).err(), Some(told))
+    });
+    bench.check("commit-firmware-error-at-each-call", |b| {
+        let changes = two(b)?;
+        // Reads of both, write and read back of the first, of the second: four reads, two writes.
+        for (on, skip, index, undo) in [
+            (Fault::READS, 0, 0, DSMIL_UNDO_NONE),
+            (Fault::READS, 1, 1, DSMIL_UNDO_NONE),
+            (Fault::WRITES, 0, 0, DSMIL_UNDO_DONE),
+            (Fault::READS, 2, 0, DSMIL_UNDO_DONE),
+            (Fault::WRITES, 1, 1, DSMIL_UNDO_DONE),
+            (Fault::READS, 3, 1, DSMIL_UNDO_DONE),
+        ] {
+            for (kind, errno, status) in [(Fault::ERROR, Errno::EIO, -1), (Fault::UNSUPPORTED, Errno::ENXIO, -2)] {
+                let _fault = b.laptop.fault(Fault { skip, count: 1, ..Fault::each(kind, on) })?;
+                let id = changes.get(usize::try_from(index)?).ok_or("no such change")?.id;
+                let wanted = dsmil_failure { status, ..entry(errno, DSMIL_REASON_FIRMWARE, index, id) };
+                fails(b, &changes, wanted, undo).map_err(|why| format!("{on} {skip} {status}: {why}"))?;
+            }
+        }
+        Ok(())
+    });
+    bench.check("commit-not-stuck-eio", |b| {
+        let changes = two(b)?;
+        let _fault = b.laptop.fault(Fault { skip: 1, count: 1, ..Fault::each(Fault::IGNORED, Fault::WRITES) })?;
+        let (id, found) = (b.second()?, b.stored(b.second()?)?);
+        let wanted = entry(Errno::EIO, DSMIL_REASON_NOT_STUCK, 1, id);
+        fails(b, &changes, dsmil_failure { found, ..wanted }, DSMIL_UNDO_DONE)
+    });
+    bench.check("commit-password-eacces", |b| {
+        let changes = two(b)?;
+        b.laptop.password(true)?;
+        let wanted = entry(Errno::EACCES, DSMIL_REASON_PASSWORD, 0, b.token()?);
+        let done = fails(b, &changes, dsmil_failure { status: -1, ..wanted }, DSMIL_UNDO_DONE);
+        b.laptop.password(false)?;
+        done
+    });
+}
+
+fn undoing(bench: &mut Bench) {
+    bench.check("undo-leaves-what-somebody-else-changed", |b| {
+        let (file, changes, left) = (b.open()?, two(b)?, b.info()?.left);
+        let number = write(&file, &changes, 0)?;
+        b.laptop.poke(b.location(b.token()?)?, 4711)?;
+        let told = undo(&file, number)?;
+        same((told.undone, told.left, told.failure.reason), (1, 1, DSMIL_REASON_NONE))?;
+        same((b.stored(b.token()?)?, b.info()?.left), (4711, left + 1))?;
+        same(Some(b.stored(b.second()?)?), changes[1].expected)?;
+        b.ended(DSMIL_OUTCOME_UNDONE)?;
+        b.laptop.poke(b.location(b.token()?)?, changes[0].expected.unwrap_or(0))
+    });
+    bench.check("undo-fails-and-is-retried", retried);
+    bench.check("commit-fails-and-its-undo-too", |b| {
+        let (file, changes) = (b.open()?, two(b)?);
+        let number = begin(&file, 0)?;
+        stage(&file, number, &changes)?;
+        let fault = b.laptop.fault(Fault { skip: 1, ..Fault::each(Fault::ERROR, Fault::WRITES) })?;
+        let wanted = entry(Errno::EIO, DSMIL_REASON_FIRMWARE, 1, b.second()?);
+        let told = refused(&file, DSMIL_IOC_COMMIT, commit_of(number), dsmil_failure { status: -1, ..wanted })?;
+        same((told.undo, b.info()?.state), (DSMIL_UNDO_RETRYING, DSMIL_STATE_UNDOING))?;
+        drop(fault);
+        b.until_idle()?;
+        same(Some(b.stored(b.token()?)?), changes[0].expected)?;
+        b.ended(DSMIL_OUTCOME_FAILED)
+    });
+}
+
+/// The firmware refuses to go back for a while: nothing else begins, and the undo comes in the end.
+fn retried(b: &Bench) -> Check {
+    let (file, (change, old)) = (b.open()?, b.flip(b.token()?)?);
+    let number = write(&file, &[change], 0)?;
+    let fault = b.laptop.fault(Fault::each(Fault::ERROR, Fault::WRITES))?;
+    let wanted = dsmil_failure { status: -1, ..entry(Errno::EIO, DSMIL_REASON_FIRMWARE, 0, change.id) };
+    let told = refused(&file, DSMIL_IOC_UNDO, settle_of(number), wanted)?;
+    same((told.undone, told.left, b.stored(change.id)?), (0, 0, change.value))?;
+    let info = b.info()?;
+    same((info.state, info.attempts, info.remaining_ms), (DSMIL_STATE_UNDOING, 1, 0))?;
+    busy_undoing(b, &file, number)?;
+    crate::bench::until("a second attempt", || Ok(b.info()?.attempts >= 2))?;
+    drop(fault);
+    b.until_idle()?;
+    holds(b.stored(change.id)? == old, "the old value is not back")?;
+    b.ended(DSMIL_OUTCOME_UNDONE)
+}
+
+fn busy_undoing(b: &Bench, file: &File, number: u64) -> Check {
+    let wanted = whole(Errno::EBUSY, DSMIL_REASON_UNDOING);
+    refused(file, DSMIL_IOC_BEGIN, dsmil_begin::default(), wanted)?;
+    refused(&b.open()?, DSMIL_IOC_BEGIN, dsmil_begin::default(), wanted)?;
+    refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
+    refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted)?;
+    refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted).map(|_| ())
 }

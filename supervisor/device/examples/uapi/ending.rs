@@ -1,0 +1,223 @@
+//! What ends a transaction that nobody settles.
+
+use std::fs::{File, OpenOptions};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, dup};
+use types::token::Change;
+
+use crate::bench::{Bench, Check, holds, same};
+use crate::memory::Area;
+use crate::process::{closer, hear, sleeper, speaking, tell};
+use crate::raw::{begin, commit_of, raw_at, refused, settle_of, stage, stage_of, staged, undo, whole, write};
+use crate::uapi::*;
+
+pub(crate) fn check(bench: &mut Bench) {
+    deadlines(bench);
+    closing(bench);
+    dying(bench);
+}
+
+fn deadlines(bench: &mut Bench) {
+    bench.check("open-one-is-dropped-at-its-deadline", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let (began, writes) = (Instant::now(), b.laptop.calls()?.1);
+        let number = begin(&file, 1000)?;
+        stage(&file, number, &[change])?;
+        b.until_idle()?;
+        in_time(began.elapsed())?;
+        b.ended(DSMIL_OUTCOME_EXPIRED)?;
+        same((b.stored(change.id)?, b.laptop.calls()?.1), (old, writes))?;
+        gone(&file, number, &change)
+    });
+    bench.check("pending-one-is-undone-at-its-deadline", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let number = write(&file, &[change], 1000)?;
+        let written = Instant::now();
+        let remaining = b.info()?.remaining_ms;
+        holds((1..=1000).contains(&remaining), format!("{remaining} ms remain"))?;
+        b.until_value(change.id, old)?;
+        in_time(written.elapsed() + Duration::from_millis(100))?;
+        b.until_idle()?;
+        b.ended(DSMIL_OUTCOME_EXPIRED)?;
+        gone(&file, number, &change)
+    });
+    bench.check("commit-starts-the-deadline-anew", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let number = begin(&file, 1500)?;
+        stage(&file, number, &[change])?;
+        std::thread::sleep(Duration::from_millis(800));
+        crate::raw::commit(&file, number)?;
+        std::thread::sleep(Duration::from_millis(900));
+        // More than the first deadline after the beginning.
+        same((b.info()?.state, b.stored(change.id)?), (DSMIL_STATE_PENDING, change.value))?;
+        undo(&file, number)?;
+        same(b.stored(change.id)?, old)
+    });
+    bench.check("deadline-comes-though-the-answer-waits", answer_waits);
+}
+
+/// After a deadline of a second, and not long after it.
+fn in_time(elapsed: Duration) -> Check {
+    let bound = Duration::from_millis(950)..Duration::from_secs(4);
+    holds(bound.contains(&elapsed), format!("after {elapsed:?}"))
+}
+
+/// Too late for everything.
+fn gone(file: &File, number: u64, change: &Change) -> Check {
+    let wanted = whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION);
+    let entries = [staged(change)];
+    refused(file, DSMIL_IOC_STAGE, stage_of(number, &entries), wanted)?;
+    refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
+    refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
+    refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted).map(|_| ())
+}
+
+/// The old values cannot be given back now: that must not hold up the deadline, nor others.
+fn answer_waits(b: &Bench) -> Check {
+    let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+    let mut owner = speaking(move |line| {
+        let number = begin(&file, 1500)?;
+        stage(&file, number, &[change])?;
+        let (room, _watch) = Area::stalling(0_u32)?;
+        let commit = Area::low(dsmil_commit { count: 1, old: room.address(), ..commit_of(number) })?;
+        tell(line)?;
+        same(raw_at(&file, DSMIL_IOC_COMMIT, commit.address()), Ok(()))
+    })?;
+    owner.hear()?;
+    b.until_value(change.id, change.value)?;
+    // Answered at once, not after the writer's death.
+    same(b.info()?.state, DSMIL_STATE_PENDING)?;
+    let undone = b.until_value(change.id, old);
+    let ended = b.until_idle().and_then(|()| b.ended(DSMIL_OUTCOME_EXPIRED));
+    owner.kill()?;
+    undone.and(ended)
+}
+
+fn closing(bench: &mut Bench) {
+    bench.check("close-undoes", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        write(&file, &[change], 0)?;
+        same(b.stored(change.id)?, change.value)?;
+        drop(file);
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_CLOSED)
+    });
+    bench.check("close-drops-an-open-one", |b| {
+        let file = b.open()?;
+        begin(&file, 0)?;
+        drop(file);
+        b.ended(DSMIL_OUTCOME_CLOSED)
+    });
+    bench.check("close-of-a-duplicate-undoes", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let number = write(&file, &[change], 0)?;
+        drop(dup(&file)?);
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_CLOSED)?;
+        gone(&file, number, &change)
+    });
+    bench.check("close-undoes-though-a-mapping-stays", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let map = crate::mapping::Map::new(&file, b.info()?.page_bytes)?;
+        write(&file, &[change], 0)?;
+        drop(file);
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_CLOSED)?;
+        same(map.head().state, DSMIL_STATE_IDLE)
+    });
+    bench.check("close-undoes-though-a-child-has-it-open", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let holder = speaking(|line| hear(line))?;
+        write(&file, &[change], 0)?;
+        drop(file);
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_CLOSED)?;
+        holder.kill()
+    });
+    bench.check("last-close-by-another-process-undoes", |b| {
+        // The owner shares its table with somebody who closes the descriptor for both.
+        owned(b, |file, line| {
+            nix::sys::wait::waitpid(closer(file)?, None)?;
+            tell(line)?;
+            hear(line)
+        })
+    });
+}
+
+/// An owner that commits and then does something, upon which the change goes back.
+fn owned(b: &Bench, act: impl FnOnce(&File, &mut std::os::unix::net::UnixStream) -> Check) -> Check {
+    let ((change, old), node) = (b.flip(b.token()?)?, b.node.clone());
+    let mut owner = speaking(move |line| {
+        let file = OpenOptions::new().read(true).write(true).open(node)?;
+        write(&file, &[change], 0)?;
+        tell(line)?;
+        hear(line)?;
+        // Closed in there, if at all.
+        let file = std::mem::ManuallyDrop::new(file);
+        act(&file, line)
+    })?;
+    owner.hear()?;
+    same((b.info()?.state, b.stored(change.id)?), (DSMIL_STATE_PENDING, change.value))?;
+    owner.tell()?;
+    owner.hear()?;
+    b.until_value(change.id, old)?;
+    b.until_idle()?;
+    b.ended(DSMIL_OUTCOME_CLOSED)?;
+    owner.kill()
+}
+
+fn dying(bench: &mut Bench) {
+    bench.check("exit-undoes", |b| {
+        let ((change, old), node) = (b.flip(b.token()?)?, b.node.clone());
+        let owner = crate::process::child(move || {
+            let file = OpenOptions::new().read(true).write(true).open(node)?;
+            write(&file, &[change], 0)?;
+            std::mem::forget(file);
+            Ok(())
+        })?;
+        owner.end()?;
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_CLOSED)
+    });
+    bench.check("kill-undoes-though-a-grandchild-has-it-open", |b| killed(b, false));
+    bench.check("kill-undoes-though-a-grandchild-shares-the-table", |b| killed(b, true));
+    bench.check("end-of-one-thread-undoes-nothing", |b| {
+        let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
+        let number = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| write(&file, &[change], 0).map_err(|why| why.to_string()));
+            thread.join().map_err(|_| "the thread died".to_owned())
+        })??;
+        std::thread::sleep(Duration::from_millis(1200));
+        same((b.info()?.state, b.stored(change.id)?), (DSMIL_STATE_PENDING, change.value))?;
+        undo(&file, number)?;
+        same(b.stored(change.id)?, old)
+    });
+}
+
+/// The owner is killed while somebody else has the file open, by a table of their own or by the owner's.
+fn killed(b: &Bench, shares: bool) -> Check {
+    let ((change, old), node) = (b.flip(b.token()?)?, b.node.clone());
+    let mut owner = speaking(move |line| {
+        let file = OpenOptions::new().read(true).write(true).open(node)?;
+        let holder = sleeper(shares)?;
+        write(&file, &[change], 0)?;
+        tell(line)?;
+        use std::io::Write;
+        line.write_all(&holder.as_raw().to_le_bytes())?;
+        hear(line)
+    })?;
+    owner.hear()?;
+    let holder = owner.number()?;
+    same((b.info()?.state, b.stored(change.id)?), (DSMIL_STATE_PENDING, change.value))?;
+    owner.kill()?;
+    let dead = Instant::now();
+    let undone = b.until_value(change.id, old).and_then(|()| b.until_idle());
+    let took = dead.elapsed();
+    kill(Pid::from_raw(holder), Signal::SIGKILL)?;
+    undone?;
+    holds(took < Duration::from_millis(2500), format!("noticed after {took:?}"))?;
+    b.ended(DSMIL_OUTCOME_CLOSED)
+}

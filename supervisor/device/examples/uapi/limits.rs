@@ -1,0 +1,177 @@
+//! Rates: the module is loaded with `read_rate=20 read_burst=8 write_rate=4 write_burst=3`.
+
+use std::fs::File;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use types::token::{Change, Select};
+
+use crate::bench::{Bench, Check, Fallible, holds, same};
+use crate::raw::{Argument, address, begin, commit, commit_of, raw, read_of, stage, undo, write};
+use crate::uapi::*;
+
+pub(crate) fn check(bench: &mut Bench) {
+    bench.check("limits-told", |b| {
+        let info = b.info()?;
+        same((info.read_rate, info.read_burst, info.write_rate, info.write_burst), (20, 8, 4, 3))
+    });
+    reading(bench);
+    writing(bench);
+}
+
+/// Reads of so many distinct values, fresh.
+fn wanted(b: &Bench, count: usize) -> Vec<dsmil_read_entry> {
+    let own = b.tokens.iter().filter(|t| !t.shares_location);
+    own.take(count).map(|t| dsmil_read_entry { id: t.id.0, ..Default::default() }).collect()
+}
+
+/// The request is refused for its rate; how long to wait.
+fn limited<T: Argument>(file: &File, number: u32, mut argument: T) -> Fallible<u64> {
+    let done = raw(file, number, &mut argument);
+    let failure = *argument.failure();
+    let found = (done, failure.reason, failure.error, failure.index);
+    same(found, (Err(Errno::EAGAIN), DSMIL_REASON_RATE, Errno::EAGAIN as i32, DSMIL_NO_INDEX))?;
+    holds(failure.wait_ms > 0, "no time to wait")?;
+    Ok(failure.wait_ms.into())
+}
+
+/// Waits until the bucket is full: twice as long as it takes to fill.
+fn fill() {
+    sleep(Duration::from_millis(1600));
+}
+
+fn reading(bench: &mut Bench) {
+    bench.check("read-rate-and-the-time-to-wait", |b| {
+        let (file, mut burst) = (b.open()?, wanted(b, 8));
+        fill();
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut burst))?;
+        let before = b.laptop.calls()?;
+        let (mut again, mut half) = (wanted(b, 8), wanted(b, 4));
+        let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut again))?;
+        // Eight come in within 400 ms, four within 200.
+        holds((200..=400).contains(&wait), format!("{wait} ms for eight"))?;
+        let less = limited(&file, DSMIL_IOC_READ, read_of(&mut half))?;
+        holds(less <= 200, format!("{less} ms for four"))?;
+        same((again, b.laptop.calls()?), (wanted(b, 8), before))?;
+        sleep(Duration::from_millis(less));
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut half))?;
+        Ok(())
+    });
+    bench.check("read-before-the-time-is-refused", |b| {
+        let (file, mut entries) = (b.open()?, wanted(b, 8));
+        fill();
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut entries))?;
+        let mut entries = wanted(b, 8);
+        let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut entries))?;
+        sleep(Duration::from_millis(wait / 4));
+        let rest = limited(&file, DSMIL_IOC_READ, read_of(&mut entries))?;
+        holds(rest < wait, format!("{wait} ms, then {rest}"))?;
+        sleep(Duration::from_millis(rest));
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut entries))?;
+        same(entries.iter().filter(|e| e.error == 0 && e.age_ns == 0).count(), 8)
+    });
+    bench.check("read-of-more-than-the-bucket-leaves-a-debt", |b| {
+        let (file, mut many) = (b.open()?, wanted(b, 20));
+        fill();
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut many))?;
+        same(many.iter().filter(|e| e.error != 0).count(), 0)?;
+        let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut wanted(b, 1)))?;
+        // Twelve too many, and the one.
+        holds((300..=650).contains(&wait), format!("{wait} ms"))?;
+        let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut wanted(b, 20)))?;
+        holds((500..=1000).contains(&wait), format!("{wait} ms for a full bucket"))
+    });
+    bench.check("cached-reads-and-bad-entries-are-not-limited", |b| {
+        let (file, mut entries) = (b.open()?, wanted(b, 8));
+        for _ in 0..4 {
+            let mut read = dsmil_read { max_age_ms: DSMIL_AGE_ANY, ..read_of(&mut entries) };
+            raw(&file, DSMIL_IOC_READ, &mut read)?;
+            same(read.failed, 0)?;
+            entries = wanted(b, 8);
+        }
+        let mut bad = [dsmil_read_entry { id: b.absent()?.0, ..Default::default() }; 64];
+        raw(&file, DSMIL_IOC_READ, &mut read_of(&mut bad))?;
+        same(bad.map(|e| e.error), [Errno::ENOENT as i32; 64])
+    });
+    bench.check("snapshot-rate", |b| {
+        let room = vec![dsmil_read_entry::default(); usize::try_from(b.info()?.readable)?];
+        let good =
+            dsmil_snapshot { count: b.info()?.readable, selects: 1, entries: address(&room), ..Default::default() };
+        limited(&b.open()?, DSMIL_IOC_SNAPSHOT, good)?;
+        raw(&b.open()?, DSMIL_IOC_SNAPSHOT, &mut dsmil_snapshot { max_age_ms: DSMIL_AGE_ANY, ..good })?;
+        Ok(())
+    });
+}
+
+/// Changes of so many tokens, by so much.
+fn changes(b: &Bench, count: usize, by: u32) -> Fallible<Vec<Change>> {
+    let change = |id| {
+        let old = b.stored(id)?;
+        Ok(Change { id, select: Select::Current, value: old ^ by, expected: None })
+    };
+    b.own.iter().take(count).map(|id| change(*id)).collect()
+}
+
+fn writing(bench: &mut Bench) {
+    bench.check("commit-rate-leaves-it-open", |b| {
+        b.device.allow(&b.own)?;
+        let file = b.open()?;
+        fill();
+        let three = changes(b, 3, 1)?;
+        // Three at once, and the undo costs nothing.
+        undo(&file, write(&file, &three, 0)?)?;
+        let number = begin(&file, 0)?;
+        stage(&file, number, &three)?;
+        let writes = b.laptop.calls()?.1;
+        let wait = limited(&file, DSMIL_IOC_COMMIT, commit_of(number))?;
+        holds((1..=750).contains(&wait), format!("{wait} ms"))?;
+        let info = b.info()?;
+        same((info.state, info.entries), (DSMIL_STATE_OPEN, 3))?;
+        same(b.laptop.calls()?.1, writes)?;
+        sleep(Duration::from_millis(wait));
+        commit(&file, number)?;
+        undo(&file, number).map(|_| ())
+    });
+    bench.check("undo-is-not-limited", |b| {
+        let (file, all) = (b.open()?, changes(b, 4, 1)?);
+        fill();
+        let old: Vec<_> = all.iter().map(|c| b.stored(c.id)).collect::<Fallible<_>>()?;
+        // More than the bucket holds: served from the full bucket, in debt from then on.
+        let number = write(&file, &all, 0)?;
+        let undone = undo(&file, number)?;
+        same((undone.undone, undone.left), (4, 0))?;
+        same(all.iter().map(|c| b.stored(c.id)).collect::<Fallible<Vec<_>>>()?, old)?;
+        in_debt(b, &file)
+    });
+    bench.check("undo-on-close-and-at-deadline-are-not-limited", |b| {
+        for closes in [true, false] {
+            let (file, one) = (b.open()?, changes(b, 1, 1)?);
+            fill();
+            let change = one.first().copied().ok_or("no change")?;
+            let old = b.stored(change.id)?;
+            write(&file, &one, 1000)?;
+            same(b.stored(change.id)?, change.value)?;
+            if closes {
+                drop(file);
+            }
+            b.until_value(change.id, old)?;
+        }
+        Ok(())
+    });
+    bench.check("limits-counted", |b| {
+        let counters = crate::looking::table("counters")?;
+        let count = |name: &str| counters.get(name).copied().unwrap_or(-1);
+        same((count("reads_limited"), count("commits_limited")), (7, 2))?;
+        same(b.info()?.state, DSMIL_STATE_IDLE)
+    });
+}
+
+/// A commit of one entry has to wait, since five were just taken from three.
+fn in_debt(b: &Bench, file: &File) -> Check {
+    let number = begin(file, 0)?;
+    stage(file, number, &changes(b, 1, 1)?)?;
+    let wait = limited(file, DSMIL_IOC_COMMIT, commit_of(number))?;
+    holds((100..=500).contains(&wait), format!("{wait} ms"))?;
+    undo(file, number).map(|_| ())
+}

@@ -1,0 +1,166 @@
+//! Snapshots: all values of one generation, and bringing them back.
+
+use std::time::Duration;
+
+use device::Age;
+use nix::errno::Errno;
+use types::token::{Change, Select};
+
+use crate::bench::{Bench, Check, Fallible, holds, same};
+use crate::process::{child, hear, speaking, tell};
+use crate::raw::{address, commit, raw, refused, settle, stage, undo, whole, write};
+use crate::uapi::*;
+
+/// A snapshot into room for so many entries.
+fn snapshot_into(b: &Bench, room: &mut [dsmil_read_entry], selects: u32, age: u32) -> Fallible<dsmil_snapshot> {
+    let mut snapshot = dsmil_snapshot {
+        count: u32::try_from(room.len())?,
+        selects,
+        max_age_ms: age,
+        entries: address(room),
+        ..Default::default()
+    };
+    raw(&b.open()?, DSMIL_IOC_SNAPSHOT, &mut snapshot).map_err(|errno| format!("{errno} {:?}", snapshot.failure))?;
+    Ok(snapshot)
+}
+
+/// The number of readable tokens.
+fn readable(b: &Bench) -> Fallible<usize> {
+    Ok(usize::try_from(b.info()?.readable)?)
+}
+
+/// Whatever is sealed.
+pub(crate) fn check(bench: &mut Bench) {
+    bench.check("snapshot-all-selects-in-order", |b| {
+        let mut room = vec![dsmil_read_entry::default(); 3 * readable(b)? + 1];
+        let began = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
+        let taken = snapshot_into(b, &mut room, 7, 0)?;
+        same((usize::try_from(taken.count)?, taken.failed), (3 * readable(b)?, 0))?;
+        same((taken.generation, taken.failure.index), (b.info()?.generation, DSMIL_NO_INDEX))?;
+        holds(taken.time_ns >= u64::try_from(began.tv_sec())? * 1_000_000_000, "it began too early")?;
+        let last = room.pop();
+        same(last, Some(dsmil_read_entry::default()))?;
+        let wanted = b.tokens.iter().filter(|t| !(0xa000..=0xbfff).contains(&t.id.0));
+        let wanted: Vec<_> = wanted.flat_map(|t| (0..3).map(|select| (t.id.0, select))).collect();
+        same(room.iter().map(|e| (e.id, e.select)).collect::<Vec<_>>(), wanted)?;
+        for entry in room.iter().filter(|e| e.select == 0) {
+            same((entry.id, entry.error, entry.value), (entry.id, 0, b.stored(types::token::TokenId(entry.id))?))?;
+        }
+        Ok(())
+    });
+    bench.check("snapshot-from-the-cache-makes-no-call", |b| {
+        let mut room = vec![dsmil_read_entry::default(); 3 * readable(b)?];
+        snapshot_into(b, &mut room, 7, 0)?;
+        let before = b.laptop.calls()?;
+        let taken = snapshot_into(b, &mut room, 7, DSMIL_AGE_ANY)?;
+        same((taken.failed, b.laptop.calls()?), (0, before))?;
+        snapshot_into(b, &mut room, 7, 600_000)?;
+        same(b.laptop.calls()?, before)?;
+        holds(room.iter().all(|e| e.age_ns > 0), "a cached value has no age")
+    });
+    bench.check("snapshot-costs-a-call-for-each-location", |b| {
+        let mut locations: Vec<_> = b.tokens.iter().map(|t| t.location).collect();
+        locations.sort_unstable();
+        locations.dedup();
+        let mut room = vec![dsmil_read_entry::default(); readable(b)?];
+        let before = b.laptop.calls()?;
+        snapshot_into(b, &mut room, 1, 0)?;
+        same(b.laptop.calls()?.0 - before.0, u32::try_from(locations.len())?)
+    });
+    bench.check("snapshot-room-enospc", |b| {
+        for (selects, each) in [(1, 1), (4, 1), (3, 2), (7, 3)] {
+            let wanted = each * b.info()?.readable;
+            let mut room = vec![dsmil_read_entry::default(); usize::try_from(wanted)?];
+            for count in [0, 1, wanted - 1] {
+                let small = dsmil_snapshot { count, selects, entries: address(&room), ..Default::default() };
+                let failure = dsmil_failure { found: wanted, ..whole(Errno::ENOSPC, DSMIL_REASON_ROOM) };
+                let told = refused(&b.open()?, DSMIL_IOC_SNAPSHOT, small, failure)?;
+                same(told.count, count)?;
+            }
+            same(snapshot_into(b, &mut room, selects, DSMIL_AGE_ANY)?.count, wanted)?;
+        }
+        Ok(())
+    });
+}
+
+/// While a list is sealed.
+pub(crate) fn sealed(bench: &mut Bench) {
+    bench.check("snapshot-consistent-beside-commits", consistent);
+    bench.check("snapshot-values-keep-changing-eagain", changing);
+    bench.check("snapshot-restored", |b| {
+        let taken = b.device.snapshot(&[Select::Current, Select::Battery], Age::Fresh)?;
+        same(b.device.restore(&taken, Duration::ZERO)?.is_none(), true)?;
+        let old: Vec<_> = b.own.iter().map(|id| b.stored(*id)).collect::<Fallible<_>>()?;
+        for (id, value) in b.own.iter().zip(&old) {
+            b.laptop.poke(b.location(*id)?, value ^ 5)?;
+        }
+        let pending = b.device.restore(&taken, Duration::ZERO)?.ok_or("nothing to restore")?;
+        same(pending.old().len(), old.len())?;
+        pending.confirm()?;
+        same(b.own.iter().map(|id| b.stored(*id)).collect::<Fallible<Vec<_>>>()?, old)
+    });
+}
+
+/// Two tokens that are only ever changed together never differ in a snapshot.
+fn consistent(b: &Bench) -> Check {
+    let (first, second) = (b.token()?, *b.own.last().ok_or("no token")?);
+    let old = [b.stored(first)?, b.stored(second)?];
+    let file = b.open()?;
+    let both = move |value| [first, second].map(|id| Change { id, select: Select::Current, value, expected: None });
+    settle(&file, DSMIL_IOC_CONFIRM, write(&file, &both(1000), 0)?)?;
+    let node = b.node.clone();
+    let mut writer = speaking(move |line| {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(node)?;
+        for value in 1001.. {
+            settle(&file, DSMIL_IOC_CONFIRM, write(&file, &both(value), 0)?)?;
+            if value == 1002 {
+                tell(line)?;
+            }
+            // Room for some snapshots to succeed, not for all.
+            std::thread::sleep(Duration::from_millis(value.into()).min(Duration::from_millis(150)));
+        }
+        hear(line)
+    })?;
+    writer.hear()?;
+    let (mut taken, mut moved) = (0, 0);
+    let mut last = 0;
+    for _ in 0..6 {
+        let Ok(snapshot) = b.device.snapshot(&[Select::Current], Age::Fresh) else { continue };
+        let value = |id| snapshot.get(id, Select::Current).map(|e| e.held.clone().map(|a| a.value));
+        same(value(first), value(second))?;
+        same(snapshot.generation % 2, 0)?;
+        moved += u32::from(snapshot.generation > last);
+        (taken, last) = (taken + 1, snapshot.generation);
+    }
+    writer.kill()?;
+    b.until_idle()?;
+    for (id, value) in [first, second].into_iter().zip(old) {
+        b.laptop.poke(b.location(id)?, value)?;
+    }
+    holds(taken > 1 && moved > 1, format!("{taken} snapshots of {moved} generations"))
+}
+
+/// Somebody writes without a pause, so that no attempt is left undisturbed.
+fn changing(b: &Bench) -> Check {
+    let ((change, old), node) = (b.flip(b.token()?)?, b.node.clone());
+    let writer = child(move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(node)?;
+        loop {
+            let number = crate::raw::begin(&file, 0)?;
+            stage(&file, number, &[change])?;
+            commit(&file, number)?;
+            undo(&file, number)?;
+        }
+    })?;
+    b.until_value(change.id, change.value)?;
+    let mut room = vec![dsmil_read_entry::default(); 3 * readable(b)?];
+    let all = u32::try_from(room.len())?;
+    let snapshot = dsmil_snapshot { count: all, selects: 7, entries: address(&room), ..Default::default() };
+    let changed = whole(Errno::EAGAIN, DSMIL_REASON_CHANGED);
+    let done = refused(&b.open()?, DSMIL_IOC_SNAPSHOT, snapshot, changed).map(|_| ());
+    writer.kill()?;
+    b.until_idle()?;
+    room.clear();
+    same(b.stored(change.id)?, old)?;
+    done
+}

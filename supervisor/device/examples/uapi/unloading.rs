@@ -1,0 +1,177 @@
+//! Loading and unloading: what keeps the module in, and what its parameters come to.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+
+use device::Device;
+use nix::errno::Errno;
+use nix::libc;
+use types::token::{Change, Select, TokenId};
+
+use crate::bench::{Check, Fallible, Tally, holds, same, until};
+use crate::laptop::{Fault, Laptop};
+use crate::mapping::Map;
+use crate::process::{Child, hear, speaking, tell};
+use crate::raw::{raw, write};
+use crate::uapi::*;
+
+/// Where the module lies in the laptop.
+const MODULE: &str = "/usr/lib/modules/dsmil.ko";
+/// Writes are not limited.
+const UNLIMITED: &str = "read_rate=0 write_rate=0";
+/// A device that no rule denies, which these checks may write.
+const TOKEN: TokenId = TokenId(0x8060);
+
+fn unload(flags: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: The kernel reads a name.
+    Errno::result(unsafe { libc::syscall(libc::SYS_delete_module, c"dsmil".as_ptr(), flags) }).map(|_| ())
+}
+
+fn load(parameters: &str) -> Fallible<Result<(), Errno>> {
+    let (file, parameters) = (File::open(MODULE)?, CString::new(parameters)?);
+    // SAFETY: The kernel reads a file and a string.
+    let done = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), 0) };
+    Ok(Errno::result(done).map(|_| ()))
+}
+
+fn info(node: &str) -> Fallible<dsmil_info> {
+    let mut info = dsmil_info::default();
+    raw(&File::open(node)?, DSMIL_IOC_INFO, &mut info)?;
+    Ok(info)
+}
+
+/// Somebody who has the node open in some way, and says when that is so.
+fn holder(node: &str, hold: fn(File) -> Check) -> Fallible<Child> {
+    let node = node.to_owned();
+    let mut child = speaking(move |line| {
+        hold(OpenOptions::new().read(true).write(true).open(node)?)?;
+        tell(line)?;
+        hear(line)
+    })?;
+    child.hear()?;
+    Ok(child)
+}
+
+/// A change of a token's storage.
+fn change(laptop: &Laptop, node: &str) -> Fallible<(Change, u16, u32)> {
+    let tokens = Device::open(node)?.tokens()?;
+    let location = tokens.iter().find(|t| t.id == TOKEN).ok_or("no such token")?.location;
+    let old = laptop.peek(location)?;
+    Ok((Change { id: TOKEN, select: Select::Current, value: old ^ 1, expected: None }, location, old))
+}
+
+/// Leaves a change pending for as long as this process lives.
+fn leave_pending(file: File) -> Check {
+    let device = Device::from(std::os::fd::OwnedFd::from(file.try_clone()?));
+    device.allow(&[TOKEN])?;
+    // Closing a descriptor would undo what follows, so this one is closed first.
+    drop(device);
+    let change = Change { id: TOKEN, select: Select::Current, value: 4711, expected: None };
+    write(&file, &[change], 600_000)?;
+    std::mem::forget(file);
+    Ok(())
+}
+
+/// The module is loaded, and nobody has its node open; it is loaded again at the end.
+pub(crate) fn check(tally: &mut Tally) {
+    tally.check("unload-while-open-refused", |node| kept_by(node, |file| {
+        std::mem::forget(file);
+        Ok(())
+    }));
+    tally.check("unload-while-mapped-refused", |node| kept_by(node, |file| {
+        let mut info = dsmil_info::default();
+        raw(&file, DSMIL_IOC_INFO, &mut info)?;
+        std::mem::forget(Map::new(&file, info.page_bytes)?);
+        Ok(())
+    }));
+    tally.check("unload-while-pending-refused", |node| {
+        let laptop = Laptop::open()?;
+        let (_, location, old) = change(&laptop, node)?;
+        let owner = holder(node, leave_pending)?;
+        same(unload(libc::O_NONBLOCK), Err(Errno::EWOULDBLOCK))?;
+        same((info(node)?.state, laptop.peek(location)?), (DSMIL_STATE_PENDING, 4711))?;
+        owner.kill()?;
+        same((info(node)?.state, laptop.peek(location)?), (DSMIL_STATE_IDLE, old))
+    });
+    tally.check("reload-forgets-the-seal", |node| {
+        holds(info(node)?.flags & DSMIL_INFO_SEALED != 0, "not sealed before")?;
+        same(unload(libc::O_NONBLOCK), Ok(()))?;
+        holds(!std::path::Path::new(node).exists(), "the node is still there")?;
+        holds(!std::path::Path::new("/sys/kernel/debug/dsmil").exists(), "debugfs is still there")?;
+        same(load(UNLIMITED)?, Ok(()))?;
+        let info = info(node)?;
+        same((info.flags & DSMIL_INFO_SEALED, info.transaction, info.generation), (0, 0, 0))
+    });
+    tally.check("unload-while-undoing-refused", undoing);
+    tally.check("loaded-twice-eexist", |_| same(load(UNLIMITED)?, Err(Errno::EEXIST)));
+    parameters(tally);
+}
+
+fn kept_by(node: &str, hold: fn(File) -> Check) -> Check {
+    let holder = holder(node, hold)?;
+    same(unload(libc::O_NONBLOCK), Err(Errno::EWOULDBLOCK))?;
+    same(info(node)?.abi, DSMIL_ABI_VERSION)?;
+    holder.kill()
+}
+
+/// Nobody has it open any more, but an undo is still to come.
+fn undoing(node: &str) -> Check {
+    let laptop = Laptop::open()?;
+    let (_, location, old) = change(&laptop, node)?;
+    let owner = holder(node, leave_pending)?;
+    let fault = laptop.fault(Fault::each(Fault::ERROR, Fault::WRITES))?;
+    owner.kill()?;
+    same(info(node)?.state, DSMIL_STATE_UNDOING)?;
+    same(unload(libc::O_NONBLOCK), Err(Errno::EWOULDBLOCK))?;
+    drop(fault);
+    until("the undo", || Ok(info(node)?.state == DSMIL_STATE_IDLE))?;
+    same(laptop.peek(location)?, old)?;
+    same(unload(libc::O_NONBLOCK), Ok(()))?;
+    same(load(UNLIMITED)?, Ok(()))
+}
+
+fn parameters(tally: &mut Tally) {
+    tally.check("parameters-out-of-range-are-cut", |node| {
+        for (parameters, wanted) in [
+            ("", (1000, 2048, 32, 512)),
+            ("read_burst=0 write_burst=0", (1000, 1, 32, 1)),
+            ("read_burst=65536 write_burst=65537", (1000, 65_536, 32, 65_536)),
+            ("read_rate=4294967295 write_rate=1000000001", (1_000_000_000, 2048, 1_000_000_000, 512)),
+            ("read_rate=0 write_rate=0 read_burst=7", (0, 7, 0, 512)),
+        ] {
+            same(unload(libc::O_NONBLOCK), Ok(()))?;
+            same((parameters, load(parameters)?), (parameters, Ok(())))?;
+            let info = info(node)?;
+            let found = (info.read_rate, info.read_burst, info.write_rate, info.write_burst);
+            same((parameters, found), (parameters, wanted))?;
+        }
+        Ok(())
+    });
+    tally.check("parameters-of-no-number-refused", |_| {
+        same(unload(libc::O_NONBLOCK), Ok(()))?;
+        for bad in ["read_rate=-1", "read_rate=4294967296", "write_burst=many", "write_rate="] {
+            let done = load(bad)?;
+            holds(matches!(done, Err(Errno::EINVAL | Errno::ERANGE)), format!("{bad}: {done:?}"))?;
+        }
+        same(load(UNLIMITED)?, Ok(()))
+    });
+}
+
+/// Unloads by force while a change is pending: the old value comes back. What has the node open then must never run
+/// again, so this is the last thing that a machine does.
+pub(crate) fn force(tally: &mut Tally) {
+    tally.check("unload-by-force-undoes", |node| {
+        let laptop = Laptop::open()?;
+        let (_, location, old) = change(&laptop, node)?;
+        let owner = holder(node, leave_pending)?;
+        same(laptop.peek(location)?, 4711)?;
+        let done = unload(libc::O_NONBLOCK | libc::O_TRUNC);
+        std::mem::forget(owner);
+        if done == Err(Errno::EWOULDBLOCK) {
+            println!("   this kernel does not unload by force");
+            return Ok(());
+        }
+        same((done, laptop.peek(location)?), (Ok(()), old))
+    });
+}
