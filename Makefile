@@ -3,7 +3,7 @@
 # Dollar signs in a command are the shell's, not make's.
 override CMD := $(value CMD)
 export CMD SCRIPT ARGS KERNEL LAPTOP
-.PHONY: help run test test-sanitize laptop module setup build bench lint clean
+.PHONY: help run test test-sanitize laptop module setup build bench survive lint clean
 
 help: ## this list
 	@echo "DSMIL: what an agent does to this laptop stays bounded, recorded and reversible."
@@ -40,6 +40,9 @@ build: ## set up, then build programs and module
 
 bench: ## list the benchmarks, or run one: BENCH=name
 	@scripts/bench.sh "$(BENCH)"
+
+survive: ## list the long runs of kills and faults, or run one: WHAT=name or WHAT=all
+	@scripts/survive.sh "$(WHAT)"
 
 lint: ## formats and lints of everything
 	@scripts/lint.sh

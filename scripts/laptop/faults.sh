@@ -1,5 +1,6 @@
 #!/bin/bash
-# Faults of the firmware at each call of a write: the old value stands, or the failure is told; the next write works.
+# Faults of the firmware at each call of a write by the daemon: the old value stands, or the failure is told; the next write
+# works. Then a sample of what “make survive WHAT=faults” tries straight through the kernel module.
 set -u
 failed=0
 value() { dsmil tokens get 0x8060 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["answer"]["values"][0]["value"])'; }
@@ -20,4 +21,5 @@ for kind in "error --on any" "unsupported --on any" "garbage --value 77 --on any
         dsmil tokens set "0x8060=$before" >/dev/null 2>&1 || { [ "$now" = "$before" ] || failed=1; }
     done
 done
+/usr/lib/laptop/survive.sh faults 10 || failed=1
 exit $failed

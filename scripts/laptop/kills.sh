@@ -1,7 +1,9 @@
 #!/bin/bash
-# SIGKILL in the middle of writes, checkpoints and restores: a sample of what can be run longer by hand.
+# A sample of what “make survive” tries at length: SIGKILL of who changes firmware settings, at each step, and of the daemon in
+# the middle of writes, checkpoints and restores.
 set -e
 mkdir -p /srv/work
 laptop-survive writes "${1:-12}"
 laptop-survive checkpoints "${1:-12}"
 laptop-survive restores "${1:-12}"
+/usr/lib/laptop/survive.sh kills 16

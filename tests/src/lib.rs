@@ -4,6 +4,7 @@
 //!
 //! - [`machine`]: the virtual laptop's firmware, written from one data file
 //! - [`bench`]: what the benchmarks share
+//! - [`survive`]: what a run of survival tells
 //!
 //! # Invariants
 //!
@@ -13,3 +14,4 @@
 
 pub mod bench;
 pub mod machine;
+pub mod survive;

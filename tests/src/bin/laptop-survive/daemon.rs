@@ -1,36 +1,24 @@
-//! Kills the daemon in the middle of what it does, in the virtual laptop, and looks at what is left.
-//!
-//! ```text
-//! laptop-survive writes|checkpoints|restores TIMES [SEED]
-//! ```
+//! SIGKILL of the daemon in the middle of what it does.
 //!
 //! After each kill the daemon is started again. What was acknowledged must stand; what was not must be as before, or
-//! whole if the log says that it was done; nothing may be in between. One line for each kind:
-//! `KIND: kills N, acknowledged A, lost L, mixed M`.
+//! whole if the log says that it was done; nothing may be in between.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use tests::survive::Told;
+
+use crate::dice::Dice;
+use crate::progress::Progress;
 
 const TOKEN: &str = "0x8060";
 const WORK: &str = "/srv/work/survive";
 const DAEMON: &str = "/usr/lib/laptop/daemon.sh";
-
-fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
 
 /// What a kind of trial found.
 #[derive(Default)]
@@ -41,42 +29,43 @@ struct Tally {
     mixed: u32,
 }
 
-fn run() -> anyhow::Result<bool> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let (kind, times) = match words.as_slice() {
-        [kind, times, ..] => (kind.as_str(), times.parse::<u32>().context("TIMES is a number")?),
-        _ => bail!("usage: laptop-survive writes|checkpoints|restores TIMES [SEED]"),
-    };
-    let mut dice = Dice(words.get(2).map_or(Ok(1), |seed| seed.parse()).context("SEED is a number")?);
-    let trial = match kind {
-        "writes" => write,
-        "checkpoints" => checkpoint,
-        "restores" => restore,
-        _ => bail!("there is no kind {kind}: writes, checkpoints or restores"),
-    };
-    let mut tally = Tally::default();
-    for time in 0..times {
-        trial(&mut dice, &mut tally).with_context(|| format!("{kind}, trial {time}"))?;
-        ensure!(quiet("dsmil", &["log", "verify"])?, "the log does not verify after trial {time}");
-    }
-    println!(
-        "{kind}: kills {}, acknowledged {}, lost {}, mixed {}",
-        tally.kills, tally.acknowledged, tally.lost, tally.mixed
-    );
-    Ok(tally.lost == 0 && tally.mixed == 0)
+/// What is done while the daemon is killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deed {
+    /// A token is written.
+    Write,
+    /// A checkpoint is made.
+    Checkpoint,
+    /// A checkpoint is restored.
+    Restore,
 }
 
-/// A small generator (SplitMix64): the same seed, the same delays.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
+/// Kills the daemon so many times.
+///
+/// # Errors
+///
+/// A trial could not be made, or the log does not verify after it.
+pub(crate) fn run(deed: Deed, times: u32, seed: u64) -> anyhow::Result<Vec<Told>> {
+    let (name, trial) = match deed {
+        Deed::Write => ("writes", write as fn(&mut Dice, &mut Tally) -> anyhow::Result<()>),
+        Deed::Checkpoint => ("checkpoints", checkpoint as _),
+        Deed::Restore => ("restores", restore as _),
+    };
+    let (mut dice, mut tally) = (Dice(seed), Tally::default());
+    let mut progress = Progress::new();
+    for time in 0..times {
+        trial(&mut dice, &mut tally).with_context(|| format!("{name}, trial {time}"))?;
+        ensure!(quiet("dsmil", &["log", "verify"])?, "the log does not verify after trial {time}");
+        progress.tell(|| format!("{name}: {} of {times} kills", time + 1));
     }
+    let Tally { kills, acknowledged, lost, mixed } = tally;
+    let told = |metric: &str, count: u32| {
+        Told::violations(name, metric, count, kills).with("acknowledged", acknowledged).with("seed", seed)
+    };
+    Ok(vec![
+        told("kills of the daemon after which something acknowledged is lost", lost),
+        told("kills of the daemon after which something is done in part", mixed),
+    ])
 }
 
 fn write(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {

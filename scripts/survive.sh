@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# “make survive”: lists the long runs of kills, faults and malformed inputs; “make survive WHAT=name” runs one and writes
+# target/survive/NAME.json, WHAT=all runs them all. “make test” runs a sample of each.
+#
+# SEED=number makes other trials, TIMES=number more or fewer of them.
+. "$(dirname "$0")/lib.sh"
+
+list() {
+    expand -t 14 <<'TEXT'
+  device	kills and faults, one after the other, in one file
+  kills	SIGKILL of who changes firmware settings, at each step, in all sorts of company
+  faults	faults of the firmware at each call of a change and of its undo
+  tables	token tables that are wrong on purpose
+  writes	SIGKILL of the daemon while it writes a token
+  checkpoints	SIGKILL of the daemon while it makes a checkpoint
+  restores	SIGKILL of the daemon while it restores one
+TEXT
+}
+
+laptop() { "$ROOT/scripts/laptop.sh" "$@"; }
+bare() { BARE=1 laptop command "/usr/lib/laptop/survive.sh $*"; }
+# Each with its default for a whole run.
+kills() { bare kills ${TIMES:-} --seed "${SEED:-1}"; }
+faults() { bare faults ${TIMES:-} --seed "${SEED:-1}"; }
+daemon() { laptop command "mkdir -p /srv/work && laptop-survive $1 ${TIMES:-240} --seed ${SEED:-1}"; }
+
+# One line of a figure, as laptop-survive writes them.
+tables() {
+    local tried failed=0 said
+    said=$("$ROOT/scripts/tables.sh") || failed=$(grep -c FAILED <<<"$said") || die "the tables could not be tried: $said"
+    say "$said"
+    tried=$(grep -cE '^[a-z0-9-]+ +(ok|FAILED)' <<<"$said") || true
+    printf 'figure {"variant":"tables","metric":"wrong token tables that the module does not take as it should","samples":[%d],"goal":0,"notes":[],"more":{"tried":%d,"kernel":"%s"}}\n' \
+        "$failed" "$tried" "$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")"
+    [ "$failed" -eq 0 ]
+}
+
+# What runs tells figures also where they are bad; “survive” then says so.
+run() {
+    case $1 in
+        device) kills || true; faults || true ;;
+        kills | faults | tables) "$1" || true ;;
+        writes | checkpoints | restores) daemon "$1" || true ;;
+    esac
+}
+
+commit() {
+    local commit
+    commit=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || commit=unknown
+    [ -z "$(git -C "$ROOT" status --porcelain --untracked-files=no 2>/dev/null)" ] || commit=$commit-dirty
+    say "$commit"
+}
+
+name=${1:-}
+case $name in
+    "")
+        say "Runs of survival, each with make survive WHAT=name, all with WHAT=all:"
+        list
+        exit
+        ;;
+    all) names="device tables writes checkpoints restores" ;;
+    *)
+        list | grep -q "^  $name " || die "there is no run “$name”; there are:
+$(list)"
+        names=$name
+        ;;
+esac
+"$ROOT/scripts/setup.sh"
+"$ROOT/scripts/build.sh"
+export TIMEOUT=${TIMEOUT:-7200}
+mkdir -p "$TARGET/survive"
+status=0
+for name in $names; do
+    run "$name" | BENCH_OUT="$TARGET/survive" BENCH_COMMIT="$(commit)" \
+        "$ROOT/scripts/cargo.sh" exec "$TARGET/debug/survive" "$name" || status=1
+done
+[ "$status" -eq 0 ] || die "a goal is missed: the lines with FAIL say where, and the same SEED tries the same again."
