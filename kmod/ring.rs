@@ -56,6 +56,7 @@ impl Ring {
 }
 
 fn slot(number: u64, slots: usize) -> usize {
-    // Fits: it is smaller than `slots`.
-    (number.saturating_sub(1) % (slots.max(1) as u64)) as usize
+    let slot = number.saturating_sub(1) % (slots.max(1) as u64);
+    // Always fits: it is smaller than `slots`.
+    slot.try_into().unwrap_or(0)
 }

@@ -25,7 +25,8 @@ proptest! {
                 let all: u64 = taken[first..].iter().map(|(_, count)| u64::from(*count)).sum();
                 // A request larger than the bucket is served from a full one, and paid for afterwards.
                 let excess = taken[first..].iter().map(|(_, c)| c.saturating_sub(burst)).max().unwrap_or(0);
-                let rated = (i128::from(span) * i128::from(rate) / i128::from(SECOND)) as u64 + 1;
+                let rated = i128::from(span) * i128::from(rate) / i128::from(SECOND);
+                let rated = u64::try_from(rated).unwrap() + 1;
                 // The period is rounded down to a nanosecond.
                 let slack = rated / 1_000 + 1;
                 prop_assert!(all <= u64::from(burst) + u64::from(excess) + rated + slack);
