@@ -24,6 +24,8 @@ use crate::shared::{Shared, Step};
 const OUTLIVED_MAX: Duration = Duration::from_secs(90);
 /// Pause between two attempts of theirs to keep the change.
 const MEDDLE_PAUSE: Duration = Duration::from_millis(3);
+/// How long a holder lingers.
+const LINGER: Duration = Duration::from_millis(200);
 /// Stack of a process that shares the file table.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -87,7 +89,18 @@ pub(crate) struct Plan {
     pub(crate) company: Company,
     pub(crate) end: End,
     pub(crate) deadline: Duration,
+    /// Where it lingers, so that the kill is sure to come there.
+    pub(crate) linger: Option<Step>,
     pub(crate) changes: Vec<Change>,
+}
+
+impl Plan {
+    fn arrive(&self, shared: &Shared, step: Step) {
+        shared.arrive(step);
+        if self.linger == Some(step) {
+            sleep(LINGER);
+        }
+    }
 }
 
 /// Starts a holder; it waits when it is done.
@@ -161,21 +174,21 @@ fn transact(shared: &'static Shared, plan: &Plan) -> anyhow::Result<()> {
         Company::SharerMeddling => share_files(shared, Some(number))?,
         _ => {}
     }
-    shared.arrive(Step::Begun);
+    plan.arrive(shared, Step::Begun);
     let (first, rest) = plan.changes.split_at_checked(1).context("nothing to change")?;
     transaction.stage(first)?;
-    shared.arrive(Step::Staged);
+    plan.arrive(shared, Step::Staged);
     if !rest.is_empty() {
         transaction.stage(rest)?;
     }
-    shared.arrive(Step::StagedAll);
-    shared.arrive(Step::Committing);
+    plan.arrive(shared, Step::StagedAll);
+    plan.arrive(shared, Step::Committing);
     let pending = transaction.commit()?;
-    shared.arrive(Step::Committed);
+    plan.arrive(shared, Step::Committed);
     if plan.end != End::Wait {
-        shared.arrive(Step::Settling);
+        plan.arrive(shared, Step::Settling);
         settle(device, pending, number, plan.end)?;
-        shared.arrive(Step::Settled);
+        plan.arrive(shared, Step::Settled);
     } else {
         forget((device, pending));
     }

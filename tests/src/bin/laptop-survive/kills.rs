@@ -197,7 +197,10 @@ impl Kills {
         let slow_ns = self.slow_down(trial.when, pace)?;
         let deadline = if matches!(trial.when, When::Deadline) { SHORTEST } else { NEVER };
         self.shared.reset();
-        let plan = Plan { company: trial.company, end: trial.end, deadline, changes };
+        // Three of four are sure to come right after their step; what the others hit, the machine decides.
+        let linger = matches!(trial.when, When::Now) && self.dice.below(4) != 0;
+        let linger = linger.then_some(trial.step);
+        let plan = Plan { company: trial.company, end: trial.end, deadline, linger, changes };
         let holder = holder::start(self.shared, &plan)?;
         self.await_step(trial.step)?;
         let delay_ns = self.delay(trial.when, pace);
