@@ -17,7 +17,7 @@ list() {
 TEXT
 }
 
-laptop() { "$ROOT/scripts/laptop.sh" "$@"; }
+laptop() { TIMEOUT=${TIMEOUT:-7200} "$ROOT/scripts/laptop.sh" "$@"; }
 bare() { BARE=1 laptop command "/usr/lib/laptop/survive.sh $*"; }
 # Each with its default for a whole run.
 kills() { bare kills ${TIMES:-} --seed "${SEED:-1}"; }
@@ -35,13 +35,17 @@ tables() {
     [ "$failed" -eq 0 ]
 }
 
-# What runs tells figures also where they are bad; “survive” then says so.
 run() {
+    local status=0
     case $1 in
-        device) kills || true; faults || true ;;
-        kills | faults | tables) "$1" || true ;;
-        writes | checkpoints | restores) daemon "$1" || true ;;
+        device)
+            kills || status=1
+            faults || status=1
+            ;;
+        kills | faults | tables) "$1" || status=1 ;;
+        writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
+    return $status
 }
 
 commit() {
@@ -67,11 +71,10 @@ $(list)"
 esac
 "$ROOT/scripts/setup.sh"
 "$ROOT/scripts/build.sh"
-export TIMEOUT=${TIMEOUT:-7200}
 mkdir -p "$TARGET/survive"
 status=0
 for name in $names; do
     run "$name" | BENCH_OUT="$TARGET/survive" BENCH_COMMIT="$(commit)" \
         "$ROOT/scripts/cargo.sh" exec "$TARGET/debug/survive" "$name" || status=1
 done
-[ "$status" -eq 0 ] || die "a goal is missed: the lines with FAIL say where, and the same SEED tries the same again."
+[ "$status" -eq 0 ] || die "a goal is missed, or a run broke off: the lines above say where, and the same SEED tries the same again."
