@@ -14,6 +14,8 @@
 # EXTRA_MODULES=NAMES  puts these of the kernel's own modules into the guest's /usr/lib/modules, without loading them
 # TIMEOUT=SECONDS gives up and kills the laptop (default 600 for commands, none for a shell)
 # DSMIL_ACCEL=tcg or kvm instead of what fits this machine
+# ICOUNT=1        one CPU whose clock goes by instructions: 1 ns and one count of the TSC each, idle time is skipped
+# FILES='FILE…'   are put into /usr/lib/laptop/job/files of the guest
 # Exit status 125: the laptop itself failed, what it said is shown; 124: it took too long.
 . "$(dirname "$0")/lib.sh"
 
@@ -81,6 +83,8 @@ make_stage() {
     cp "$GUEST/dsmild.toml" "$stage/stage/etc/dsmil/"
     cp "$state/firmware/expected.json" "$stage/stage/usr/lib/laptop/"
     cp -r "$job" "$stage/stage/usr/lib/laptop/"
+    mkdir "$stage/stage/usr/lib/laptop/job/files"
+    for name in ${FILES:-}; do cp "$name" "$stage/stage/usr/lib/laptop/job/files/"; done
     pack "$stage" "$run/stage.cpio"
     cat "$initramfs" "$run/stage.cpio" >"$run/initrd"
     rm -rf "$stage" "$run/stage.cpio"
@@ -111,7 +115,10 @@ make_state() {
 
 # A loaded KVM module for this CPU: /dev/kvm alone proves nothing, nested ones cannot boot a stock kernel.
 accelerator() {
-    if [ -n "${DSMIL_ACCEL:-}" ]; then
+    if [ -n "${ICOUNT:-}" ]; then
+        # Only the emulator counts.
+        say tcg
+    elif [ -n "${DSMIL_ACCEL:-}" ]; then
         say "$DSMIL_ACCEL"
     elif [ -w /dev/kvm ] && { [ -d /sys/module/kvm_intel ] || [ -d /sys/module/kvm_amd ]; }; then
         say kvm
@@ -135,7 +142,11 @@ start_tpm() {
 start_qemu() {
     # With a thread for each CPU, QEMU's emulation can run an instruction that another CPU is just patching, and the
     # guest's kernel dies of it now and then on a busy host. One thread is no slower for what runs here.
-    local cpu=max accel=$1 streams
+    local cpu=max accel=$1 cpus=2 count=() streams
+    if [ -n "${ICOUNT:-}" ]; then
+        # Each repetition of a string instruction counts; without ERMS the kernel copies by moves, one instruction each.
+        cpu=max,-erms cpus=1 count=(-icount "shift=0,sleep=off")
+    fi
     case $1 in
         kvm) cpu=host ;;
         tcg) accel=tcg,thread=single ;;
@@ -148,7 +159,7 @@ start_qemu() {
     fi
     local arguments=(
         -nodefaults -no-user-config -no-reboot -display none
-        -machine q35 -accel "$accel" -cpu "$cpu" -smp 2 -m 1G
+        -machine q35 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m 1G "${count[@]}"
         -kernel "$kernel/vmlinuz" -initrd "$run/initrd"
         -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on ${LAPTOP_APPEND:-}"
         -serial "file:$run/console" -monitor "unix:$run/monitor,server=on,wait=off"
