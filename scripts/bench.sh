@@ -49,6 +49,14 @@ compile() {
     program=$(cd "$ROOT" && realpath -e "$program") || die "cargo did not say where it put the benchmark: see $said."
 }
 
+# c_driver RELEASE: builds the C driver that the module is held against; sets “driver”.
+c_driver() {
+    driver=$TARGET/bench/driver/$1
+    mkdir -p "$driver"
+    locked "module-$1" step "C driver for $1" "$ROOT/scripts/kernel.sh" make "$1" \
+        M="$BENCHES/ioctl/driver" MO="$driver" modules
+}
+
 commit() {
     local commit
     commit=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || commit=unknown
@@ -78,6 +86,13 @@ case $name in
     boot)
         "$ROOT/scripts/setup.sh"
         "$ROOT/scripts/build.sh"
+        ;;
+    ioctl)
+        "$ROOT/scripts/setup.sh"
+        release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")
+        "$ROOT/scripts/build.sh" "$release"
+        c_driver "$release"
+        runner=(env DSMIL_KO="$TARGET/module/$release/dsmil.ko" DSMIL_C_KO="$driver/dsmil_c.ko" KERNEL="$release")
         ;;
 esac
 compile "$name" "$features"
