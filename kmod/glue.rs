@@ -21,6 +21,7 @@ mod plain;
 mod process;
 
 pub(crate) use copy::{
+    fill_array,
     give_array,
     take_array, //
 };

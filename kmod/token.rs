@@ -273,6 +273,13 @@ pub(crate) fn position(table: &[Token], id: u16) -> Option<usize> {
     table.binary_search_by_key(&id, |token| token.id).ok()
 }
 
+/// As [`position`], quicker where it is at `near` or next to it, as for who goes through the table in order.
+pub(crate) fn position_near(table: &[Token], id: u16, near: Option<usize>) -> Option<usize> {
+    let is_at = |at: &usize| table.get(*at).is_some_and(|token| token.id == id);
+    near.and_then(|near| [near, near.saturating_add(1)].into_iter().find(is_at))
+        .or_else(|| position(table, id))
+}
+
 /// The token of an id, in a classified table.
 pub(crate) fn find(table: &[Token], id: u16) -> Option<&Token> {
     table.get(position(table, id)?)

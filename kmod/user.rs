@@ -42,6 +42,11 @@ pub(crate) fn take_all<T: FromBytes>(from: u64, count: u32) -> Result<KVec<T>> {
     glue::take_array(address(from)?, count as usize)
 }
 
+/// Fills a slice from an array whose address came as an integer.
+pub(crate) fn take_into<T: FromBytes>(from: u64, values: &mut [T]) -> Result {
+    glue::fill_array(address(from)?, values)
+}
+
 /// Gives structures back to an array whose address came as an integer.
 pub(crate) fn give_all<T: AsBytes>(to: u64, values: &[T]) -> Result {
     glue::give_array(address(to)?, values)

@@ -19,7 +19,8 @@ use crate::{
         give,
         give_all,
         take,
-        take_all, //
+        take_all,
+        take_into, //
     },
 };
 use kernel::{
@@ -27,6 +28,8 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
+/// So many entries of a read need no memory of their own.
+const FEW: usize = 4;
 /// Every select there is, as bits.
 const SELECTS: u32 = (1 << (uapi::DSMIL_SELECT_AC + 1)) - 1;
 
@@ -67,9 +70,11 @@ impl Handle {
 
     pub(super) fn read(&self, arg: UserPtr) -> Result {
         let mut read: uapi::dsmil_read = take(arg)?;
-        let done = take_entries(&read).and_then(|mut entries| {
-            let failed = self.shared.read(&mut entries, Age::new(read.max_age_ms))?;
-            Ok((entries, failed))
+        let mut few = [uapi::dsmil_read_entry::default(); FEW];
+        let mut many = KVec::new();
+        let done = take_entries(&read, &mut few, &mut many).and_then(|entries| {
+            let failed = self.shared.read(entries, Age::new(read.max_age_ms))?;
+            Ok((&*entries, failed))
         });
         read.failed = done.as_ref().map_or(0, |(_, failed)| *failed);
         read.failure = failure_of(&done);
@@ -98,8 +103,12 @@ impl Handle {
     }
 }
 
-/// The entries of a read that is well formed.
-fn take_entries(read: &uapi::dsmil_read) -> Outcome<KVec<uapi::dsmil_read_entry>> {
+/// The entries of a read that is well formed, in either of the two places.
+fn take_entries<'a>(
+    read: &uapi::dsmil_read,
+    few: &'a mut [uapi::dsmil_read_entry],
+    many: &'a mut KVec<uapi::dsmil_read_entry>,
+) -> Outcome<&'a mut [uapi::dsmil_read_entry]> {
     if read.flags != 0 || read.failed != 0 || !is_blank(&read.failure) {
         return refuse(uapi::DSMIL_REASON_RESERVED);
     }
@@ -109,7 +118,12 @@ fn take_entries(read: &uapi::dsmil_read) -> Outcome<KVec<uapi::dsmil_read_entry>
     if read.count > uapi::DSMIL_READ_MAX {
         return Err(whole_failure(uapi::DSMIL_REASON_COUNT, E2BIG));
     }
-    take_all(read.entries, read.count).map_err(kernel_failure)
+    if let Some(few) = few.get_mut(..read.count as usize) {
+        take_into(read.entries, few).map_err(kernel_failure)?;
+        return Ok(few);
+    }
+    *many = take_all(read.entries, read.count).map_err(kernel_failure)?;
+    Ok(many)
 }
 
 fn check_snapshot(snapshot: &uapi::dsmil_snapshot) -> Outcome<()> {

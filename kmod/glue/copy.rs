@@ -41,6 +41,28 @@ pub(crate) fn take_array<T: FromBytes>(from: UserPtr, count: usize) -> Result<KV
     Ok(values)
 }
 
+/// Fills a slice from a user address.
+///
+/// # Errors
+///
+/// `EFAULT`: it cannot be read; what stands in the slice then means nothing.
+pub(crate) fn fill_array<T: FromBytes>(from: UserPtr, values: &mut [T]) -> Result {
+    // SAFETY: The slice is as long as that, and any bytes are valid elements; the function checks the user's
+    // side.
+    let left = unsafe {
+        bindings::_copy_from_user(
+            values.as_mut_ptr().cast(),
+            from.as_const_ptr(),
+            size_of_val(values) as c_ulong,
+        )
+    };
+    if left == 0 {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
 /// Gives elements back to a user address.
 ///
 /// # Errors

@@ -92,7 +92,7 @@ impl Shared {
             return Ok(self.read_cached(entries, age));
         }
         let wanted = |entry: &&uapi::dsmil_read_entry| {
-            self.place(entry)
+            self.place(entry, None)
                 .is_ok_and(|(index, _)| self.usable(index, entry.select, age).is_none())
         };
         let mut budget = entries.iter().filter(wanted).count() as u32;
@@ -118,11 +118,15 @@ impl Shared {
     /// Fills in the entries from the cache alone. Returns how many failed.
     fn read_cached(&self, entries: &mut [uapi::dsmil_read_entry], age: Age) -> u32 {
         let (mut failed, mut cached) = (0, 0);
+        let mut near = None;
         for some in entries.chunks_mut(LOOK_MAX) {
             let look = self.board.look();
             for entry in some {
-                let found = match self.place(entry) {
-                    Ok((index, _)) => look.cached(index, entry.select).ok_or(NO_DATA),
+                let found = match self.place(entry, near) {
+                    Ok((index, _)) => {
+                        near = Some(index);
+                        look.cached(index, entry.select).ok_or(NO_DATA)
+                    }
                     Err(error) => Err(-error.to_errno()),
                 };
                 match found {
@@ -212,7 +216,7 @@ impl Shared {
 
     /// Fills in one entry; true if the firmware was asked.
     fn read_entry(&self, entry: &mut uapi::dsmil_read_entry, age: Age) -> bool {
-        let place = self.place(entry);
+        let place = self.place(entry, None);
         *entry = blank(entry.id, entry.select);
         let (index, token) = match place {
             Ok(place) => place,
@@ -290,8 +294,12 @@ impl Shared {
         (found.time >= age.since).then_some(found)
     }
 
-    /// The token that an entry is about, if it can be read.
-    fn place(&self, entry: &uapi::dsmil_read_entry) -> Result<(usize, &Token)> {
+    /// The token that an entry is about, if it can be read; `near` is where the one before it stands.
+    fn place(
+        &self,
+        entry: &uapi::dsmil_read_entry,
+        near: Option<usize>,
+    ) -> Result<(usize, &Token)> {
         let is_plain = entry.reserved == 0
             && entry.value == 0
             && entry.error == 0
@@ -300,7 +308,7 @@ impl Shared {
         if !is_plain || u32::from(entry.select) > uapi::DSMIL_SELECT_AC {
             return Err(EINVAL);
         }
-        let index = token::position(&self.tokens, entry.id).ok_or(ENOENT)?;
+        let index = token::position_near(&self.tokens, entry.id, near).ok_or(ENOENT)?;
         let token = self.tokens.get(index).ok_or(ENOENT)?;
         if !token.readable() {
             return Err(EACCES);

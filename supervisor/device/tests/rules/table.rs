@@ -220,6 +220,16 @@ proptest! {
     }
 
     #[test]
+    fn where_a_token_stands_does_not_depend_on_where_the_search_begins(
+        entries in entries(), id in id(), near in proptest::option::of(0_usize..50),
+    ) {
+        let table = table(&entries);
+        let found = table.iter().position(|token| token.id == id);
+        prop_assert_eq!(token::position_near(&table, id, near), found);
+        prop_assert_eq!(token::position(&table, id), found);
+    }
+
+    #[test]
     fn exported_flags_agree_with_the_token(entries in entries(), writable: bool) {
         for token in &table(&entries) {
             let exported = token.export(writable);
