@@ -89,7 +89,7 @@ impl Shared {
     /// The limit of the rate, or a signal: then nothing is filled in that means something.
     pub(crate) fn read(&self, entries: &mut [uapi::dsmil_read_entry], age: Age) -> Outcome<u32> {
         if age.only_cached {
-            return Ok(self.read_cached(entries, age));
+            return Ok(self.read_cached::<false>(entries, age));
         }
         let wanted = |entry: &&uapi::dsmil_read_entry| {
             self.place(entry, None)
@@ -115,8 +115,13 @@ impl Shared {
         done.map(|()| failed)
     }
 
-    /// Fills in the entries from the cache alone. Returns how many failed.
-    fn read_cached(&self, entries: &mut [uapi::dsmil_read_entry], age: Age) -> u32 {
+    /// Fills in the entries from the cache alone; quicker if they are said to be in the table's order. Returns
+    /// how many failed.
+    fn read_cached<const IN_ORDER: bool>(
+        &self,
+        entries: &mut [uapi::dsmil_read_entry],
+        age: Age,
+    ) -> u32 {
         let (mut failed, mut cached) = (0, 0);
         let mut near = None;
         for some in entries.chunks_mut(LOOK_MAX) {
@@ -124,7 +129,7 @@ impl Shared {
             for entry in some {
                 let found = match self.place(entry, near) {
                     Ok((index, _)) => {
-                        near = Some(index);
+                        near = IN_ORDER.then_some(index);
                         look.cached(index, entry.select).ok_or(NO_DATA)
                     }
                     Err(error) => Err(-error.to_errno()),
@@ -153,7 +158,11 @@ impl Shared {
         let mut entries = self.snapshot_entries(selects, room)?;
         loop {
             let generation = self.settled_generation();
-            let failed = self.read(&mut entries, age)?;
+            let failed = if age.only_cached {
+                self.read_cached::<true>(&mut entries, age)
+            } else {
+                self.read(&mut entries, age)?
+            };
             if self.board.published().generation == generation {
                 return Ok(Snapshot {
                     entries,
