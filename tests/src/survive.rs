@@ -90,7 +90,10 @@ impl Told {
         more.insert("goal".to_owned(), json!({ "ours": self.goal }));
         more.insert("reached".to_owned(), json!(self.is_reached()));
         let worst = self.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        more.insert("worst".to_owned(), json!(worst));
+        more.insert("worst".to_owned(), json!((worst * 1000.0).round() / 1000.0));
+        let mut notes = self.notes;
+        let tried = more.get("tried").map_or(String::new(), |tried| format!(" in {tried} trials"));
+        notes.push(format!("the worst is {worst:.0}{tried}; the goal is {:.0} at most", self.goal));
         Figure {
             // As long as the program runs: there are a handful.
             variant: self.variant.leak(),
@@ -98,7 +101,7 @@ impl Told {
             better: Better::Lower,
             ours: self.samples,
             peers: vec![],
-            notes: self.notes,
+            notes,
             more,
         }
     }

@@ -197,8 +197,9 @@ impl Kills {
         let slow_ns = self.slow_down(trial.when, pace)?;
         let deadline = if matches!(trial.when, When::Deadline) { SHORTEST } else { NEVER };
         self.shared.reset();
-        // Three of four are sure to come right after their step; what the others hit, the machine decides.
-        let linger = matches!(trial.when, When::Now) && self.dice.below(4) != 0;
+        // Three of four of those between two calls are sure to come there; what the others hit, the machine decides.
+        let is_call = matches!(trial.step, Step::Committing | Step::Settling);
+        let linger = matches!(trial.when, When::Now) && !is_call && self.dice.below(4) != 0;
         let linger = linger.then_some(trial.step);
         let plan = Plan { company: trial.company, end: trial.end, deadline, linger, changes };
         let holder = holder::start(self.shared, &plan)?;
