@@ -243,7 +243,8 @@ case $mode in
         chmod +x "$job/script"
         # A script keeps its own interpreter.
         printf 'exec %s/script' /usr/lib/laptop/job >"$job/command"
-        printf ' %q' "$@" >>"$job/command"
+        # Without a word printf would make an empty one.
+        [ $# -eq 0 ] || printf ' %q' "$@" >>"$job/command"
         ;;
     shell)
         [ -t 0 ] && [ -t 1 ] || die "a prompt needs a terminal; use CMD='…' or SCRIPT=file without one."

@@ -19,7 +19,8 @@ instrumented() {
     done
 }
 
-laptop() { BARE=1 TIMEOUT=${TIMEOUT:-3000} "$ROOT/scripts/laptop.sh" "$@"; }
+# KASAN is silent after its first report unless it is told not to be.
+laptop() { BARE=1 TIMEOUT=${TIMEOUT:-3000} LAPTOP_APPEND=kasan_multi_shot "$ROOT/scripts/laptop.sh" "$@"; }
 
 if [ "${1:-}" = line ]; then
     shift

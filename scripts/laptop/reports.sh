@@ -12,7 +12,7 @@ TAINTS=$((1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
 
 since_mark() { dmesg | tac | awk '{ print } /sanitize: >>> /{ exit }' | tac; }
 mark() { echo "sanitize: >>> $*" >/dev/kmsg; }
-plain() { sed -E 's/^\[ *[0-9.]+\](\[ *[TC][0-9]+\])? ?//'; }
+plain() { sed -E 's/^\[ *[0-9.]+\] (\[ *[TC][0-9]+\] )?//'; }
 tainted() { [ $(($(cat /proc/sys/kernel/tainted) & TAINTS)) -ne 0 ]; }
 
 # check TITLE COMMAND…: fails if the command does or if the kernel reported anything meanwhile; the report is printed.
@@ -63,5 +63,6 @@ instruments() {
     [ -w /sys/kernel/debug/kmemleak ] || { echo "no kmemleak"; return 1; }
     [ -e /sys/kernel/debug/kcov ] || { echo "no kcov"; return 1; }
     dmesg | grep -q 'KernelAddressSanitizer initialized' || { echo "no KASAN"; return 1; }
+    grep -q kasan_multi_shot /proc/cmdline || { echo "KASAN would be silent after its first report"; return 1; }
     ! tainted || { echo "the kernel is tainted: $(cat /proc/sys/kernel/tainted)"; return 1; }
 }

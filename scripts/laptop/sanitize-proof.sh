@@ -20,10 +20,21 @@ caught() {
     fi
 }
 
+# also WHAT REPORT: the last mistake was reported as this one, too.
+also() {
+    if grep -qE "$2" /tmp/told; then
+        printf 'ok   caught: %s: %s\n' "$1" "$(grep -oEm 1 "$2.*" /tmp/told)"
+    else
+        printf 'FAIL not caught: %s\n' "$1"
+        missed=1
+    fi
+}
+
 # A process that is killed by its mistake is not the check's failure; the kernel's report must be.
 provoke() { (echo "$1" >/sys/kernel/debug/provoke-crash/DIRECT) || true; }
 lost_memory() { insmod $modules/kmemleak-test.ko && rmmod kmemleak_test && leaks; }
-sleep_while_atomic() { insmod $modules/test_lockup.ko iterations=1 time_nsecs=1000 disable_preempt=1 call_cond_resched=1 || true; }
+# The watchdog waits for twice this many seconds.
+busy_cpu() { echo 2 >/proc/sys/kernel/watchdog_thresh && insmod $modules/test_lockup.ko iterations=1 time_secs=12 disable_preempt=1 || true; }
 
 instruments || exit 1
 insmod $modules/lkdtm.ko || exit 1
@@ -34,7 +45,8 @@ caught "a warning" 'WARNING: .*lkdtm' provoke WARNING
 caught "a shift too far" 'UBSAN: ' insmod $modules/test_ubsan.ko
 caught "a corrupted list" 'list_add corruption' provoke CORRUPT_LIST_ADD
 caught "memory lost" 'unreferenced object|suspected memory leak' lost_memory
-caught "sleeping while atomic" 'BUG: sleeping function' sleep_while_atomic
-caught "a lock kept" 'WARNING: lock held when returning to user space|lockdep' provoke SPINLOCKUP
+caught "a CPU that is kept busy" 'BUG: soft lockup' busy_cpu
+caught "a lock kept" 'WARNING: lock held when returning to user space' provoke SPINLOCKUP
+also "sleeping while atomic" 'BUG: (scheduling while atomic|sleeping function)'
 caught "instruments that are off" 'lockdep is off|tainted' instruments
 exit $missed
