@@ -343,6 +343,21 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                         If (IN0 > 0x01) { OUT0 = 0xFFFFFFFF }
                         Else { PWST = IN0 }
                     }
+                    Case (@VENDOR_DUMP@)
+                    {
+                        Local0 = (IN0 << 0x02)
+                        If (Local0 >= SizeOf (NVRM)) { OUT0 = 0xFFFFFFFF }
+                        Else
+                        {
+                            // What fits behind the outputs, in one piece: word by word it would take a thousand times as long.
+                            Local1 = Mid (NVRM, Local0, 0x0FDC)
+                            CreateField (Arg0, 0x0120, (SizeOf (Local1) << 0x03), BLCK)
+                            BLCK = Local1
+                            OUT1 = SizeOf (Local1)
+                            OUT2 = @CELLS@
+                            OUT3 = SizeOf (NVRM)
+                        }
+                    }
                     Default { OUT0 = 0xFFFFFFFE }
                 }
 

@@ -71,6 +71,13 @@ impl Firmware {
     /// [`Error::File`]: the driver refused the call (EINVAL: its filter), or the reply was short (ENODATA). What the
     /// firmware says is in the outputs.
     pub fn call(&self, class: u16, select: u16, inputs: [u32; 4]) -> Result<Outputs, Error> {
+        let mut outputs = [0; 4];
+        outputs.iter_mut().zip(self.words(class, select, inputs)?).for_each(|(to, from)| *to = from);
+        Ok(outputs)
+    }
+
+    /// The words of a reply, from the first output on.
+    fn words(&self, class: u16, select: u16, inputs: [u32; 4]) -> Result<Vec<u32>, Error> {
         let mut request = Request([0; REQUEST]);
         let head = (REQUEST as u64).to_le_bytes().into_iter();
         let head = head.chain(class.to_le_bytes()).chain(select.to_le_bytes());
@@ -82,12 +89,32 @@ impl Firmware {
         // the call alone.
         unsafe { raw::call(self.file.as_raw_fd(), &raw mut request) }
             .map_err(|errno| at(Path::new(DEVICE))(errno.into()))?;
-        let mut outputs = [0; 4];
-        let words = request.0.iter().skip(OUTPUTS).copied().collect::<Vec<u8>>();
-        for (output, word) in outputs.iter_mut().zip(words.chunks_exact(4)) {
-            *output = word.try_into().map_or(0, u32::from_le_bytes);
+        let words = request.0.get(OUTPUTS..).unwrap_or_default().chunks_exact(4);
+        Ok(words.map(|word| word.try_into().map_or(0, u32::from_le_bytes)).collect())
+    }
+
+    /// The whole storage, past all faults, and how many words each select has: the value of a location is the word
+    /// at select × words + location.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`]: as for [`Firmware::call`], and where the firmware refused.
+    pub fn storage(&self) -> Result<(Vec<u32>, usize), Error> {
+        let mut storage = Vec::new();
+        loop {
+            let first = u32::try_from(storage.len()).unwrap_or(u32::MAX);
+            let reply = self.words(vendor::CLASS, Call::Dump.select(), [first, 0, 0, 0])?;
+            let [0, bytes, cells, whole, words @ ..] = reply.as_slice() else {
+                return Err(at(Path::new(DEVICE))(io::Error::other(
+                    "the firmware refused to show its storage",
+                )));
+            };
+            let count = usize::try_from(bytes / 4).unwrap_or(usize::MAX);
+            storage.extend(words.iter().take(count));
+            if storage.len() * 4 >= usize::try_from(*whole).unwrap_or(0) || count == 0 {
+                return Ok((storage, usize::try_from(*cells).unwrap_or(0)));
+            }
         }
-        Ok(outputs)
     }
 
     /// One of the laptop's own calls: the outputs after the status.

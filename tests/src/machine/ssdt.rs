@@ -70,6 +70,7 @@ pub fn source(table: &Table, faults: &[Fault]) -> Result<String, Error> {
         ("VENDOR_PEEK", call(Call::Peek)),
         ("VENDOR_POKE", call(Call::Poke)),
         ("VENDOR_PASSWORD", call(Call::Password)),
+        ("VENDOR_DUMP", call(Call::Dump)),
         ("PASSWORD_CLASS", hex(u32::from(password::CLASS))),
         ("PASSWORD_PROPERTIES", hex(u32::from(password::PROPERTIES))),
         ("PASSWORD_INSTALLED", hex(u32::from(password::INSTALLED))),

@@ -13,7 +13,7 @@ pub const CLASS: u16 = 30;
 pub const MAGIC: u32 = u32::from_le_bytes(*b"DSVL");
 
 /// `out[2]` of [`Call::Identify`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The calls; the number is the select code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,10 @@ pub enum Call {
     Poke = 8,
     /// In: 1 sets the administrator password, 0 takes it away ([`super::password`]). Refused: anything else.
     Password = 9,
+    /// In: first word. Out: bytes that follow the outputs, words of one select, bytes of the whole storage; then the
+    /// storage's words from there on, as many as there is room for: select 0 by location, then 1, then 2. Refused past
+    /// the end.
+    Dump = 10,
 }
 
 impl Call {
@@ -57,6 +61,7 @@ impl Call {
             Self::Peek => 7,
             Self::Poke => 8,
             Self::Password => 9,
+            Self::Dump => 10,
         }
     }
 }
