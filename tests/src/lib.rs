@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`machine`]: the virtual laptop's firmware, written from one data file
+//! - [`fuzz`]: a fuzzer of the kernel device
 //! - [`bench`]: what the benchmarks share
 //! - [`survive`]: what a run of survival tells
 //!
@@ -13,5 +14,6 @@
 #![deny(unsafe_code)]
 
 pub mod bench;
+pub mod fuzz;
 pub mod machine;
 pub mod survive;

@@ -1,0 +1,52 @@
+//! A fuzzer of the whole interface of `/dev/dsmil`, run inside the virtual laptop as root (`docs/fuzzing.md`).
+//!
+//! # Layout
+//!
+//! - [`drive`]: the loop: which program next, what it reached, whether everything is as it must be
+//! - `program`: a sequence of operations, as data and as text
+//! - `generate`, `mutate`: new programs from a seed, and from old ones
+//! - `conduct`, `actor`: running one: processes, threads, kills; one operation
+//! - `request`: an ioctl's bytes, and what bytes ask for
+//! - `model`: what may stand in the firmware afterwards
+//! - `arms`: which ends of which operation were seen
+//! - `known`, `laptop`, `reports`: the laptop's tokens, its states, its kernel's log
+//! - `raw`: system calls and shared memory, the only unsafe code
+//! - `uapi`: generated from `include/uapi/dsmil.h`
+//!
+//! # Invariants
+//!
+//! - A program is made from the seed and from the programs that reached something new, nothing else.
+//! - What is right is judged by the laptop's description and its storage, past the module.
+
+pub mod drive;
+
+mod program;
+
+mod generate;
+mod mutate;
+
+mod actor;
+mod conduct;
+
+mod model;
+mod request;
+
+mod arms;
+mod dice;
+mod known;
+mod laptop;
+mod reports;
+
+#[expect(
+    unsafe_code,
+    reason = "system calls with arguments that are wrong on purpose, and memory between processes"
+)]
+mod raw;
+#[path = "../../include/uapi/dsmil.rs"]
+#[rustfmt::skip]
+#[expect(non_camel_case_types, dead_code, reason = "generated")]
+#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::indexing_slicing, reason = "generated")]
+mod uapi;
+
+#[cfg(test)]
+mod tests;
