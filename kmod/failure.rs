@@ -39,6 +39,14 @@ pub(crate) fn errno_of<T>(done: Outcome<T>) -> Result<T> {
     done.map_err(|failure| Error::from_errno(-failure.error))
 }
 
+/// An array that cannot be taken is told by `EFAULT` alone: nothing is given back, and nobody is told.
+pub(crate) fn unless_fault<T>(done: Outcome<T>) -> Result<Outcome<T>> {
+    match done {
+        Err(failure) if failure == kernel_failure(EFAULT) => Err(EFAULT),
+        done => Ok(done),
+    }
+}
+
 /// A failure that came in is all zero.
 pub(crate) fn is_blank(failure: &uapi::dsmil_failure) -> bool {
     *failure == uapi::dsmil_failure::default()

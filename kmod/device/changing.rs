@@ -10,6 +10,7 @@ use crate::{
         is_blank,
         kernel_failure,
         refuse,
+        unless_fault,
         whole_failure,
         Outcome, //
     },
@@ -46,9 +47,8 @@ type Settle = fn(&Arc<Shared>, u64, Owner) -> (Undone, Outcome<()>);
 impl Handle {
     pub(super) fn allow(&self, file: &File, arg: UserPtr) -> Result {
         let mut allow: uapi::dsmil_allow = take_answerable(arg)?;
-        let done = may_change(file)
-            .and_then(|()| take_ids(&allow))
-            .and_then(|ids| self.shared.allow(&ids));
+        let ids = unless_fault(may_change(file).and_then(|()| take_ids(&allow)))?;
+        let done = ids.and_then(|ids| self.shared.allow(&ids));
         allow.failure = self.told(uapi::DSMIL_IOC_ALLOW, &done);
         give(arg, &allow)?;
         errno_of(done)
@@ -70,7 +70,7 @@ impl Handle {
 
     pub(super) fn stage(&self, arg: UserPtr) -> Result {
         let mut stage: uapi::dsmil_stage = take_answerable(arg)?;
-        let done = take_stage(&stage)
+        let done = unless_fault(take_stage(&stage))?
             .and_then(|entries| self.shared.stage(stage.transaction, self.owner(), &entries));
         stage.staged = done.as_ref().map_or(0, |staged| *staged);
         stage.failure = self.told(uapi::DSMIL_IOC_STAGE, &done);

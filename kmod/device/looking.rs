@@ -10,6 +10,7 @@ use crate::{
         is_blank,
         kernel_failure,
         refuse,
+        unless_fault,
         whole_failure,
         Outcome, //
     },
@@ -72,7 +73,7 @@ impl Handle {
         let mut read: uapi::dsmil_read = take(arg)?;
         let mut few = [uapi::dsmil_read_entry::default(); FEW];
         let mut many = KVec::new();
-        let done = take_entries(&read, &mut few, &mut many).and_then(|entries| {
+        let done = unless_fault(take_entries(&read, &mut few, &mut many))?.and_then(|entries| {
             let failed = self.shared.read(entries, Age::new(read.max_age_ms))?;
             Ok((&*entries, failed))
         });
