@@ -78,6 +78,9 @@ make_stage() {
     for name in $([ -z "${EXTRA_MODULES:-}" ] || modules_for $EXTRA_MODULES); do
         xz -dc "$name" >"$stage/stage/usr/lib/modules/$(basename "${name%.xz}")"
     done
+    # The node's group and mode, as a package installs them.
+    install -D -m 644 "$ROOT/kmod/udev/60-dsmil.rules" -t "$stage/stage/usr/lib/udev/rules.d"
+    install -D -m 644 "$ROOT/kmod/udev/dsmil.sysusers" "$stage/stage/usr/lib/sysusers.d/dsmil.conf"
     mkdir -p "$stage/stage/usr/lib/laptop/job"
     cp "$GUEST"/*.sh "$stage/stage/usr/lib/laptop/"
     cp "$GUEST/dsmild.toml" "$stage/stage/etc/dsmil/"

@@ -15,6 +15,8 @@ port() {
 finish() {
     echo "$1" >"$(port status)"
     sync
+    # Once it has slept, QEMU's machine does not switch off any more; a restart ends it as well.
+    [ ! -e /run/laptop/slept ] || echo b >/proc/sysrq-trigger
     echo o >/proc/sysrq-trigger
     sleep 60
 }
@@ -48,7 +50,7 @@ mkdir -p /repo
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose repo /repo 2>/dev/null ||
     echo "laptop: the repository is not at hand in /repo" >/dev/console
 
-getent group dsmil >/dev/null || groupadd --system dsmil
+systemd-sysusers /usr/lib/sysusers.d/dsmil.conf
 getent passwd dsmil >/dev/null || useradd --system --gid dsmil --home-dir /var/lib/dsmil --shell /usr/sbin/nologin dsmil
 
 mode=$(cat "$job/mode")
