@@ -57,7 +57,10 @@ pub(crate) fn before(bench: &mut Bench) {
         let (done, list) = passed(&file, DSMIL_IOC_LIST, list)?;
         same((done, list.count, list.cursor), (Ok(()), 4, 4))?;
         let ids = tokens.copy::<[dsmil_token; 4]>().map(|token| token.id);
-        same(Some(ids.as_slice()), b.tokens.get(..4).map(|t| t.iter().map(|t| t.id.0).collect::<Vec<_>>()).as_deref())
+        same(
+            Some(ids.as_slice()),
+            b.tokens.get(..4).map(|t| t.iter().map(|t| t.id.0).collect::<Vec<_>>()).as_deref(),
+        )
     });
     bench.check("compat-values", |b| {
         let (file, id) = (b.open()?, b.token()?);

@@ -130,7 +130,7 @@ fn closing(bench: &mut Bench) {
     });
     bench.check("close-undoes-though-a-child-has-it-open", |b| {
         let ((change, old), file) = (b.flip(b.token()?)?, b.open()?);
-        let holder = speaking(|line| hear(line))?;
+        let holder = speaking(hear)?;
         write(&file, &[change], 0)?;
         drop(file);
         same(b.stored(change.id)?, old)?;

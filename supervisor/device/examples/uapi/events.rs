@@ -124,7 +124,8 @@ fn contents(bench: &mut Bench) {
         b.laptop.poke(b.location(change.id)?, 99)?;
         same(undo(&file, number)?.left, 1)?;
         let found = records(&listener, 16)?;
-        let left = dsmil_event { id: change.id.0, old: 77, ..told(number, DSMIL_EVENT_LEFT, 0, DSMIL_IOC_UNDO) };
+        let left =
+            dsmil_event { id: change.id.0, old: 77, ..told(number, DSMIL_EVENT_LEFT, 0, DSMIL_IOC_UNDO) };
         holds(found.iter().any(|e| kept(e) == left), format!("{found:?}"))?;
         b.laptop.poke(b.location(change.id)?, old)
     });
@@ -144,9 +145,12 @@ fn failing(b: &Bench) -> Check {
     let (undo, id) = (DSMIL_IOC_UNDO, change.id.0);
     let error = dsmil_event { id, error: 5, status: -1, ..told(number, DSMIL_EVENT_FIRMWARE, 0, undo) };
     let back = changed(told(number, DSMIL_EVENT_TOKEN, DSMIL_CAUSE_UNDO, 0), &change, change.value, old);
+    let refused =
+        dsmil_event { transaction: 0, kind: DSMIL_EVENT_REFUSED, reason: DSMIL_REASON_FIRMWARE, ..error };
     let wanted = [
         error,
         dsmil_event { id, ..told(number, DSMIL_EVENT_RETRYING, 1, undo) },
+        refused,
         back,
         told(number, DSMIL_EVENT_ENDED, DSMIL_OUTCOME_UNDONE, 0),
     ];

@@ -5,7 +5,9 @@ use std::fs::File;
 use nix::errno::Errno;
 
 use crate::bench::{Bench, Check, same};
-use crate::raw::{ALL, Argument, address, allow_of, raw, read_of, refused, refuses, reserved, settle_of, whole};
+use crate::raw::{
+    ALL, Argument, address, allow_of, raw, read_of, refused, refuses, reserved, settle_of, whole,
+};
 use crate::rights::{open_as_user, open_without_capabilities};
 use crate::uapi::*;
 
@@ -162,13 +164,17 @@ fn read(bench: &mut Bench) {
 fn others(bench: &mut Bench) {
     bench.check("snapshot-forms", |b| {
         let (file, mut room) = (b.open()?, vec![dsmil_read_entry::default(); 1024]);
-        let good =
-            dsmil_snapshot { count: 1024, selects: 1, entries: address(&room), ..Default::default() };
-        spoilt(&file, DSMIL_IOC_SNAPSHOT, good, &[
-            ("failed", |s| s.failed = 1),
-            ("generation", |s| s.generation = 1),
-            ("time_ns", |s| s.time_ns = 1),
-        ])?;
+        let good = dsmil_snapshot { count: 1024, selects: 1, entries: address(&room), ..Default::default() };
+        spoilt(
+            &file,
+            DSMIL_IOC_SNAPSHOT,
+            good,
+            &[
+                ("failed", |s| s.failed = 1),
+                ("generation", |s| s.generation = 1),
+                ("time_ns", |s| s.time_ns = 1),
+            ],
+        )?;
         let select = whole(Errno::EINVAL, DSMIL_REASON_SELECT);
         refused(&file, DSMIL_IOC_SNAPSHOT, dsmil_snapshot { selects: 0, ..good }, select)?;
         for bit in 3..32 {
@@ -192,11 +198,12 @@ fn others(bench: &mut Bench) {
     bench.check("settle-forms", |b| {
         let file = b.open()?;
         for number in [DSMIL_IOC_CONFIRM, DSMIL_IOC_UNDO] {
-            spoilt(&file, number, settle_of(1), &[
-                ("undone", |s| s.undone = 1),
-                ("left", |s| s.left = 1),
-                ("reserved", |s| s.reserved = 1),
-            ])?;
+            spoilt(
+                &file,
+                number,
+                settle_of(1),
+                &[("undone", |s| s.undone = 1), ("left", |s| s.left = 1), ("reserved", |s| s.reserved = 1)],
+            )?;
             flagged(&file, number, settle_of(1), 0..32, |s| &mut s.flags)?;
         }
         Ok(())

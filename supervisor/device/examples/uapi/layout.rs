@@ -18,8 +18,17 @@ macro_rules! layout {
 pub(crate) fn check(bench: &mut Bench) {
     bench.check("ioctl-numbers", |_| {
         let wanted = [
-            0x8008_da00, 0x80d0_da01, 0xc018_da02, 0xc038_da03, 0xc048_da04, 0xc030_da05, 0xc030_da06,
-            0xc040_da07, 0xc040_da08, 0xc038_da09, 0xc038_da0a,
+            0x8008_da00,
+            0x80d0_da01,
+            0xc018_da02,
+            0xc038_da03,
+            0xc048_da04,
+            0xc030_da05,
+            0xc030_da06,
+            0xc040_da07,
+            0xc040_da08,
+            0xc038_da09,
+            0xc038_da0a,
         ];
         same(ALL, wanted)
     });
@@ -32,8 +41,16 @@ pub(crate) fn check(bench: &mut Bench) {
     bench.check("limits-as-the-header-says", |b| {
         let info = b.info()?;
         let found = [
-            info.abi, info.list_max, info.read_max, info.snapshot_max, info.allow_max, info.stage_max,
-            info.transaction_max, info.events_max, info.deadline_min_ms, info.deadline_default_ms,
+            info.abi,
+            info.list_max,
+            info.read_max,
+            info.snapshot_max,
+            info.allow_max,
+            info.stage_max,
+            info.transaction_max,
+            info.events_max,
+            info.deadline_min_ms,
+            info.deadline_default_ms,
             info.deadline_max_ms,
         ];
         same(found, [1, 1024, 256, 12288, 4096, 256, 512, 1024, 1000, 30_000, 600_000])?;

@@ -96,8 +96,12 @@ fn reading(bench: &mut Bench) {
     });
     bench.check("snapshot-rate", |b| {
         let room = vec![dsmil_read_entry::default(); usize::try_from(b.info()?.readable)?];
-        let good =
-            dsmil_snapshot { count: b.info()?.readable, selects: 1, entries: address(&room), ..Default::default() };
+        let good = dsmil_snapshot {
+            count: b.info()?.readable,
+            selects: 1,
+            entries: address(&room),
+            ..Default::default()
+        };
         limited(&b.open()?, DSMIL_IOC_SNAPSHOT, good)?;
         raw(&b.open()?, DSMIL_IOC_SNAPSHOT, &mut dsmil_snapshot { max_age_ms: DSMIL_AGE_ANY, ..good })?;
         Ok(())

@@ -6,7 +6,9 @@ use nix::errno::Errno;
 
 use crate::bench::{Bench, Check, Fallible, same};
 use crate::events::listen;
-use crate::raw::{allow_of, commit_of, raw, read_of, refused, settle, stage, stage_of, staged, undo, whole, write};
+use crate::raw::{
+    allow_of, commit_of, raw, read_of, refused, settle, stage, stage_of, staged, undo, whole, write,
+};
 use crate::uapi::*;
 
 /// Locks down, with the change confirmed, or undone, after it.

@@ -20,7 +20,8 @@ pub(crate) fn table(name: &str) -> Fallible<BTreeMap<String, i64>> {
 /// What of the counters has grown since, and by how much.
 fn grown(before: &BTreeMap<String, i64>) -> Fallible<Vec<(String, i64)>> {
     let now = table("counters")?;
-    let grown = now.into_iter().map(|(name, now)| (name.clone(), now - before.get(&name).copied().unwrap_or(0)));
+    let grown =
+        now.into_iter().map(|(name, now)| (name.clone(), now - before.get(&name).copied().unwrap_or(0)));
     Ok(grown.filter(|(_, by)| *by != 0).collect())
 }
 

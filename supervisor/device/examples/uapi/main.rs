@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! uapi            a freshly loaded module without limits (read_rate=0 write_rate=0)
+//! uapi sleep      a freshly loaded one: the machine sleeps for some seconds
 //! uapi limits     one with read_rate=20 read_burst=8 write_rate=4 write_burst=3
 //! uapi unload     one that nobody has open; it is loaded again and again
 //! uapi force      one that nobody has open, and is gone afterwards; only a new boot mends what is left
@@ -20,7 +21,7 @@
 //! - `rights`, `sealing`: who may change something, and what
 //! - `staging`, `writing`: what a transaction refuses, and what it does
 //! - `owners`, `ending`, `sleeping`: whose it is, and what ends it
-//! - `events`, `waiting`, `mapping`, `looking`: what is told
+//! - `events`, `waiting`, `mapping`, `looking`: what is told; `watching`: by the client library
 //! - `lockdown`, `unloading`: what only the next boot, or the next load, mends
 //! - `bench`: what the checks are about
 //! - `raw`: ioctls as bytes, past the client library
@@ -52,6 +53,7 @@ mod events;
 mod looking;
 mod mapping;
 mod waiting;
+mod watching;
 
 mod lockdown;
 mod unloading;
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
     let run: fn(&mut Bench) = match *arguments.as_slice() {
         [] => everything,
         ["limits"] => limits::check,
+        ["sleep"] => sleeping::real,
         ["confirm"] => |bench| lockdown::check(bench, true),
         ["undo"] => |bench| lockdown::check(bench, false),
         ["unload"] => return told(&tallied(unloading::check)),
@@ -95,7 +98,7 @@ fn main() -> ExitCode {
             };
         }
         _ => {
-            eprintln!("usage: uapi [limits|unload|force|confirm|undo]");
+            eprintln!("usage: uapi [sleep|limits|unload|force|confirm|undo]");
             return ExitCode::from(2);
         }
     };
@@ -130,6 +133,7 @@ fn everything(bench: &mut Bench) {
     events::check(bench);
     waiting::check(bench);
     mapping::check(bench);
+    watching::check(bench);
     looking::check(bench);
     sleeping::check(bench);
 }

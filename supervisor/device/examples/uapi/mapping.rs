@@ -51,7 +51,13 @@ impl Drop for Map {
     }
 }
 
-fn map(file: &File, bytes: NonZeroUsize, access: ProtFlags, flags: MapFlags, offset: off_t) -> Result<Map, Errno> {
+fn map(
+    file: &File,
+    bytes: NonZeroUsize,
+    access: ProtFlags,
+    flags: MapFlags,
+    offset: off_t,
+) -> Result<Map, Errno> {
     // SAFETY: A mapping of its own, at an address that the kernel chooses.
     let start = unsafe { mmap(None, bytes, access, flags, file, offset) }?;
     Ok(Map { start, bytes })
@@ -64,7 +70,13 @@ pub(crate) fn check(bench: &mut Bench) {
 }
 
 /// What mapping the node comes to.
-fn mapped(b: &Bench, bytes: usize, access: ProtFlags, flags: MapFlags, offset: off_t) -> Fallible<Result<(), Errno>> {
+fn mapped(
+    b: &Bench,
+    bytes: usize,
+    access: ProtFlags,
+    flags: MapFlags,
+    offset: off_t,
+) -> Fallible<Result<(), Errno>> {
     let bytes = NonZeroUsize::new(bytes).ok_or("nothing to map")?;
     Ok(map(&b.open()?, bytes, access, flags, offset).map(|_| ()))
 }
@@ -157,7 +169,8 @@ fn contents(bench: &mut Bench) {
         let mut entries = [dsmil_read_entry { id: id.0, select: 2, ..Default::default() }];
         raw(&file, DSMIL_IOC_READ, &mut read_of(&mut entries))?;
         let value = entries.map(|e| e.value);
-        let cell = map.cells(&map.head())?.into_iter().find(|c| (c.id, c.select) == (id.0, 2)).ok_or("no cell")?;
+        let cell =
+            map.cells(&map.head())?.into_iter().find(|c| (c.id, c.select) == (id.0, 2)).ok_or("no cell")?;
         same(([cell.value], cell.time_ns > 0), (value, true))?;
         let found = pages.find(id, Select::Ac).ok_or("no such cell")?;
         let cached = pages.get(found)?.ok_or("never read")?;

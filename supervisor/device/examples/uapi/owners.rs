@@ -65,8 +65,10 @@ pub(crate) fn check(bench: &mut Bench) {
         at_both(b, |_, number, change| {
             let file = File::open(&b.node)?;
             let entries = [staged(change)];
-            let (not, read_only) =
-                (whole(Errno::EPERM, DSMIL_REASON_NOT_OWNER), whole(Errno::EBADF, DSMIL_REASON_READ_ONLY_FILE));
+            let (not, read_only) = (
+                whole(Errno::EPERM, DSMIL_REASON_NOT_OWNER),
+                whole(Errno::EBADF, DSMIL_REASON_READ_ONLY_FILE),
+            );
             refused(&file, DSMIL_IOC_STAGE, stage_of(number, &entries), not)?;
             refused(&file, DSMIL_IOC_COMMIT, commit_of(number), read_only)?;
             refused(&file, DSMIL_IOC_CONFIRM, settle_of(number), not)?;

@@ -8,8 +8,8 @@ use types::token::Change;
 use crate::bench::{Bench, Check, Fallible, same};
 use crate::memory::Area;
 use crate::raw::{
-    ALL, address, allow_of, begin, commit_of, faults, raw, raw_at, read_of, refuses, settle_of, stage, stage_of,
-    staged, undo, write,
+    ALL, address, allow_of, begin, commit_of, faults, raw, raw_at, read_of, refuses, settle_of, stage,
+    stage_of, staged, undo, write,
 };
 use crate::uapi::*;
 

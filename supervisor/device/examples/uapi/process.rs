@@ -122,9 +122,11 @@ pub(crate) fn hear(line: &mut UnixStream) -> Check {
 /// A child that sleeps until it is killed, with the files open that this process has; with the very same table of
 /// files, if it shares that.
 pub(crate) fn sleeper(shares_table: bool) -> Result<Pid, Errno> {
-    cloned(shares_table, || loop {
-        // SAFETY: Waits for a signal.
-        unsafe { libc::pause() };
+    cloned(shares_table, || {
+        loop {
+            // SAFETY: Waits for a signal.
+            unsafe { libc::pause() };
+        }
     })
 }
 

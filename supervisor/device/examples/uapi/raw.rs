@@ -150,7 +150,8 @@ pub(crate) fn stage(file: &File, transaction: u64, changes: &[Change]) -> Fallib
 
 pub(crate) fn commit(file: &File, transaction: u64) -> Check {
     let mut commit = commit_of(transaction);
-    raw(file, DSMIL_IOC_COMMIT, &mut commit).map_err(|errno| format!("commit: {errno} {:?}", commit.failure))?;
+    raw(file, DSMIL_IOC_COMMIT, &mut commit)
+        .map_err(|errno| format!("commit: {errno} {:?}", commit.failure))?;
     Ok(())
 }
 

@@ -109,7 +109,10 @@ fn values(bench: &mut Bench) {
         let before = b.laptop.calls()?;
         let answers = b.device.read(&wanted).into_iter().collect::<Result<Vec<_>, _>>()?;
         same(b.laptop.calls()?.0, before.0 + 1)?;
-        holds(answers.windows(2).all(|pair| pair.iter().all(|r| r.value == b.stored(r.id).unwrap_or(0))), "values differ")
+        holds(
+            answers.windows(2).all(|pair| pair.iter().all(|r| r.value == b.stored(r.id).unwrap_or(0))),
+            "values differ",
+        )
     });
     bench.check("read-ended-by-a-signal-eintr", interrupted);
 }

@@ -129,4 +129,3 @@ pub(crate) fn check(bench: &mut Bench) {
         Ok(refused_so??)
     });
 }
-

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use crate::bench::{Bench, holds, same};
 use crate::compat;
-use crate::raw::{allow_of, entry, refused, whole};
+use crate::raw::{allow_of, entry, raw, refused, whole};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -36,8 +36,9 @@ fn refusals(bench: &mut Bench) {
         let mut rules = Vec::new();
         let file = b.open()?;
         for token in b.tokens.iter().filter(|t| t.denied.is_some()) {
-            let mut allow = allow_of(&[b.token()?.0, token.id.0]);
-            same(crate::raw::raw(&file, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EPERM))?;
+            let ids = [b.token()?.0, token.id.0];
+            let mut allow = allow_of(&ids);
+            same(raw(&file, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EPERM))?;
             let rule = allow.failure.rule;
             let wanted = entry(Errno::EPERM, DSMIL_REASON_NEVER_WRITTEN, 1, token.id);
             same(allow.failure, dsmil_failure { rule, ..wanted })?;
@@ -53,8 +54,9 @@ fn refusals(bench: &mut Bench) {
     bench.check("allow-part-of-a-location-einval", |b| {
         let shared = b.shared()?;
         let (one, rest) = shared.split_first().ok_or("no shared location")?;
-        let mut allow = allow_of(&[b.token()?.0, one.id.0]);
-        same(crate::raw::raw(&b.open()?, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EINVAL))?;
+        let ids = [b.token()?.0, one.id.0];
+        let mut allow = allow_of(&ids);
+        same(raw(&b.open()?, DSMIL_IOC_ALLOW, &mut allow), Err(Errno::EINVAL))?;
         let missing = types::token::TokenId(allow.failure.id);
         holds(rest.iter().any(|t| t.id == missing), format!("{missing} is not missing"))?;
         same(allow.failure, entry(Errno::EINVAL, DSMIL_REASON_PARTIAL_LOCATION, 1, missing))
@@ -73,9 +75,13 @@ fn seal(bench: &mut Bench) {
         let events = b.info()?.events;
         compat::sealed(b, &ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
         let info = b.info()?;
-        same((info.flags & DSMIL_INFO_SEALED, info.writable), (DSMIL_INFO_SEALED, u32::try_from(ids.len())?))?;
+        same(
+            (info.flags & DSMIL_INFO_SEALED, info.writable),
+            (DSMIL_INFO_SEALED, u32::try_from(ids.len())?),
+        )?;
         same(info.events, events + 1)?;
-        let mut writable: Vec<_> = b.device.tokens()?.into_iter().filter(|t| t.writable).map(|t| t.id).collect();
+        let mut writable: Vec<_> =
+            b.device.tokens()?.into_iter().filter(|t| t.writable).map(|t| t.id).collect();
         let mut wanted = ids;
         writable.sort_unstable();
         wanted.sort_unstable();

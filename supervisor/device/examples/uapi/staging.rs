@@ -5,7 +5,9 @@ use types::token::{Change, Denied, Select, Token, TokenId};
 
 use crate::bench::{Bench, Check, Fallible, holds, same};
 use crate::forms::{flagged, spoilt};
-use crate::raw::{begin, begin_with, commit_of, entry, raw, refused, settle_of, stage, stage_of, staged, undo, whole};
+use crate::raw::{
+    begin, begin_with, commit_of, entry, raw, refused, settle_of, stage, stage_of, staged, undo, whole,
+};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -18,7 +20,12 @@ pub(crate) fn check(bench: &mut Bench) {
 fn beginning(bench: &mut Bench) {
     bench.check("begin-forms", |b| {
         let file = b.open()?;
-        spoilt(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), &[("transaction", |begin| begin.transaction = 1)])?;
+        spoilt(
+            &file,
+            DSMIL_IOC_BEGIN,
+            dsmil_begin::default(),
+            &[("transaction", |begin| begin.transaction = 1)],
+        )?;
         flagged(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), 1..32, |begin| &mut begin.flags)
     });
     bench.check("begin-deadline-out-of-range", |b| {
@@ -82,7 +89,12 @@ fn forms(bench: &mut Bench) {
         let (file, entries) = (b.open()?, [good(b.token()?)]);
         let number = begin(&file, 0)?;
         let stage = stage_of(number, &entries);
-        spoilt(&file, DSMIL_IOC_STAGE, stage, &[("staged", |s| s.staged = 1), ("reserved", |s| s.reserved = 1)])?;
+        spoilt(
+            &file,
+            DSMIL_IOC_STAGE,
+            stage,
+            &[("staged", |s| s.staged = 1), ("reserved", |s| s.reserved = 1)],
+        )?;
         flagged(&file, DSMIL_IOC_STAGE, stage, 0..32, |s| &mut s.flags)?;
         let none = whole(Errno::EINVAL, DSMIL_REASON_COUNT);
         refused(&file, DSMIL_IOC_STAGE, dsmil_stage { count: 0, ..stage }, none)?;
@@ -97,7 +109,12 @@ fn forms(bench: &mut Bench) {
         let number = begin(&file, 0)?;
         stage(&file, number, &[change])?;
         let commit = commit_of(number);
-        spoilt(&file, DSMIL_IOC_COMMIT, commit, &[("undo", |c| c.undo = 1), ("reserved", |c| c.reserved = 1)])?;
+        spoilt(
+            &file,
+            DSMIL_IOC_COMMIT,
+            commit,
+            &[("undo", |c| c.undo = 1), ("reserved", |c| c.reserved = 1)],
+        )?;
         flagged(&file, DSMIL_IOC_COMMIT, commit, 0..32, |c| &mut c.flags)?;
         let count = whole(Errno::EINVAL, DSMIL_REASON_COUNT);
         for wrong in [2, 512, u32::MAX] {
@@ -110,7 +127,12 @@ fn forms(bench: &mut Bench) {
         let (file, (change, old)) = (b.open()?, b.flip(b.token()?)?);
         let number = crate::raw::write(&file, &[change], 0)?;
         for ioctl in [DSMIL_IOC_CONFIRM, DSMIL_IOC_UNDO] {
-            spoilt(&file, ioctl, settle_of(number), &[("undone", |s| s.undone = 1), ("left", |s| s.left = 1)])?;
+            spoilt(
+                &file,
+                ioctl,
+                settle_of(number),
+                &[("undone", |s| s.undone = 1), ("left", |s| s.left = 1)],
+            )?;
             flagged(&file, ioctl, settle_of(number), 0..32, |s| &mut s.flags)?;
         }
         same((b.stored(change.id)?, b.info()?.state), (change.value, DSMIL_STATE_PENDING))?;
@@ -157,7 +179,11 @@ fn entries(bench: &mut Bench) {
     bench.check("stage-twice-the-same-einval", |b| {
         let id = b.token()?;
         let wanted = |index| entry(Errno::EINVAL, DSMIL_REASON_DUPLICATE, index, id);
-        refuses_to_stage(b, &[good(id), good(b.second()?), dsmil_stage_entry { value: 7, ..good(id) }], wanted(2))?;
+        refuses_to_stage(
+            b,
+            &[good(id), good(b.second()?), dsmil_stage_entry { value: 7, ..good(id) }],
+            wanted(2),
+        )?;
         let (file, entries) = (b.open()?, [good(b.second()?), good(id)]);
         let number = begin(&file, 0)?;
         raw(&file, DSMIL_IOC_STAGE, &mut stage_of(number, &entries))?;

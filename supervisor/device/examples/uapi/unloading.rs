@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use device::Device;
 use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::{dup2_stderr, dup2_stdout, pause};
 use types::token::{Change, Select, TokenId};
 
 use crate::bench::{Check, Fallible, Tally, holds, same, until};
@@ -75,16 +76,20 @@ fn leave_pending(file: File) -> Check {
 
 /// The module is loaded, and nobody has its node open; it is loaded again at the end.
 pub(crate) fn check(tally: &mut Tally) {
-    tally.check("unload-while-open-refused", |node| kept_by(node, |file| {
-        std::mem::forget(file);
-        Ok(())
-    }));
-    tally.check("unload-while-mapped-refused", |node| kept_by(node, |file| {
-        let mut info = dsmil_info::default();
-        raw(&file, DSMIL_IOC_INFO, &mut info)?;
-        std::mem::forget(Map::new(&file, info.page_bytes)?);
-        Ok(())
-    }));
+    tally.check("unload-while-open-refused", |node| {
+        kept_by(node, |file| {
+            std::mem::forget(file);
+            Ok(())
+        })
+    });
+    tally.check("unload-while-mapped-refused", |node| {
+        kept_by(node, |file| {
+            let mut info = dsmil_info::default();
+            raw(&file, DSMIL_IOC_INFO, &mut info)?;
+            std::mem::forget(Map::new(&file, info.page_bytes)?);
+            Ok(())
+        })
+    });
     tally.check("unload-while-pending-refused", |node| {
         let laptop = Laptop::open()?;
         let (_, location, old) = change(&laptop, node)?;
@@ -159,19 +164,33 @@ fn parameters(tally: &mut Tally) {
 }
 
 /// Unloads by force while a change is pending: the old value comes back. What has the node open then must never run
-/// again, so this is the last thing that a machine does.
+/// again, so only a new boot mends what is left.
 pub(crate) fn force(tally: &mut Tally) {
-    tally.check("unload-by-force-undoes", |node| {
-        let laptop = Laptop::open()?;
-        let (_, location, old) = change(&laptop, node)?;
-        let owner = holder(node, leave_pending)?;
-        same(laptop.peek(location)?, 4711)?;
-        let done = unload(libc::O_NONBLOCK | libc::O_TRUNC);
-        std::mem::forget(owner);
-        if done == Err(Errno::EWOULDBLOCK) {
-            println!("   this kernel does not unload by force");
-            return Ok(());
+    tally.check("unload-by-force-undoes", forced);
+}
+
+fn forced(node: &str) -> Check {
+    let laptop = Laptop::open()?;
+    let (_, location, old) = change(&laptop, node)?;
+    let path = node.to_owned();
+    let mut owner = speaking(move |line| {
+        // Whoever waits for the end of our output must not wait for this process.
+        let nowhere = File::options().write(true).open("/dev/null")?;
+        dup2_stdout(&nowhere)?;
+        dup2_stderr(&nowhere)?;
+        leave_pending(OpenOptions::new().read(true).write(true).open(path)?)?;
+        tell(line)?;
+        loop {
+            pause();
         }
-        same((done, laptop.peek(location)?), (Ok(()), old))
-    });
+    })?;
+    owner.hear()?;
+    same(laptop.peek(location)?, 4711)?;
+    let done = unload(libc::O_NONBLOCK | libc::O_TRUNC);
+    if done == Err(Errno::EWOULDBLOCK) {
+        println!("   this kernel does not unload by force");
+        return owner.kill();
+    }
+    std::mem::forget(owner);
+    same((done, laptop.peek(location)?), (Ok(()), old))
 }

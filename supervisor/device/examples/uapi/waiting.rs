@@ -44,9 +44,7 @@ pub(crate) fn check(bench: &mut Bench) {
 }
 
 fn blocking(bench: &mut Bench) {
-    bench.check("read-without-waiting-eagain", |b| {
-        same(records(&listen(b)?, 1), Err(Errno::EAGAIN))
-    });
+    bench.check("read-without-waiting-eagain", |b| same(records(&listen(b)?, 1), Err(Errno::EAGAIN)));
     bench.check("read-waits-for-an-event", |b| {
         let (file, node) = (b.open()?, b.node.clone());
         let mut reader = speaking(move |line| {

@@ -35,7 +35,10 @@ fn results(bench: &mut Bench) {
         raw(&file, DSMIL_IOC_COMMIT, &mut commit)?;
         let clean = dsmil_failure { index: DSMIL_NO_INDEX, ..Default::default() };
         same((commit.undo, commit.failure), (DSMIL_UNDO_NONE, clean))?;
-        same(old.iter_mut().map(|old| Some(*old)).collect(), changes.iter().map(|c| c.expected).collect::<Vec<_>>())?;
+        same(
+            old.iter_mut().map(|old| Some(*old)).collect(),
+            changes.iter().map(|c| c.expected).collect::<Vec<_>>(),
+        )?;
         let info = b.info()?;
         same((info.state, info.entries, info.transaction), (DSMIL_STATE_PENDING, count, number))?;
         let told = settle(&file, DSMIL_IOC_CONFIRM, number)?;
@@ -55,7 +58,10 @@ fn results(bench: &mut Bench) {
         same((told.undone, told.left), (u32::try_from(changes.len())?, 0))?;
         same(b.info()?.generation, generation + 4)?;
         b.ended(DSMIL_OUTCOME_UNDONE)?;
-        same(standing(b, &changes)?.into_iter().map(Some).collect(), changes.iter().map(|c| c.expected).collect::<Vec<_>>())
+        same(
+            standing(b, &changes)?.into_iter().map(Some).collect(),
+            changes.iter().map(|c| c.expected).collect::<Vec<_>>(),
+        )
     });
     bench.check("shared-location-takes-its-tokens-values", |b| {
         let (file, shared) = (b.open()?, b.shared()?);
@@ -73,7 +79,8 @@ fn results(bench: &mut Bench) {
     bench.check("same-value-is-written-and-undone", |b| {
         let (file, id) = (b.open()?, b.token()?);
         let old = b.stored(id)?;
-        let number = write(&file, &[Change { id, select: Select::Current, value: old, expected: Some(old) }], 0)?;
+        let number =
+            write(&file, &[Change { id, select: Select::Current, value: old, expected: Some(old) }], 0)?;
         same((undo(&file, number)?.undone, b.stored(id)?), (1, old))
     });
     bench.check("undo-of-an-open-one-drops-it", |b| {
@@ -141,7 +148,9 @@ fn failures(bench: &mut Bench) {
             (Fault::WRITES, 1, 1, DSMIL_UNDO_DONE),
             (Fault::READS, 3, 1, DSMIL_UNDO_DONE),
         ] {
-            for (kind, errno, status) in [(Fault::ERROR, Errno::EIO, -1), (Fault::UNSUPPORTED, Errno::ENXIO, -2)] {
+            for (kind, errno, status) in
+                [(Fault::ERROR, Errno::EIO, -1), (Fault::UNSUPPORTED, Errno::ENXIO, -2)]
+            {
                 let _fault = b.laptop.fault(Fault { skip, count: 1, ..Fault::each(kind, on) })?;
                 let id = changes.get(usize::try_from(index)?).ok_or("no such change")?.id;
                 let wanted = dsmil_failure { status, ..entry(errno, DSMIL_REASON_FIRMWARE, index, id) };
@@ -152,7 +161,8 @@ fn failures(bench: &mut Bench) {
     });
     bench.check("commit-not-stuck-eio", |b| {
         let changes = two(b)?;
-        let _fault = b.laptop.fault(Fault { skip: 1, count: 1, ..Fault::each(Fault::IGNORED, Fault::WRITES) })?;
+        let _fault =
+            b.laptop.fault(Fault { skip: 1, count: 1, ..Fault::each(Fault::IGNORED, Fault::WRITES) })?;
         let (id, found) = (b.second()?, b.stored(b.second()?)?);
         let wanted = entry(Errno::EIO, DSMIL_REASON_NOT_STUCK, 1, id);
         fails(b, &changes, dsmil_failure { found, ..wanted }, DSMIL_UNDO_DONE)
@@ -186,7 +196,8 @@ fn undoing(bench: &mut Bench) {
         stage(&file, number, &changes)?;
         let fault = b.laptop.fault(Fault { skip: 1, ..Fault::each(Fault::ERROR, Fault::WRITES) })?;
         let wanted = entry(Errno::EIO, DSMIL_REASON_FIRMWARE, 1, b.second()?);
-        let told = refused(&file, DSMIL_IOC_COMMIT, commit_of(number), dsmil_failure { status: -1, ..wanted })?;
+        let told =
+            refused(&file, DSMIL_IOC_COMMIT, commit_of(number), dsmil_failure { status: -1, ..wanted })?;
         same((told.undo, b.info()?.state), (DSMIL_UNDO_RETRYING, DSMIL_STATE_UNDOING))?;
         drop(fault);
         b.until_idle()?;
