@@ -30,7 +30,7 @@ const FIRST: [&str; 4] = ["error", "late-error", "short,value=20", "write-ignore
 /// Pairs of faults that a whole run draws: each costs the pause of a second.
 const PAIRS: u32 = 160;
 /// Of each list, how many quarters of the number asked for are drawn: those that cost seconds are fewer.
-const SHARES: [usize; 5] = [8, 4, 2, 1, 4];
+const SHARES: [usize; 5] = [8, 4, 1, 1, 4];
 /// A call that is slow, in milliseconds.
 const SLOW_MS: u64 = 2000;
 /// Violations after which a run ends.
