@@ -38,7 +38,9 @@ busy_cpu() { echo 2 >/proc/sys/kernel/watchdog_thresh && insmod $modules/test_lo
 
 instruments || exit 1
 insmod $modules/lkdtm.ko || exit 1
-# lockdep looks no further after its first report, the others do.
+# lockdep looks no further after the first report of anybody, so it comes first.
+caught "a lock kept" 'WARNING: lock held when returning to user space' provoke SPINLOCKUP
+also "sleeping while atomic" 'BUG: (scheduling while atomic|sleeping function)'
 caught "use after free" 'KASAN: (slab-)?use-after-free' provoke READ_AFTER_FREE
 caught "write past the end" 'KASAN: ' provoke SLAB_LINEAR_OVERFLOW
 caught "a warning" 'WARNING: .*lkdtm' provoke WARNING
@@ -46,7 +48,5 @@ caught "a shift too far" 'UBSAN: ' insmod $modules/test_ubsan.ko
 caught "a corrupted list" 'list_add corruption' provoke CORRUPT_LIST_ADD
 caught "memory lost" 'unreferenced object|suspected memory leak' lost_memory
 caught "a CPU that is kept busy" 'BUG: soft lockup' busy_cpu
-caught "a lock kept" 'WARNING: lock held when returning to user space' provoke SPINLOCKUP
-also "sleeping while atomic" 'BUG: (scheduling while atomic|sleeping function)'
 caught "instruments that are off" 'lockdep is off|tainted' instruments
 exit $missed
