@@ -9,6 +9,7 @@
 //! uapi force      one that nobody has open, and is gone afterwards; only a new boot mends what is left
 //! uapi confirm    a freshly loaded one: locks the kernel down while a change is pending, and confirms it
 //! uapi undo       the same, and undoes it
+//! uapi restart F  a freshly loaded one: restarts the machine while a change is pending; F tells what must stand then
 //! ```
 //!
 //! All but `unload` and `force` seal an allow-list, so the module must be reloaded for the next. Values are as they
@@ -88,17 +89,10 @@ fn main() -> ExitCode {
         ["undo"] => |bench| lockdown::check(bench, false),
         ["unload"] => return told(&tallied(unloading::check)),
         ["force"] => return told(&tallied(unloading::force)),
-        [owners::CONFIRM, descriptor, number] => {
-            return match owners::confirm(descriptor, number) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(why) => {
-                    eprintln!("the inheritor: {why}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        [owners::CONFIRM, descriptor, number] => return alone(owners::confirm(descriptor, number)),
+        ["restart", file] => return alone(unloading::restart(NODE, file)),
         _ => {
-            eprintln!("usage: uapi [sleep|limits|unload|force|confirm|undo]");
+            eprintln!("usage: uapi [sleep|limits|unload|force|confirm|undo|restart FILE]");
             return ExitCode::from(2);
         }
     };
@@ -136,6 +130,16 @@ fn everything(bench: &mut Bench) {
     watching::check(bench);
     looking::check(bench);
     sleeping::check(bench);
+}
+
+fn alone(done: bench::Check) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("FAIL {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn tallied(run: fn(&mut Tally)) -> Tally {

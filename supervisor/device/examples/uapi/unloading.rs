@@ -1,4 +1,4 @@
-//! Loading and unloading: what keeps the module in, and what its parameters come to.
+//! Loading, unloading and restart: what keeps the module in, what its parameters come to, and its last deeds.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -193,4 +193,17 @@ fn forced(node: &str) -> Check {
     }
     std::mem::forget(owner);
     same((done, laptop.peek(location)?), (Ok(()), old))
+}
+
+/// Restarts the machine while a change is pending. FILE then has the location and what it must hold after the boot.
+pub(crate) fn restart(node: &str, file: &str) -> Check {
+    let laptop = Laptop::open()?;
+    let (_, location, old) = change(&laptop, node)?;
+    leave_pending(OpenOptions::new().read(true).write(true).open(node)?)?;
+    same((info(node)?.state, laptop.peek(location)?), (DSMIL_STATE_PENDING, 4711))?;
+    std::fs::write(file, format!("{location} {old}\n"))?;
+    nix::unistd::sync();
+    // SAFETY: Takes a number. Comes back only if it is refused.
+    Errno::result(unsafe { libc::reboot(libc::RB_AUTOBOOT) })?;
+    Err("the machine goes on".into())
 }
