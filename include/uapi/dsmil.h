@@ -713,7 +713,7 @@ enum dsmil_event_kind {
 	 * old: what would have come back
 	 */
 	DSMIL_EVENT_LEFT = 7,
-	/** @DSMIL_EVENT_REFUSED: a change was refused: command, reason, error; id, if it was about one */
+	/** @DSMIL_EVENT_REFUSED: a change was refused, or failed: command, reason, error; id, if it was about one */
 	DSMIL_EVENT_REFUSED = 8,
 	/** @DSMIL_EVENT_FIRMWARE: the firmware, or the way to it, failed: id, select, error, status */
 	DSMIL_EVENT_FIRMWARE = 9,
@@ -753,7 +753,7 @@ struct dsmil_event {
 	__u32 reason;
 	/** @error: error number, positive, for refusals and failures */
 	__s32 error;
-	/** @status: the firmware's own status, for %DSMIL_EVENT_FIRMWARE */
+	/** @status: the firmware's own status, for %DSMIL_EVENT_FIRMWARE and a change that it made fail */
 	__s32 status;
 	/** @old: value before */
 	__u32 old;
