@@ -9,7 +9,7 @@ start() {
     TSS2_LOG=all+NONE setsid dsmild --config /etc/dsmil/dsmild.toml >>"$log" 2>&1 </dev/null &
     echo $! >"$pidfile"
     local try
-    for try in $(seq 1 300); do
+    for try in $(seq 1 900); do
         if dsmil status --quiet 2>/dev/null; then return 0; fi
         if ! kill -0 "$(cat "$pidfile")" 2>/dev/null; then
             echo "dsmild stopped while it started; its log says:" >&2
@@ -18,7 +18,7 @@ start() {
         fi
         sleep 0.05
     done
-    echo "dsmild does not answer after 15 s; its log says:" >&2
+    echo "dsmild does not answer after 45 s; its log says:" >&2
     tail -n 20 "$log" >&2
     return 1
 }

@@ -143,13 +143,12 @@ fn spawn(words: &[&str]) -> anyhow::Result<Child> {
 }
 
 fn quiet(program: &str, words: &[&str]) -> anyhow::Result<bool> {
-    let status = Command::new(program)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    Ok(status.with_context(|| format!("starting {program}"))?.success())
+    let done = Command::new(program).args(words).stdin(Stdio::null()).output();
+    let done = done.with_context(|| format!("starting {program}"))?;
+    if !done.status.success() {
+        eprintln!("{program} {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim_end());
+    }
+    Ok(done.status.success())
 }
 
 /// The answer of a command as JSON.
