@@ -9,7 +9,7 @@
 //! - `request`: an ioctl's bytes, and what bytes ask for
 //! - `model`: what may stand in the firmware afterwards
 //! - `arms`: which ends of which operation were seen
-//! - `known`, `laptop`, `reports`: the laptop's tokens, its states, its kernel's log
+//! - `known`, `laptop`, `reports`, `watch`: the laptop's tokens, its states, its kernel's log, what never ends
 //! - `raw`: system calls and shared memory, the only unsafe code
 //! - `uapi`: generated from `include/uapi/dsmil.h`
 //!
@@ -36,6 +36,7 @@ mod dice;
 mod known;
 mod laptop;
 mod reports;
+mod watch;
 
 #[expect(
     unsafe_code,

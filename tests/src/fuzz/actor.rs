@@ -77,6 +77,8 @@ pub(crate) struct Common {
     /// Bytes of the module's mapped pages.
     pub(crate) page_bytes: u32,
     pub(crate) compat: bool,
+    /// The kernel's allocations may be made to fail.
+    pub(crate) fail: bool,
 }
 
 /// An actor.
@@ -92,8 +94,8 @@ pub(crate) struct Actor {
 impl Actor {
     /// The actor of this thread.
     pub(crate) fn new(slot: u8, common: Common) -> Self {
-        let fail =
-            File::options().write(true).open(format!("/proc/self/task/{}/fail-nth", raw::thread())).ok();
+        let path = format!("/proc/self/task/{}/fail-nth", raw::thread());
+        let fail = if common.fail { File::options().write(true).open(path).ok() } else { None };
         let node = CString::new("/dev/dsmil").unwrap_or_default();
         Self { common, slot, coverage: Coverage::of_this_thread(), fail, node }
     }

@@ -1,5 +1,7 @@
 //! The fuzzer's loop: which program next, what it reached, whether everything is as it must be.
 
+mod replay;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -7,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use replay::line;
+
 use super::actor::{Common, Done};
-use super::arms::{self, Arms};
+use super::arms::Arms;
 use super::conduct::Conductor;
 use super::dice::Dice;
 use super::generate::Generator;
@@ -19,6 +23,7 @@ use super::program::{Body, Call, Ioctl, Op, Place, Program};
 use super::raw::{self, CELLS, Shared};
 use super::reports::Reports;
 use super::uapi::*;
+use super::watch::Watch;
 use crate::machine::expected::Expected;
 use crate::machine::guest::Firmware;
 
@@ -72,6 +77,7 @@ struct Driver {
     conductor: Conductor,
     model: Model,
     reports: Reports,
+    watch: Watch,
     arms: Arms,
     corpus: Vec<Program>,
     phase: Option<Phase>,
@@ -91,7 +97,7 @@ impl Driver {
         raw::make_arenas().context("memory for arguments")?;
         let shared = Shared::new().context("memory for all processes")?;
         let compat = raw::has_compat();
-        let common = Common { shared, known, page_bytes: 4096, compat };
+        let common = Common { shared, known, page_bytes: 4096, compat, fail: laptop::may_fail() };
         let firmware = Firmware::open().context("the firmware is reached through dell-smbios")?;
         let laptop = Laptop::new(options.module.clone())?;
         let reports = Reports::new()?;
@@ -110,6 +116,7 @@ impl Driver {
             conductor,
             model: Model::default(),
             reports,
+            watch: Watch::new(),
             arms: Arms::default(),
             corpus: Vec::new(),
             phase: None,
@@ -233,12 +240,14 @@ impl Driver {
         let mut wrong = None;
         let mut arms = std::mem::take(&mut self.arms);
         let before = arms.count();
+        self.watch.begin(self.title(), program);
         let fates = self.conductor.run(program, &mut |op, done| {
             arms.note(op, done);
             if done.flags & Done::WRONG != 0 && wrong.is_none() {
                 wrong = Some(format!("what was written back contradicts the result: {}", line(op, done)));
             }
         });
+        self.watch.end();
         let is_new = arms.count() > before || shared.points.load(Ordering::SeqCst) > points;
         self.arms = arms;
         let fates = fates.map_err(|error| self.tell(program, &format!("{error:#}")))?;
@@ -300,9 +309,14 @@ impl Driver {
         Err(self.tell(program, &format!("the firmware holds what it must not:\n{}", text.join("\n"))))
     }
 
+    /// A sequence's number and phase, as `--replay` finds the phase again.
+    fn title(&self) -> String {
+        format!("sequence {} in phase {:?}", self.sequences, self.phase)
+    }
+
     /// Prints a failing sequence as `--replay` takes it.
     fn tell(&self, program: &Program, what: &str) -> anyhow::Error {
-        println!("# sequence {} in phase {:?}:", self.sequences, self.phase);
+        println!("# {}:", self.title());
         what.lines().for_each(|line| println!("# {line}"));
         println!("--- begin of the sequence\n{program}--- end of the sequence");
         anyhow::anyhow!("sequence {}: {}", self.sequences, what.lines().next().unwrap_or_default())
@@ -321,59 +335,6 @@ impl Driver {
             self.compared,
         );
     }
-
-    /// Reruns one program and prints what each operation gave. A line `# phase NAME` in the file picks the phase.
-    fn replay(&mut self, what: &str) -> anyhow::Result<()> {
-        let (program, phase) = match what.split_once(':').map(|(seed, index)| (seed.parse(), index.parse())) {
-            Some((Ok(seed), Ok(index))) => {
-                let known = self.conductor.common.known;
-                let program = Generator { dice: Dice::of_sequence(seed, index), known }.program();
-                (program, Phase::of(index))
-            }
-            _ => {
-                let text = std::fs::read_to_string(what).with_context(|| format!("the sequence {what}"))?;
-                let phases = [Phase::Unsealed, Phase::Sealed, Phase::Limited, Phase::Password];
-                let phase =
-                    phases.into_iter().find(|phase| text.contains(&format!("in phase Some({phase:?})")));
-                let text: String = text
-                    .lines()
-                    .filter(|line| !line.starts_with("---"))
-                    .map(|line| format!("{line}\n"))
-                    .collect();
-                (text.parse()?, phase.unwrap_or(Phase::Sealed))
-            }
-        };
-        self.enter(phase)?;
-        self.remember();
-        let fates = self.conductor.run(&program, &mut |_, _| {})?;
-        for (op, fate) in program.0.iter().zip(&fates) {
-            match fate.done {
-                Some(done) => println!("{}", line(op, &done)),
-                None => println!("(killed)  {}", serde_json::to_string(op)?),
-            }
-        }
-        if let Some(report) = self.reports.look() {
-            bail!("the kernel reports:\n{report}");
-        }
-        let known = self.conductor.common.known;
-        self.model.learn(&program, &fates, known);
-        let permitted = self.model.permitted(&program, &fates, known);
-        let wrong = fates.iter().any(|fate| fate.done.is_some_and(|done| done.flags & Done::WRONG != 0));
-        self.judge(&program, &permitted)?;
-        ensure!(!wrong, "what was written back contradicts a result");
-        println!("everything as it must be");
-        Ok(())
-    }
-}
-
-/// An operation and what it gave, on one line.
-fn line(op: &Op, done: &Done) -> String {
-    let text = serde_json::to_string(op).unwrap_or_default();
-    if done.flags & Done::SKIPPED != 0 {
-        return format!("{:<28}  {text}", "(not tried)");
-    }
-    let end = i32::try_from(done.answer.min(0)).unwrap_or_default();
-    format!("{:<28}  {text}", arms::text(arms::name(&op.call), end, done.reason))
 }
 
 /// Seals the fuzzer's own allow-list, after one with everything that is never written was tried: were that taken,

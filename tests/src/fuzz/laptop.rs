@@ -117,3 +117,37 @@ pub(crate) fn text() -> Option<(u64, u64)> {
     let address = words.find_map(|word| word.strip_prefix("0x"))?;
     Some((u64::from_str_radix(address, 16).ok()?, bytes))
 }
+
+/// Prepares failing allocations; false where the kernel cannot have them, or not where they are wanted.
+///
+/// The interpreter of the firmware's language is spared: when it runs out of memory in the middle of a method it keeps
+/// a lock for ever (seen in 7.2: "walk still has a scope list", then everybody waits), which is not this module's doing.
+pub(crate) fn may_fail() -> bool {
+    let Some((from, to)) = interpreter() else { return false };
+    // All three: whatever the kernel has of them must spare it.
+    ["failslab", "fail_page_alloc", "fail_usercopy"].iter().all(|attribute| {
+        let write = |name: &str, value: &str| {
+            let path = format!("/sys/kernel/debug/{attribute}/{name}");
+            fs::write(&path, value).is_ok()
+        };
+        let range = write("reject-start", &format!("{from:#x}")) && write("reject-end", &format!("{to:#x}"));
+        range && write("stacktrace-depth", "32")
+    })
+}
+
+/// Where the interpreter's code lies in the kernel: in one piece, as it is linked.
+fn interpreter() -> Option<(u64, u64)> {
+    /// More than this is not the interpreter alone.
+    const BYTES_MAX: u64 = 4 << 20;
+    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
+    let parts = ["acpi_ds_", "acpi_ex_", "acpi_ns_", "acpi_ps_", "acpi_ut_"];
+    let places = symbols.lines().filter_map(|line| {
+        let (place, rest) = line.split_once(' ')?;
+        let name = rest.strip_prefix("t ").or_else(|| rest.strip_prefix("T "))?;
+        let is_part = parts.iter().any(|part| name.starts_with(part));
+        is_part.then(|| u64::from_str_radix(place, 16).ok())?
+    });
+    let (from, to) = places.fold((u64::MAX, 0), |(from, to), place| (from.min(place), to.max(place)));
+    // The last function has an end too.
+    (from < to && to - from < BYTES_MAX).then_some((from, to + 4096))
+}

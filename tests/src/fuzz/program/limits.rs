@@ -4,6 +4,9 @@ use super::{ACTORS, Body, Call, ENTRIES_MAX, FILES, Ioctl, MAPS, OPS_MAX, Op, Pr
 use crate::fuzz::uapi::DSMIL_AGE_ANY;
 use crate::machine::fault::Fault;
 
+/// Room for old values that no transaction of a program needs.
+const NO_ROOM: u16 = 1000;
+
 impl Op {
     /// An operation of an actor that the next one waits for.
     pub(crate) fn new(on: u8, call: Call) -> Self {
@@ -90,7 +93,7 @@ impl Program {
 
 impl Program {
     /// The same with fewer calls of the firmware, about so many at most: what is beyond is read from the cache instead,
-    /// or not committed.
+    /// or its commit refused.
     pub(crate) fn calmed(mut self, calls: u32) -> Self {
         let mut left = calls;
         self.0.retain_mut(|op| {
@@ -102,6 +105,11 @@ impl Program {
             match &mut op.call {
                 Call::Ioctl(Ioctl { body: Body::Read { age, .. } | Body::Snapshot { age, .. }, .. }) => {
                     *age = DSMIL_AGE_ANY;
+                    true
+                }
+                // Refused last of all, before the firmware is asked: the other refusals are still reached.
+                Call::Ioctl(Ioctl { count, body: Body::Commit { room, .. }, .. }) => {
+                    (*count, *room) = (None, NO_ROOM);
                     true
                 }
                 _ => false,
