@@ -30,35 +30,39 @@ echo 0 >$fault/fail_page_alloc/min-order
 # Each kind counts its failures down, also those that an allocation which may fail does not tell.
 fired() { cat $fault/{failslab,fail_page_alloc,fail_usercopy}/times | awk '{ left += $1 } END { print -left }'; }
 
-# each TITLE LIMIT COMMAND…: the command with its first, second, … such call failing, until it makes no more of them.
+# each TITLE LIMIT COMMAND…: the command with one such call failing, until it makes no more of them: the first ones each, of the
+# later ones every so many, others in each run. EVERY=1 takes all, which for a load are some hundred.
 each() {
-    local title=$1 limit=$2 n before
+    local title=$1 limit=$2 n=1 before times=0
     shift 2
-    for n in $(seq 1 "$limit"); do
+    while [ "$n" -le "$limit" ]; do
         before=$(fired)
         bash -c 'echo "$0" >/proc/self/fail-nth && exec "$@"' "$n" "$@" >/tmp/failing 2>&1
         [ "$(fired)" -ne "$before" ] || break
-        settle
+        times=$((times + 1))
+        settle "$title, call $n"
+        n=$((n + 1 + (${EVERY:-0} ? 0 : RANDOM % (n / 2 + 1))))
     done
-    if [ "$n" -lt 3 ]; then echo "FAIL $title: only $((n - 1)) failures could be provoked"; wrong=1; fi
-    echo "$title: $((n - 1)) failures"
+    if [ "$times" -lt 2 ]; then echo "FAIL $title: only $times failures could be provoked"; wrong=1; fi
+    echo "$title: $times failures among its first $n calls, $SECONDS s"
 }
 
 settle() { :; }
-unload() { if grep -q '^dsmil ' /proc/modules; then rmmod dsmil || { wrong=1; echo "FAIL it cannot be unloaded"; }; fi; }
+fail() { wrong=1; echo "FAIL $*"; }
+unload() { ! grep -q '^dsmil ' /proc/modules || rmmod dsmil || fail "$1: it cannot be unloaded"; }
 
-settle() { unload; }
+settle() { unload "$1"; }
 each "load" 300 insmod $module read_rate=0 write_rate=0
-unload
+unload load
 
 insmod $module read_rate=0 write_rate=0 || exit 1
-settle() { [ -e /dev/dsmil ] || { wrong=1; echo "FAIL no /dev/dsmil"; }; }
+settle() { [ -e /dev/dsmil ] || fail "$1: no /dev/dsmil"; }
 each "list" 300 dsmil-direct list
 each "read" 300 dsmil-direct read 0x8060 0x8061
 each "seal" 300 dsmild seal --config /etc/dsmil/dsmild.toml
 dsmild seal --config /etc/dsmil/dsmild.toml >/dev/null 2>&1
 value=$(dsmil-direct read 0x8060)
-settle() { [ "$(dsmil-direct read 0x8060)" = "$value" ] || { wrong=1; echo "FAIL the old value is not back"; }; }
+settle() { [ "$(dsmil-direct read 0x8060)" = "$value" ] || fail "$1: the old value is not back"; }
 each "write" 300 dsmil-direct write 0x8060 4242
 rmmod dsmil || exit 1
 
@@ -75,5 +79,5 @@ echo "suite: $(($(fired) - before)) failures"
 [ "$(fired)" -gt "$before" ] || { echo "FAIL none could be provoked"; wrong=1; }
 # The module works on afterwards.
 dsmil-direct list >/dev/null || { echo "FAIL it does not work any more"; wrong=1; }
-unload
+unload "the suite"
 exit $wrong
