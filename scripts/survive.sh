@@ -11,6 +11,7 @@ list() {
   kills	SIGKILL of who changes firmware settings, at each step, in all sorts of company
   faults	faults of the firmware at each call of a change and of its undo
   tables	token tables that are wrong on purpose
+  fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
   writes	SIGKILL of the daemon while it writes a token
   checkpoints	SIGKILL of the daemon while it makes a checkpoint
   restores	SIGKILL of the daemon while it restores one
@@ -35,6 +36,23 @@ tables() {
     [ "$failed" -eq 0 ]
 }
 
+# TIMES counts operations here. On the sanitizing kernel a call of the firmware takes some hundred times as long.
+fuzz() {
+    local failed=0 ops=${TIMES:-1000000} calls=60 release
+    release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")
+    case $release in
+        sanitize*)
+            calls=6
+            export LAPTOP_APPEND=${LAPTOP_APPEND:-slab_debug=- kmemleak=off kasan_multi_shot no5lvl}
+            ;;
+    esac
+    BARE=1 TIMEOUT=${TIMEOUT:-36000} "$ROOT/scripts/laptop.sh" script "$ROOT/scripts/laptop/fuzz.sh" \
+        --seed "${SEED:-1}" --ops "$ops" --calls "$calls" || failed=1
+    printf 'figure {"variant":"fuzz","metric":"fuzzed runs with a report, a wrong answer or a value that should not have changed","samples":[%d],"goal":0,"notes":[],"more":{"tried":%d,"kernel":"%s"}}\n' \
+        "$failed" "$ops" "$release"
+    [ "$failed" -eq 0 ]
+}
+
 run() {
     local status=0
     case $1 in
@@ -42,7 +60,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables) "$1" || status=1 ;;
+        kills | faults | tables | fuzz) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -62,7 +80,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables writes checkpoints restores" ;;
+    all) names="device tables fuzz writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

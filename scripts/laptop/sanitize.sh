@@ -79,6 +79,7 @@ else
     check "nothing is leaked by that" leaks
     check "unload while it is used" unload_while_used 20
     check "faults of the firmware" firmware_faults
+    check "fuzzed for a while" /usr/lib/laptop/fuzz.sh --seed 1 --ops 20000 --calls 6
     check "memory that cannot be had" /usr/lib/laptop/failing.sh
     check "nothing is leaked by all this" leaks
     check "the daemon on it, faults of the firmware" bash -c '/usr/lib/laptop/up.sh && /usr/lib/laptop/faults.sh && /usr/lib/laptop/daemon.sh stop && rmmod dsmil'
