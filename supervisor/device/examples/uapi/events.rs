@@ -130,6 +130,37 @@ fn contents(bench: &mut Bench) {
         b.laptop.poke(b.location(change.id)?, old)
     });
     bench.check("events-of-the-firmware-failing", failing);
+    bench.check("events-of-the-temperature", heating);
+}
+
+/// 90 degrees Celsius in tenths of a kelvin, above the first threshold.
+const WARM: u32 = 3632;
+
+fn heating(b: &Bench) -> Check {
+    let listener = listen(b)?;
+    same(b.info()?.heat, DSMIL_HEAT_NORMAL)?;
+    b.laptop.heat(WARM)?;
+    let warm = heat_told(&listener);
+    b.laptop.heat(0)?;
+    let (warm, cool) = (warm?, heat_told(&listener)?);
+    same((warm.detail, cool.detail), (DSMIL_HEAT_WARNING, DSMIL_HEAT_NORMAL))?;
+    same((warm.new_value / 1000, warm.new_value), (90, cool.old))?;
+    same((warm.pid, warm.command, cool.new_value), (0, 0, warm.old))?;
+    let info = b.info()?;
+    same((info.heat, info.temperature_mc), (DSMIL_HEAT_NORMAL, cool.new_value.cast_signed()))
+}
+
+/// The next event about the temperature, at which the module looks once a second.
+fn heat_told(listener: &File) -> Fallible<dsmil_event> {
+    for _ in 0..200 {
+        match records(listener, 1).as_deref() {
+            Ok([event]) if event.kind == DSMIL_EVENT_HEAT => return Ok(*event),
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            Err(other) => return Err((*other).into()),
+        }
+    }
+    Err("nothing is told of the temperature for ten seconds".into())
 }
 
 fn failing(b: &Bench) -> Check {

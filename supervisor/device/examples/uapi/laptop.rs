@@ -93,6 +93,11 @@ impl Laptop {
         self.vendor(9, [is_set.into(), 0, 0, 0]).map(|_| ())
     }
 
+    /// Sets the processor's temperature in tenths of a kelvin; 0: as after the boot.
+    pub(crate) fn heat(&self, tenths_kelvin: u32) -> Fallible<()> {
+        self.vendor(5, [tenths_kelvin, 0, 0, 0]).map(|_| ())
+    }
+
     fn vendor(&self, select: u16, inputs: [u32; 4]) -> Fallible<[u32; 3]> {
         let mut request = Request([0; REQUEST]);
         let head = u64::try_from(REQUEST)?.to_le_bytes().into_iter().chain(CLASS.to_le_bytes());
