@@ -29,7 +29,7 @@
 //! - `kunit`: tests in the kernel itself, where it has KUnit
 //! - `uapi`: generated from the header
 
-#[allow(dead_code, non_camel_case_types, unreachable_pub, reason = "generated")]
+#[expect(dead_code, non_camel_case_types, unreachable_pub, reason = "generated")]
 #[path = "../include/uapi/dsmil.rs"]
 mod uapi;
 

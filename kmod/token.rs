@@ -307,26 +307,30 @@ pub(crate) fn allow(table: &[Token], ids: &[u16], marks: &mut [bool]) -> Result<
 }
 
 fn mark(table: &[Token], marks: &mut [bool], index: usize, id: u16) -> Result<(), Refusal> {
+    let (at, _) = harmless(table, index, id)?;
+    match marks.get_mut(at) {
+        Some(mark) if !*mark => *mark = true,
+        _ => {
+            let reason = uapi::DSMIL_REASON_DUPLICATE;
+            return Err(Refusal::entry(reason, index, id));
+        }
+    }
+    Ok(())
+}
+
+/// The token of an id and where it stands, unless there is none or it is never written.
+fn harmless(table: &[Token], index: usize, id: u16) -> Result<(usize, &Token), Refusal> {
     let refuse = |reason| Refusal::entry(reason, index, id);
     let unknown = refuse(uapi::DSMIL_REASON_UNKNOWN);
     let at = position(table, id).ok_or(unknown)?;
     let token = table.get(at).ok_or(unknown)?;
     if token.denied() {
-        return Err(never_written(token, index));
+        return Err(Refusal {
+            rule: token.rule,
+            ..refuse(uapi::DSMIL_REASON_NEVER_WRITTEN)
+        });
     }
-    match marks.get_mut(at) {
-        Some(mark) if !*mark => *mark = true,
-        _ => return Err(refuse(uapi::DSMIL_REASON_DUPLICATE)),
-    }
-    Ok(())
-}
-
-/// The refusal of a denied token.
-fn never_written(token: &Token, index: usize) -> Refusal {
-    Refusal {
-        rule: token.rule,
-        ..Refusal::entry(uapi::DSMIL_REASON_NEVER_WRITTEN, index, token.id)
-    }
+    Ok((at, token))
 }
 
 /// The location that a write of `value` to token `id` goes to.
@@ -340,12 +344,7 @@ pub(crate) fn check_write(
     value: u32,
 ) -> Result<u16, Refusal> {
     let refuse = |reason| Refusal::entry(reason, index, id);
-    let unknown = refuse(uapi::DSMIL_REASON_UNKNOWN);
-    let at = position(table, id).ok_or(unknown)?;
-    let token = table.get(at).ok_or(unknown)?;
-    if token.denied() {
-        return Err(never_written(token, index));
-    }
+    let (at, token) = harmless(table, index, id)?;
     let allowed = allowed.ok_or(refuse(uapi::DSMIL_REASON_NOT_SEALED))?;
     if allowed.get(at) != Some(&true) {
         return Err(refuse(uapi::DSMIL_REASON_NOT_ALLOWED));
