@@ -11,7 +11,7 @@ use types::token::Change;
 use crate::bench::{Bench, Check, holds, same};
 use crate::memory::Area;
 use crate::process::{closer, hear, sleeper, speaking, tell};
-use crate::raw::{begin, commit_of, raw_at, refused, settle_of, stage, stage_of, staged, undo, whole, write};
+use crate::raw::{begin, commit_of, raw_at, stage, steps_refused, undo, whole, write};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -67,12 +67,7 @@ fn in_time(elapsed: Duration) -> Check {
 
 /// Too late for everything.
 fn gone(file: &File, number: u64, change: &Change) -> Check {
-    let wanted = whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION);
-    let entries = [staged(change)];
-    refused(file, DSMIL_IOC_STAGE, stage_of(number, &entries), wanted)?;
-    refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
-    refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
-    refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted).map(|_| ())
+    steps_refused(file, number, change, whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION))
 }
 
 /// The old values cannot be given back now: that must not hold up the deadline, nor others.

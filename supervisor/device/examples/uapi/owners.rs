@@ -11,7 +11,9 @@ use types::token::Change;
 
 use crate::bench::{Bench, Check, Fallible, same};
 use crate::process::{child, hear, receive, send, speaking, tell};
-use crate::raw::{begin, commit_of, refused, settle, settle_of, stage, stage_of, staged, undo, whole, write};
+use crate::raw::{
+    begin, commit_of, refused, settle, settle_of, stage, stage_of, staged, steps_refused, undo, whole, write,
+};
 use crate::uapi::*;
 
 /// Argument with which this program settles what it inherited: descriptor and number follow.
@@ -34,12 +36,7 @@ fn fcntl_of(descriptor: i32) -> Fallible<FdFlag> {
 
 /// Everything that only the owner may do is refused so.
 fn strange(file: &File, number: u64, change: &Change) -> Check {
-    let wanted = whole(Errno::EPERM, DSMIL_REASON_NOT_OWNER);
-    let entries = [staged(change)];
-    refused(file, DSMIL_IOC_STAGE, stage_of(number, &entries), wanted)?;
-    refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
-    refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
-    refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted).map(|_| ())
+    steps_refused(file, number, change, whole(Errno::EPERM, DSMIL_REASON_NOT_OWNER))
 }
 
 /// While the change is open, then while it is pending.

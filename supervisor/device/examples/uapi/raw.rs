@@ -177,3 +177,12 @@ pub(crate) fn undo(file: &File, transaction: u64) -> Fallible<dsmil_settle> {
 fn count<T>(slice: &[T]) -> u32 {
     slice.len().try_into().unwrap_or(u32::MAX)
 }
+
+/// Every step of a transaction is refused alike.
+pub(crate) fn steps_refused(file: &File, number: u64, change: &Change, wanted: dsmil_failure) -> Check {
+    let entries = [staged(change)];
+    refused(file, DSMIL_IOC_STAGE, stage_of(number, &entries), wanted)?;
+    refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
+    refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
+    refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted).map(|_| ())
+}
