@@ -1,5 +1,6 @@
 //! A watch over the whole run: a sequence that never ends is printed like any other that fails.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,28 @@ impl Watch {
         {
             println!("# {title} hangs since {} s:", began.elapsed().as_secs());
             println!("--- begin of the sequence\n{program}--- end of the sequence");
+            print!("{}", stacks());
             eprintln!("laptop-fuzz: {title} hangs");
             std::process::exit(1);
         }
     }
+}
+
+/// Where in the kernel every thread of ours stands, children's and module's work included: what hangs is among them.
+fn stacks() -> String {
+    let entries = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut text = String::new();
+    for process in entries("/proc") {
+        let tasks = process.path().join("task");
+        for task in entries(&tasks.to_string_lossy()) {
+            let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let (name, stack) = (read("comm"), read("stack"));
+            if name.contains("fuzz") || stack.contains("dsmil") {
+                let number = task.file_name();
+                let _cannot_fail =
+                    writeln!(text, "# {} {}: {}{stack}", number.display(), name.trim(), read("syscall"));
+            }
+        }
+    }
+    text
 }

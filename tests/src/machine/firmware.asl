@@ -74,6 +74,9 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
 @FAULTS@
             })
 
+            // Slots that are taken: without any, a call is spared the look at them, most of what it would cost.
+            Name (FTKN, @FAULTS_TAKEN@)
+
             Name (PWST, 0x00) // 1: an administrator password is set
 
             Name (CRDS, 0x00) // read calls
@@ -122,7 +125,6 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                 CreateDWordField (FLTS, (Arg0 + 0x04), SKIP)
                 CreateDWordField (FLTS, (Arg0 + 0x08), COUN)
                 CreateDWordField (FLTS, (Arg0 + 0x0C), ARGU)
-                If (KIND == 0x00) { Return (0x00) }
                 If ((CLSS & (0x01 << Arg1)) == 0x00) { Return (0x00) }
                 If ((LOCA != 0xFFFF) && (LOCA != Arg2)) { Return (0x00) }
                 If (SKIP > 0x00)
@@ -136,7 +138,11 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                 If (COUN > 0x00)
                 {
                     COUN = (COUN - 0x01)
-                    If (COUN == 0x00) { KIND = 0x00 }
+                    If (COUN == 0x00)
+                    {
+                        KIND = 0x00
+                        FTKN--
+                    }
                 }
 
                 If (Local0 == @KIND_ERROR@) { XSTS = 0xFFFFFFFF }
@@ -156,12 +162,15 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                 XLEN = 0x1000
                 XSLP = 0x00
                 XIGN = 0x00
+                If (FTKN == 0x00) { Return (0x00) }
                 Local0 = 0x00
                 While (Local0 < @FAULTS_LENGTH@)
                 {
-                    FLT1 (Local0, Arg0, Arg1)
+                    If (DerefOf (FLTS [Local0]) != 0x00) { FLT1 (Local0, Arg0, Arg1) }
                     Local0 += 0x10
                 }
+
+                Return (0x01)
             }
 
             Method (FADD, 4, Serialized) // head, skip, count, argument: the slot taken, Ones where none is free
@@ -172,6 +181,7 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                     If (DerefOf (FLTS [Local0]) == 0x00)
                     {
                         FSET (Local0, Arg0, Arg1, Arg2, Arg3)
+                        FTKN++
                         Return (Local0 >> 0x04)
                     }
 
@@ -297,6 +307,8 @@ DefinitionBlock ("", "SSDT", 2, "DELL  ", "DSMILFW ", 0x00000001)
                             FSET (Local0, 0x00, 0x00, 0x00, 0x00)
                             Local0 += 0x10
                         }
+
+                        FTKN = 0x00
                     }
                     Case (@VENDOR_FAULT_GET@)
                     {

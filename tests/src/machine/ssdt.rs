@@ -50,6 +50,7 @@ pub fn source(table: &Table, faults: &[Fault]) -> Result<String, Error> {
         ("JOURNAL_MARK", hex(u32::from(storage::MARK))),
         ("FAULTS_LENGTH", format!("0x{:X}", slots.len())),
         ("FAULTS", bytes(&slots)),
+        ("FAULTS_TAKEN", format!("0x{:X}", faults.len())),
         ("KIND_ERROR", kind(Kind::Error)),
         ("KIND_UNSUPPORTED", kind(Kind::Unsupported)),
         ("KIND_GARBAGE", kind(Kind::Garbage)),
