@@ -101,7 +101,7 @@ impl Record {
 }
 
 /// The version of an encoded record, readable whatever follows it: it is always the first key.
-fn version(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn version(bytes: &[u8]) -> Option<u32> {
     let mut decoder = minicbor::Decoder::new(bytes);
     decoder.map().ok()?;
     (decoder.u32().ok()? == 0).then(|| decoder.u32().ok()).flatten()

@@ -16,6 +16,7 @@
 //! - [`input`]: what the world tells
 //! - [`fact`]: what is recorded, and its encoding
 //! - [`state`]: what follows from the facts
+//! - [`snapshot`]: the state as bytes
 //! - [`decide`]: state and input make facts and replies
 //! - [`evolve`]: state and fact make state
 //! - [`effect`]: state and fact make effects
@@ -25,7 +26,7 @@
 //!
 //! - `decide`, `evolve` and `effects` are pure and synchronous: no I/O, no clock, no randomness.
 //! - Replay is `evolve` alone and performs nothing.
-//! - The encoding of facts only grows; a log of any released version opens for ever.
+//! - The encodings of facts and snapshots only grow; those of any released version open for ever.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,8 @@ pub mod input;
 pub mod fact;
 
 pub mod state;
+
+pub mod snapshot;
 
 pub mod decide;
 

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::command::{Command, RequestId};
 use engine::reply::{Body, Refusal, Reply};
-use engine::{Decision, Effect, Event, Fact, Input, Order, Outcome, Record, State, decide, effects, evolve};
+use engine::{
+    Decision, Effect, Event, Fact, Input, Order, Outcome, Record, State, decide, effects, evolve, snapshot,
+};
 use policy::{Denial, Rules};
 use types::hash::Hash;
 use types::peer::Peer;
@@ -291,16 +293,30 @@ impl Run {
     }
 
     fn replayed(&self) -> Result<State, String> {
-        let mut state = State::new(self.rules.clone());
-        for bytes in &self.disk {
+        self.folded(State::new(self.rules.clone()), &self.disk)
+    }
+
+    fn folded(&self, mut state: State, records: &[Vec<u8>]) -> Result<State, String> {
+        for bytes in records {
             evolve(&mut state, &Record::decode(bytes).map_err(|error| error.to_string())?);
         }
         Ok(state)
     }
 
-    fn same_as_replayed(&self) -> Result<(), String> {
-        let replayed = self.replayed()?;
-        ensure!(replayed == self.state, "replayed {replayed:?}\nlive {:?}", self.state);
+    /// A start from a snapshot, taken anywhere on the way, ends where a start from the first record does.
+    fn replayed_from_a_snapshot(&mut self) -> Result<State, String> {
+        let at = self.random.below(self.disk.len() + 1);
+        let (before, after) = self.disk.split_at(at);
+        let then = self.folded(State::new(self.rules.clone()), before)?;
+        let bytes = snapshot::encode(&then).map_err(|error| error.to_string())?;
+        let then = snapshot::decode(&bytes, self.rules.clone()).map_err(|error| error.to_string())?;
+        self.folded(then, after)
+    }
+
+    fn same_as_replayed(&mut self) -> Result<(), String> {
+        for replayed in [self.replayed()?, self.replayed_from_a_snapshot()?] {
+            ensure!(replayed == self.state, "replayed {replayed:?}\nlive {:?}", self.state);
+        }
         Ok(())
     }
 

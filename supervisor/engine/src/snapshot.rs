@@ -1,0 +1,323 @@
+//! The state as bytes, so that a start, or a look at the past, need not fold the whole log.
+//!
+//! One CBOR item: a map with integer keys, as a record is, and with the same promise: keys are only ever added, and a
+//! snapshot of any released version opens for ever. `docs/facts.md` lists the keys. The rules are not in it: they are
+//! configuration.
+
+use minicbor::{Decode, Encode};
+use policy::Rules;
+use types::hash::Hash;
+
+use crate::command::RequestId;
+use crate::fact::{Asker, Error, Grant, Level, Outcome, Progress};
+use crate::order::{Order, Valued, Write};
+use crate::reply::PlanReport;
+use crate::state::{self, State};
+
+/// The newest encoding that this build writes.
+pub const VERSION: u32 = 1;
+
+/// Encodes a state.
+///
+/// # Errors
+///
+/// [`Error::Encode`].
+pub fn encode(state: &State) -> Result<Vec<u8>, Error> {
+    minicbor::to_vec(Snapshot::from(state)).map_err(|error| Error::Encode(error.to_string()))
+}
+
+/// Decodes a state, under these rules.
+///
+/// # Errors
+///
+/// [`Error::Newer`] for a snapshot of a newer build, [`Error::Decode`] for anything that is not one snapshot.
+pub fn decode(bytes: &[u8], rules: Rules) -> Result<State, Error> {
+    if let Some(version) = crate::fact::version(bytes).filter(|version| *version > VERSION) {
+        return Err(Error::Newer(version));
+    }
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let snapshot: Snapshot = decoder.decode().map_err(|error| Error::Decode(error.to_string()))?;
+    match bytes.len() - decoder.position() {
+        0 => Ok(snapshot.into_state(rules)),
+        more => Err(Error::Decode(format!("{more} bytes follow the snapshot"))),
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Snapshot {
+    #[n(0)]
+    version: u32,
+    #[n(1)]
+    facts: u64,
+    #[n(2)]
+    starts: u64,
+    #[n(3)]
+    denials: u64,
+    #[n(4)]
+    next_work: u64,
+    #[n(5)]
+    next_checkpoint: u64,
+    #[n(6)]
+    missing: Vec<String>,
+    #[n(7)]
+    works: Vec<Work>,
+    #[n(8)]
+    ended: Vec<Ended>,
+    #[n(9)]
+    checkpoints: Vec<Checkpoint>,
+    #[n(10)]
+    zones: Vec<Zone>,
+    #[n(11)]
+    denied: Vec<Denied>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Work {
+    #[n(0)]
+    number: u64,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    request: [u8; 16],
+    #[n(2)]
+    asker: Asker,
+    #[n(3)]
+    order: Order,
+    #[n(4)]
+    grant: Grant,
+    #[n(5)]
+    progress: Option<Progress>,
+    #[n(6)]
+    before: Vec<Valued>,
+    #[n(7)]
+    captured: Option<Checkpoint>,
+    #[n(8)]
+    plan: Option<Plan>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Ended {
+    #[n(0)]
+    work: Work,
+    #[n(1)]
+    outcome: Outcome,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Checkpoint {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    name: String,
+    #[n(2)]
+    created_ns: i64,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    manifest: [u8; 32],
+    #[n(4)]
+    files: u64,
+    #[n(5)]
+    tokens: u64,
+    #[n(6)]
+    bytes: u64,
+    #[n(7)]
+    key: String,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Plan {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    added: u64,
+    #[n(2)]
+    changed: u64,
+    #[n(3)]
+    removed: u64,
+    #[n(4)]
+    tokens: u64,
+    #[n(5)]
+    denied: u64,
+    #[n(6)]
+    lines: Vec<String>,
+    #[n(7)]
+    writes: Vec<Write>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Zone {
+    #[n(0)]
+    name: String,
+    #[n(1)]
+    level: Level,
+    #[n(2)]
+    millicelsius: Option<i32>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Denied {
+    #[n(0)]
+    uid: u32,
+    #[n(1)]
+    since_ns: i64,
+    #[n(2)]
+    count: u32,
+}
+
+impl From<&State> for Snapshot {
+    fn from(state: &State) -> Self {
+        Self {
+            version: VERSION,
+            facts: state.facts,
+            starts: state.starts,
+            denials: state.denials,
+            next_work: state.next_work,
+            next_checkpoint: state.next_checkpoint,
+            missing: state.missing.clone(),
+            works: state.works.values().map(Work::from).collect(),
+            ended: state.ended.values().map(Ended::from).collect(),
+            checkpoints: state.checkpoints.values().map(Checkpoint::from).collect(),
+            zones: state
+                .zones
+                .iter()
+                .map(|(name, (level, millicelsius))| Zone {
+                    name: name.clone(),
+                    level: *level,
+                    millicelsius: *millicelsius,
+                })
+                .collect(),
+            denied: state
+                .denied
+                .iter()
+                .map(|(uid, (since_ns, count))| Denied { uid: *uid, since_ns: *since_ns, count: *count })
+                .collect(),
+        }
+    }
+}
+
+impl Snapshot {
+    fn into_state(self, rules: Rules) -> State {
+        State {
+            rules,
+            facts: self.facts,
+            works: self.works.into_iter().map(|work| (work.number, work.into())).collect(),
+            ended: self.ended.into_iter().map(|ended| (ended.work.number, ended.into())).collect(),
+            checkpoints: self.checkpoints.into_iter().map(|one| (one.number, one.into())).collect(),
+            zones: self.zones.into_iter().map(|zone| (zone.name, (zone.level, zone.millicelsius))).collect(),
+            missing: self.missing,
+            starts: self.starts,
+            denials: self.denials,
+            denied: self.denied.into_iter().map(|one| (one.uid, (one.since_ns, one.count))).collect(),
+            next_work: self.next_work,
+            next_checkpoint: self.next_checkpoint,
+        }
+    }
+}
+
+impl From<&state::Work> for Work {
+    fn from(work: &state::Work) -> Self {
+        Self {
+            number: work.number,
+            request: work.request.0,
+            asker: work.asker,
+            order: work.order.clone(),
+            grant: work.grant.clone(),
+            progress: work.progress.clone(),
+            before: work.before.clone(),
+            captured: work.captured.as_ref().map(Checkpoint::from),
+            plan: work.plan.as_ref().map(Plan::from),
+        }
+    }
+}
+
+impl From<Work> for state::Work {
+    fn from(work: Work) -> Self {
+        Self {
+            number: work.number,
+            request: RequestId(work.request),
+            asker: work.asker,
+            order: work.order,
+            grant: work.grant,
+            progress: work.progress,
+            before: work.before,
+            captured: work.captured.map(Into::into),
+            plan: work.plan.map(Into::into),
+        }
+    }
+}
+
+impl From<&state::Ended> for Ended {
+    fn from(ended: &state::Ended) -> Self {
+        Self { work: (&ended.work).into(), outcome: ended.outcome.clone() }
+    }
+}
+
+impl From<Ended> for state::Ended {
+    fn from(ended: Ended) -> Self {
+        Self { work: ended.work.into(), outcome: ended.outcome }
+    }
+}
+
+impl From<&state::Checkpoint> for Checkpoint {
+    fn from(one: &state::Checkpoint) -> Self {
+        Self {
+            number: one.number,
+            name: one.name.clone(),
+            created_ns: one.created_ns,
+            manifest: one.manifest.0,
+            files: one.files,
+            tokens: one.tokens,
+            bytes: one.bytes,
+            key: one.key.clone(),
+        }
+    }
+}
+
+impl From<Checkpoint> for state::Checkpoint {
+    fn from(one: Checkpoint) -> Self {
+        Self {
+            number: one.number,
+            name: one.name,
+            created_ns: one.created_ns,
+            manifest: Hash(one.manifest),
+            files: one.files,
+            tokens: one.tokens,
+            bytes: one.bytes,
+            key: one.key,
+        }
+    }
+}
+
+impl From<&PlanReport> for Plan {
+    fn from(plan: &PlanReport) -> Self {
+        Self {
+            number: plan.number,
+            added: plan.added,
+            changed: plan.changed,
+            removed: plan.removed,
+            tokens: plan.tokens,
+            denied: plan.denied,
+            lines: plan.lines.clone(),
+            writes: plan.writes.clone(),
+        }
+    }
+}
+
+impl From<Plan> for PlanReport {
+    fn from(plan: Plan) -> Self {
+        Self {
+            number: plan.number,
+            added: plan.added,
+            changed: plan.changed,
+            removed: plan.removed,
+            tokens: plan.tokens,
+            denied: plan.denied,
+            lines: plan.lines,
+            writes: plan.writes,
+        }
+    }
+}

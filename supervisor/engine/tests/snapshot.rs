@@ -1,0 +1,97 @@
+//! The encoding of states: what was written is read back, for ever, and what is newer is told apart from what is broken.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use engine::fact::Error;
+use engine::{Fact, Order, Progress, Record, State, evolve, snapshot};
+use policy::Rules;
+use proptest::prelude::*;
+use types::token::TokenId;
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// What follows from the sample of facts, up to the middle of its restore: every field holds something.
+fn sample() -> State {
+    let file = fs::read(data("facts-v1.cbor")).unwrap();
+    let (mut rest, mut state) = (file.as_slice(), State::new(rules()));
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (bytes, after) = after.split_at(usize::try_from(u32::from_be_bytes(*length)).unwrap());
+        let record = Record::decode(bytes).unwrap();
+        evolve(&mut state, &record);
+        if matches!(record.fact, Fact::Progressed { progress: Progress::Executed, .. }) {
+            break;
+        }
+        rest = after;
+    }
+    state
+}
+
+fn rules() -> Rules {
+    Rules { tokens: [TokenId(0x8030)].into(), changes_max: 3, ..Rules::default() }
+}
+
+#[test]
+fn the_sample_fills_every_field() {
+    let state = sample();
+    assert!(state.works.values().any(|work| work.plan.is_some()
+        && work.progress.is_some()
+        && matches!(work.order, Order::Restore { .. })));
+    assert!(state.ended.values().any(|ended| !ended.work.before.is_empty()));
+    assert!(state.ended.values().any(|ended| ended.work.captured.is_some()));
+    assert!(!state.checkpoints.is_empty() && !state.zones.is_empty() && !state.denied.is_empty());
+    assert!(!state.missing.is_empty());
+    assert!(state.facts > 0 && state.starts > 0 && state.denials > 0);
+    assert!(state.next_work > 1 && state.next_checkpoint > 1);
+}
+
+/// The file of version 1 is never written again: a later version gets a file and a test of its own beside it.
+/// Before the first release, `STATE_SAMPLE_WRITE=1 cargo test -p engine --test snapshot` makes it.
+#[test]
+fn states_of_version_1_open_for_ever() {
+    let expected = sample();
+    if std::env::var_os("STATE_SAMPLE_WRITE").is_some() {
+        fs::write(data("state-v1.cbor"), snapshot::encode(&expected).unwrap()).unwrap();
+    }
+    let bytes = fs::read(data("state-v1.cbor")).unwrap();
+    assert_eq!(snapshot::decode(&bytes, rules()).unwrap(), expected);
+    // While version 1 is what is written, it is also written byte by byte the same.
+    assert_eq!(snapshot::encode(&expected).unwrap(), bytes);
+}
+
+#[test]
+fn a_newer_version_is_told_apart() {
+    let mut bytes = snapshot::encode(&sample()).unwrap();
+    // A map, key 0, version 1.
+    assert_eq!(bytes[1..3], [0, 1]);
+    bytes[2] = 2;
+    assert!(matches!(snapshot::decode(&bytes, rules()), Err(Error::Newer(2))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_state_is_all_there_is(cut in any::<prop::sample::Index>(), more in any::<u8>()) {
+        let mut bytes = snapshot::encode(&sample()).unwrap();
+        prop_assert!(snapshot::decode(&bytes[..cut.index(bytes.len())], rules()).is_err());
+        bytes.push(more);
+        prop_assert!(matches!(snapshot::decode(&bytes, rules()), Err(Error::Decode(_))));
+    }
+
+    #[test]
+    fn changed_bytes_give_a_state_or_an_error(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let mut bytes = snapshot::encode(&sample()).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let _ = snapshot::decode(&bytes, rules());
+    }
+}
