@@ -33,6 +33,9 @@ pub enum Fault {
     /// The arguments contradict each other.
     #[error("{0}")]
     Usage(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
     /// Tried, and not done.
     #[error("{0}")]
     Failed(String),
@@ -146,6 +149,7 @@ impl Fault {
             },
             Self::Damaged { .. } => (Exit::Damaged, "damaged"),
             Self::Usage(_) => (Exit::Usage, "usage"),
+            Self::NotFound(_) => (Exit::NotFound, "not_found"),
             Self::Failed(_) => (Exit::Failed, "failed"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => (Exit::Done, "done"),
             Self::Output(_) => (Exit::Failed, "failed"),

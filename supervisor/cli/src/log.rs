@@ -1,7 +1,10 @@
 //! `dsmil log`
 //!
-//! - [`tail`], [`verify`]: its subcommands
+//! - [`tail`], [`search`], [`verify`]: its subcommands
+//! - [`source`]: where they have the entries from
 
+mod search;
+mod source;
 mod tail;
 mod verify;
 
@@ -17,9 +20,11 @@ const DIR: &str = "/var/lib/dsmil/log";
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   dsmil log tail -f
+  dsmil log search --fact denied --since 2h
   dsmil log verify")]
 pub enum Log {
     Tail(tail::Tail),
+    Search(search::Search),
     Verify(verify::Verify),
 }
 
@@ -28,6 +33,7 @@ impl Log {
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         match self {
             Self::Tail(tail) => tail.run(context),
+            Self::Search(search) => search.run(context),
             Self::Verify(verify) => verify.run(context),
         }
     }

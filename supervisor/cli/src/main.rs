@@ -7,6 +7,7 @@
 //! - [`session`]: a connection to the daemon, and the warning about what its answers lack
 //! - [`progress`]: what is under way, on the error output
 //! - [`output`]: the standard output: tables for people, one JSON document for programs
+//! - [`time`]: moments on the command line
 //! - [`fault`]: what can go wrong, and the exit code that says so
 //!
 //! # Invariants
@@ -31,6 +32,7 @@ mod fault;
 mod output;
 mod progress;
 mod session;
+mod time;
 
 use std::process::ExitCode;
 

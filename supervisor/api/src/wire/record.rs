@@ -62,6 +62,9 @@ impl Entry {
     }
 }
 
+/// The kinds of facts, as [`Entry::fact`] has them.
+pub const FACTS: [&str; 7] = ["started", "stopped", "denied", "accepted", "progressed", "finished", "heat"];
+
 const fn name(fact: &Fact) -> &'static str {
     match fact {
         Fact::Started { .. } => "started",

@@ -154,7 +154,8 @@ fn each(context: &Context, records: &[Entry]) -> Result<(), Fault> {
     if context.json { records.iter().try_for_each(output::line) } else { output::print(&lines(records)) }
 }
 
-fn lines(records: &[Entry]) -> String {
+/// A line for each entry.
+pub(super) fn lines(records: &[Entry]) -> String {
     records.iter().map(line).collect()
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use api::wire::record::Entry;
 use clap::Args;
 use serde::Serialize;
-use store::head::PublicKey;
+use store::head::{Head, PublicKey, SignedHead};
 use store::verify::Report;
 
 use crate::fault::Fault;
@@ -16,11 +16,14 @@ use crate::session::Context;
 ///
 /// Every entry must be intact and a fact, and every stored head must be the Merkle root of the entries that it covers. With
 /// --key each head must be signed by that key too: without it somebody who can write the disk can rewrite the whole log
-/// unseen. Entries after the newest head are covered by none yet. Exit code 7 names the entry that is damaged.
+/// unseen. The key alone cannot tell an older copy of the log, or one that was cut back to an older head: with --head, a head that
+/// was kept somewhere else, the log must go on from there. Entries after the newest head are covered by none yet. Exit code 7
+/// names the entry that is damaged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dsmil log verify
   dsmil log verify --key machine.pem
+  cp /var/lib/dsmil/log/checkpoint kept; dsmil log verify --key machine.pem --head kept
   dsmil log verify --dir /mnt/copy/log --json")]
 pub struct Verify {
     /// The log's folder.
@@ -29,6 +32,9 @@ pub struct Verify {
     /// The machine's public key, PEM, from a place that the machine cannot write.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// A signed head that you trust: the file “checkpoint” of this log as it once was, kept where the machine cannot write.
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
 }
 
 /// What was checked, as JSON.
@@ -44,15 +50,19 @@ struct Verified {
     signed: bool,
     key: Option<String>,
     torn_bytes: u64,
+    /// Entries of the head that the verifier trusts; none where none was given, and then nothing is known of later ones.
+    trusted: Option<u64>,
 }
 
 impl Verify {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let key = self.key.as_deref().map(read_key).transpose()?;
-        let report = store::verify::verify(&self.dir, key.as_ref(), None)?;
+        let head = self.head.as_deref().map(|path| read_head(path, key.as_ref())).transpose()?;
+        let report = store::verify::verify(&self.dir, key.as_ref(), head.as_ref())?;
         facts(&self.dir, report.entries)?;
-        let verified = verified(&self.dir, &report, key.as_ref());
+        let trusted = head.map(|head| head.size);
+        let verified = Verified { trusted, ..verified(&self.dir, &report, key.as_ref()) };
         if context.json {
             output::document(&verified, None)?;
         } else {
@@ -71,6 +81,17 @@ fn read_key(path: &Path) -> Result<PublicKey, Fault> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Fault::Failed(format!("cannot read the key {}: {error}", path.display())))?;
     PublicKey::from_pem(&text).map_err(|error| Fault::Failed(format!("{}: {error}", path.display())))
+}
+
+/// A head that the verifier kept. With the key it must be signed by it: a file that came back from the machine may be forged.
+fn read_head(path: &Path, key: Option<&PublicKey>) -> Result<Head, Fault> {
+    let at = |error: &dyn std::fmt::Display| Fault::Failed(format!("the head {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
+    let signed = SignedHead::parse(&text).map_err(|error| at(&error))?;
+    if let Some(key) = key {
+        signed.verify(key).map_err(|error| at(&error))?;
+    }
+    Ok(signed.head().clone())
 }
 
 /// Checks that each entry is a fact that this release knows.
@@ -97,6 +118,7 @@ fn verified(dir: &Path, report: &Report, key: Option<&PublicKey>) -> Verified {
         signed: report.signed,
         key: key.filter(|_| report.signed).map(|key| format!("{:08x}", u32::from_be_bytes(key.id()))),
         torn_bytes: report.torn_bytes,
+        trusted: None,
     }
 }
 
@@ -114,6 +136,13 @@ fn text(verified: &Verified) -> String {
         match &verified.key {
             Some(key) => format!("each head is signed by key {key}"),
             None => "not checked: give the machine's public key with --key".to_owned(),
+        },
+    );
+    row(
+        "rewound",
+        match verified.trusted {
+            Some(size) => format!("no: the log goes on from the {} of the trusted head", count(size, "entry", "entries")),
+            None => "later entries unknown: an older copy of this log looks the same; give a head that you kept with --head".to_owned(),
         },
     );
     let after = verified.entries.saturating_sub(verified.covered);

@@ -198,3 +198,72 @@ fn there_is_no_log_or_no_key() {
     assert_eq!(output.code, Some(1));
     assert!(output.err.contains("cannot read the key /nonexistent.pem"), "{}", output.err);
 }
+
+#[test]
+fn a_log_that_was_cut_back_is_told_by_a_kept_head_alone() {
+    let mut folder = Folder::new();
+    folder.sign();
+    let older = folder.dir.path().join("older");
+    let copied = std::process::Command::new("cp").arg("-r").arg(folder.path()).arg(&older).status();
+    assert!(copied.unwrap().success());
+    folder.log.append(&[record(5)]).unwrap();
+    folder.sign();
+    let kept = folder.dir.path().join("kept");
+    fs::copy(folder.path().join("checkpoint"), &kept).unwrap();
+    let kept = kept.to_str().unwrap();
+
+    let text = folder.dsmil(&["log", "verify", "--head", kept]).done();
+    assert!(text.contains("no: the log goes on from the 6 entries of the trusted head"), "{text}");
+    // What follows the trusted head is no harm.
+    folder.log.append(&[record(6)]).unwrap();
+    let text = folder.dsmil(&["log", "verify", "--head", kept, "--json"]).done();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["answer"]["trusted"], 6);
+
+    let verify = |arguments: &[&str]| {
+        let mut command = command(Path::new("/nonexistent/socket"));
+        Output::of(command.args(["log", "verify", "--dir"]).arg(&older).args(arguments))
+    };
+    assert!(verify(&[]).done().contains("later entries unknown"));
+    let output = verify(&["--head", kept]);
+    assert_eq!(output.code, Some(7));
+    assert!(output.err.contains("the log was cut or rewound"), "{}", output.err);
+}
+
+#[test]
+fn a_head_to_trust_is_checked_itself() {
+    let mut folder = Folder::new();
+    let mut other = Folder::new();
+    folder.sign();
+    let key = other.sign();
+    let head = folder.path().join("checkpoint");
+    let (head, key) = (head.to_str().unwrap(), key.to_str().unwrap());
+    let output = other.dsmil(&["log", "verify", "--key", key, "--head", head]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("is not signed by this key"), "{}", output.err);
+    let output = other.dsmil(&["log", "verify", "--head", key]);
+    assert!(output.err.contains("this is no signed checkpoint"), "{}", output.err);
+}
+
+#[test]
+fn search_finds_what_fits_all_conditions() {
+    let folder = Folder::new();
+    let found = |arguments: &[&str]| -> Vec<Value> {
+        let output = folder.dsmil(&[&["log", "search", "--json"], arguments].concat());
+        let document: Value = serde_json::from_str(&output.out).unwrap();
+        document["answer"]["records"].as_array().unwrap().iter().map(|entry| entry["index"].clone()).collect()
+    };
+    assert_eq!(found(&["IN ORDER", "--from", "3"]), [3, 4]);
+    assert_eq!(found(&["--fact", "stopped", "-n", "2"]), [0, 1]);
+    let (since, until) = ("2026-11-21T08:00:02Z", "2026-11-21T09:00:04+01:00");
+    assert_eq!(found(&["--since", since, "--until", until]), [2, 3]);
+    for nothing in [&["--work", "1"][..], &["--user", "0"], &["--fact", "denied"], &["--since", "1s"]] {
+        assert!(found(nothing).is_empty(), "{nothing:?}");
+        let output = folder.dsmil(&[&["log", "search"], nothing].concat());
+        assert_eq!(output.code, Some(6), "{}", output.err);
+    }
+    for wrong in [&["--fact", "felt"][..], &["--since", "soon"]] {
+        let output = folder.dsmil(&[&["log", "search"], wrong].concat());
+        assert_eq!(output.code, Some(2), "{}", output.err);
+    }
+}

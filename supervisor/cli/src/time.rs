@@ -1,0 +1,57 @@
+//! Moments on the command line.
+
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+/// A moment: `2026-11-21T08:00:00Z`, `2026-11-21 08:00` or `2026-11-21` in this machine's time zone, or `2h` for two hours ago.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Moment(Timestamp);
+
+impl Moment {
+    /// The moment as the log's entries have it: RFC 3339 in UTC, to the millisecond, so that texts compare as times do.
+    pub fn text(self) -> String {
+        self.0.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let here = |local: DateTime| {
+            local.to_zoned(jiff::tz::TimeZone::system()).ok().as_ref().map(Zoned::timestamp)
+        };
+        let ago = |past: SignedDuration| Timestamp::now().checked_sub(past.abs()).ok();
+        let moment = (text.parse::<Timestamp>().ok())
+            .or_else(|| text.parse::<DateTime>().ok().and_then(here))
+            .or_else(|| text.parse::<Date>().ok().and_then(|date| here(date.into())))
+            .or_else(|| text.parse::<SignedDuration>().ok().and_then(ago));
+        moment.map(Self).ok_or_else(|| {
+            "a moment is 2026-11-21T08:00:00Z, 2026-11-21 08:00, 2026-11-21, or how long ago: 90s, 2h, 3 days".to_owned()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read() {
+        let text = |moment: &str| moment.parse::<Moment>().map(Moment::text);
+        assert_eq!(text("2026-11-21T08:00:00Z").unwrap(), "2026-11-21T08:00:00.000Z");
+        assert_eq!(text("2026-11-21T09:00:00.25+01:00").unwrap(), "2026-11-21T08:00:00.250Z");
+        for local in ["2026-11-21 08:00", "2026-11-21", "2026-11-21T08:00:01"] {
+            assert!(text(local).unwrap().starts_with("2026-11-2"), "{local}");
+        }
+        let now = Moment(Timestamp::now());
+        for past in ["90s", "2h", "1h 30m"] {
+            assert!(past.parse::<Moment>().unwrap() < now, "{past}");
+        }
+        for wrong in ["", "yesterday-ish", "2026-13-01", "1h2x"] {
+            assert!(text(wrong).is_err(), "{wrong}");
+        }
+    }
+}
