@@ -1,4 +1,6 @@
-//! The Merkle tree of RFC 6962, section 2.1, over SHA-256, kept as its right edge alone.
+//! The Merkle tree of RFC 6962, section 2.1, over SHA-256, kept as its right edge alone, and proofs over it.
+
+pub mod proof;
 
 use sha2::{Digest, Sha256};
 use types::hash::Hash;
@@ -44,13 +46,27 @@ impl Tree {
 
     /// The root; of the empty tree it is the hash of nothing.
     pub fn root(&self) -> Hash {
-        let root = self.edge.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
-        root.unwrap_or_else(|| Hash(Sha256::digest([]).into()))
+        root_of(self.edge.iter())
+    }
+
+    /// The roots of the perfect subtrees, the largest first: one for each bit that is set in the size.
+    pub(crate) fn peaks(&self) -> &[Hash] {
+        &self.edge
     }
 }
 
+/// The root over perfect subtrees, the largest first.
+pub(crate) fn root_of<'a>(peaks: impl DoubleEndedIterator<Item = &'a Hash>) -> Hash {
+    peaks.rev().copied().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root)
+}
+
+/// The root of the tree without leaves.
+pub(crate) fn empty_root() -> Hash {
+    Hash(Sha256::digest([]).into())
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -88,7 +104,7 @@ mod tests {
     }
 
     /// MTH as RFC 6962 writes it: split at the largest power of two below the number of leaves.
-    fn defined(leaves: &[Hash]) -> Hash {
+    pub(crate) fn defined(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Tree::default().root(),
             [leaf] => *leaf,
