@@ -26,6 +26,10 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes one folder durably; one that exists is fine.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a folder and those above it, but nothing of them durable; one that exists is fine.
+    fn make_dirs(&self, dir: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Replaces `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Fails with `AlreadyExists` where `to` exists.

@@ -41,6 +41,24 @@ pub enum Error {
     /// Bytes that were written are no longer what was written: stop, and restore or salvage.
     #[error("{0}")]
     Damaged(Box<Damage>),
+    /// A log cannot be opened from this place: open it as a whole, which says what is wrong with it, if anything is.
+    #[error("{} cannot be opened from entry {entries} on: {why}; open it as a whole", path.display())]
+    Unproven {
+        /// The log.
+        path: PathBuf,
+        /// The size at which it should be opened.
+        entries: u64,
+        /// What is missing or disagrees.
+        why: String,
+    },
+    /// The first entries were archived: open it from a snapshot, or bring the archived files back.
+    #[error("the entries before {until} of {} are archived; open it from a snapshot, or from a copy with them", path.display())]
+    Archived {
+        /// The log.
+        path: PathBuf,
+        /// The first entry that it still holds.
+        until: u64,
+    },
     /// No space is left; nothing of this call was written or acknowledged. Wait, free space, try again.
     #[error("no space is left for {}: free some, then try again", path.display())]
     Full {

@@ -3,7 +3,8 @@
 //! # Layout
 //!
 //! - [`log`]: the append-only log, one flush per batch, and its reader
-//! - [`merkle`]: the RFC 6962 tree over its entries
+//! - [`merkle`]: the RFC 6962 tree over its entries, and proofs
+//! - [`tiles`]: the tree's hashes as C2SP tiles, and the prover that reads them
 //! - [`head`]: tree heads as C2SP checkpoints, signed notes under ECDSA P-256
 //! - [`verify`]: the offline check of a log's folder
 //! - [`chunk`]: the encrypted, deduplicating, content-addressed chunk store
@@ -32,6 +33,7 @@ pub mod head;
 pub mod log;
 pub mod manifest;
 pub mod merkle;
+pub mod tiles;
 pub mod verify;
 
 pub use error::{Damage, Error, Place};

@@ -7,6 +7,7 @@
 //! - `cursor`: reading them; a torn tail is told from damage here
 //! - `appender`: writing them
 //! - `audit`: entries against heads
+//! - `open`: from files to an open log: wholly, or quickly from a `start`
 //! - `reader`: the entries for others
 //!
 //! ```text
@@ -14,6 +15,7 @@
 //! DIR/*.log       the entries
 //! DIR/*.heads     every head that was stored
 //! DIR/checkpoint  the newest of them, as C2SP tools read it
+//! DIR/tile/       the tree's hashes, which follow from the entries
 //! ```
 //!
 //! # Invariants
@@ -24,11 +26,15 @@
 //! - A head is stored after the entries that it covers are durable.
 
 mod appender;
+pub(crate) mod archived;
 pub(crate) mod audit;
 mod cursor;
 mod frame;
+pub(crate) mod leaves;
+mod open;
 mod reader;
 mod segment;
+pub(crate) mod start;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -42,15 +48,17 @@ use crate::blob;
 use crate::bytes::length;
 use crate::disk::real::Real;
 use crate::disk::{Disk, Lock};
-use crate::error::{Error, Place};
+use crate::error::Error;
 use crate::head::{Head, NOTE_BYTES_MAX, SignedHead};
-use crate::merkle::Tree;
+use crate::tiles::Edge;
+use crate::tiles::files::Writer;
 use appender::{Appender, Growth};
-use audit::{Audit, CheckHead, audit};
-use cursor::Cursor;
+use open::lock;
 use segment::Kind;
 
+pub(crate) use open::{audit_unlocked, read_newest, require};
 pub use reader::{Reader, read};
+pub use start::Start;
 
 /// The largest entry, in bytes: what a C2SP tile can hold.
 pub const ENTRY_BYTES_MAX: usize = u16::MAX as usize;
@@ -103,7 +111,8 @@ pub struct Log {
     entries: Appender,
     /// Made with the first head.
     heads: Option<Appender>,
-    tree: Tree,
+    tree: Edge,
+    tiles: Writer,
     /// The newest stored head.
     head: Option<SignedHead>,
     /// Heads that were given out for signing.
@@ -156,62 +165,49 @@ impl Log {
                 return Err(Error::Exists { path: kind.path(dir, *first) });
             }
         }
-        let entries = Appender::create(Arc::clone(&disk), dir.into(), (Kind::Entries, id), config.growth())?;
+        let entries =
+            Appender::create(Arc::clone(&disk), dir.into(), (Kind::Entries, id), 0, config.growth())?;
         Ok(Self {
+            tiles: Writer::new(Arc::clone(&disk), dir),
             disk,
             dir: dir.into(),
             config: config.clone(),
             id,
             entries,
             heads: None,
-            tree: Tree::default(),
+            tree: Edge::default(),
             head: None,
             pending: VecDeque::new(),
             _lock: lock,
         })
     }
 
-    pub(crate) fn open_on(
-        disk: Arc<dyn Disk>,
+    /// Opens the log in the folder `dir` from a place that [`Log::start`] gave: reads and replays only what follows, and
+    /// proves the tree there by a stored head. What `replay` saw counts only if it succeeds. What is before is for
+    /// [`scrub`] to read.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unproven`]: no head covers the place, or something disagrees: open the log with [`Log::open`]; nothing
+    ///   was written
+    /// - otherwise as [`Log::open`], but never [`Error::Damaged`]
+    pub fn open_at(
         dir: &Path,
         config: &Config,
+        start: &Start,
         replay: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<Self, Error> {
-        require(&*disk, dir)?;
-        let lock = lock(&*disk, dir)?;
-        let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, false)?;
-        let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, false)?;
-        let id = same_log(&entries, &heads)?;
-        let Audit { tree, entries_tail, heads_tail, head, .. } =
-            audit(&mut entries, &mut heads, replay, &mut |_| Ok(()))?;
-        check_newest(&*disk, dir, head.as_ref(), &tree)?;
-        remove_unfinished(&*disk, dir)?;
-        let (disk_of, folder) = (|| Arc::clone(&disk), || dir.to_owned());
-        let growth = config.growth();
-        let what = (Kind::Entries, id);
-        let appender = Appender::resume(disk_of(), folder(), what, growth, &entries, entries_tail)?;
-        let heads = match heads.first() {
-            None => None,
-            Some(_) => {
-                let (what, growth) = ((Kind::Heads, id), config.growth_of_heads());
-                Some(Appender::resume(disk_of(), folder(), what, growth, &heads, heads_tail)?)
-            }
-        };
-        let log = Self {
-            disk,
-            dir: dir.into(),
-            config: config.clone(),
-            id,
-            entries: appender,
-            heads,
-            tree,
-            head,
-            pending: VecDeque::new(),
-            _lock: lock,
-        };
-        // A crash between storing a head and replacing the file leaves the one before in it.
-        log.copy_newest()?;
-        Ok(log)
+        Self::open_at_on(Arc::new(Real), dir, config, start, replay)
+    }
+
+    /// The place where the log ends now, for [`Log::open_at`]. All before it is durable.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Flush`]: the disk failed before, so nobody knows where it ends
+    pub fn start(&self) -> Result<Start, Error> {
+        let heads = self.heads.as_ref().map(Appender::last).transpose()?;
+        Ok(Start { id: self.id, edge: self.tree.clone(), entries: self.entries.end()?, heads })
     }
 
     /// Appends a batch of entries with one write and one flush and returns their indices. After `Ok` they are durable.
@@ -238,9 +234,10 @@ impl Log {
 
     fn append_batch(&mut self, entries: &[impl AsRef<[u8]>], urgent: bool) -> Result<Range<u64>, Error> {
         let first = self.entries.next();
-        for leaf in self.entries.append(entries, urgent)? {
-            self.tree.append(*leaf);
-        }
+        let tiles = &mut self.tiles;
+        let leaves = self.entries.append(entries, urgent)?;
+        self.tree.extend(leaves, &mut |level, index, hashes| tiles.take(level, index, hashes));
+        self.tiles.relieve();
         Ok(first..self.entries.next())
     }
 
@@ -252,6 +249,7 @@ impl Log {
     /// - [`Error::Flush`]: as for [`Log::append`]
     /// - [`Error::Io`]
     pub fn prepare(&mut self) -> Result<(), Error> {
+        self.tiles.flush();
         self.entries.prepare()
     }
 
@@ -305,12 +303,19 @@ impl Log {
             Some(heads) => heads,
             empty => {
                 let (disk, what) = (Arc::clone(&self.disk), (Kind::Heads, self.id));
-                empty.insert(Appender::create(disk, self.dir.clone(), what, self.config.growth_of_heads())?)
+                empty.insert(Appender::create(
+                    disk,
+                    self.dir.clone(),
+                    what,
+                    0,
+                    self.config.growth_of_heads(),
+                )?)
             }
         };
         heads.append(&[text], false)?;
         self.pending.remove(place);
         self.head = Some(signed.clone());
+        self.tiles.write_last(&self.tree, signed.head().size);
         self.copy_newest()
     }
 
@@ -331,101 +336,6 @@ impl Log {
             _ => blob::replace_on(&*self.disk, &path, text.as_bytes()),
         }
     }
-}
-
-/// Audits a folder for [`crate::verify`], without its lock.
-pub(crate) fn audit_unlocked(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    live: bool,
-    check: &mut CheckHead<'_>,
-    each: &mut dyn FnMut(u64, &[u8]),
-) -> Result<(Audit, [u8; 16], u64), Error> {
-    require(&*disk, dir)?;
-    let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, live)?;
-    let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, live)?;
-    let newest = read_newest(&*disk, dir)?;
-    let audit = audit(&mut entries, &mut heads, each, check)?;
-    let id = same_log(&entries, &heads)?;
-    let torn = audit.entries_tail.torn_bytes + audit.heads_tail.torn_bytes;
-    if let Some(newest) = newest {
-        check(&newest).map_err(|why| Error::damaged(&dir.join("checkpoint"), 0, Place::File, why))?;
-        compare_newest(dir, &newest, audit.head.as_ref(), &audit.tree)?;
-    }
-    Ok((audit, id, torn))
-}
-
-fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {
-    let lock = disk.lock(&dir.join("lock")).map_err(|e| Error::io("lock", dir, e))?;
-    lock.ok_or_else(|| Error::Locked { path: dir.into() })
-}
-
-/// Refuses a folder without entries. Where heads are left without them, they are what is missing.
-fn require(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
-    if !segment::list(disk, dir, Kind::Entries)?.is_empty() {
-        return Ok(());
-    }
-    if segment::list(disk, dir, Kind::Heads)?.is_empty() {
-        return Err(Error::Absent { what: "log", path: dir.into() });
-    }
-    Err(Error::damaged(dir, 0, Place::File, "the folder has heads of a log but no entries"))
-}
-
-fn same_log(entries: &Cursor, heads: &Cursor) -> Result<[u8; 16], Error> {
-    let id = entries.id().unwrap_or_default();
-    if heads.id().is_some_and(|other| other != id) {
-        return Err(Error::damaged(heads.path(), 0, Place::File, "it belongs to another log"));
-    }
-    Ok(id)
-}
-
-fn read_newest(disk: &dyn Disk, dir: &Path) -> Result<Option<SignedHead>, Error> {
-    let path = dir.join("checkpoint");
-    let bytes = match blob::read_on(disk, &path, length(NOTE_BYTES_MAX)) {
-        Err(Error::Absent { .. }) => return Ok(None),
-        bytes => bytes?,
-    };
-    let head = std::str::from_utf8(&bytes).ok().and_then(|text| SignedHead::parse(text).ok());
-    let damaged = || Error::damaged(&path, 0, Place::File, "it is no signed checkpoint");
-    head.ok_or_else(damaged).map(Some)
-}
-
-/// The file `checkpoint` is written after the stored heads, so it is never ahead of them.
-fn check_newest(disk: &dyn Disk, dir: &Path, stored: Option<&SignedHead>, tree: &Tree) -> Result<(), Error> {
-    let Some(newest) = read_newest(disk, dir)? else { return Ok(()) };
-    compare_newest(dir, &newest, stored, tree)
-}
-
-fn compare_newest(
-    dir: &Path,
-    newest: &SignedHead,
-    stored: Option<&SignedHead>,
-    tree: &Tree,
-) -> Result<(), Error> {
-    let path = dir.join("checkpoint");
-    let (head, size) = (newest.head(), stored.map_or(0, |stored| stored.head().size));
-    if head.size > tree.size() {
-        let why = "this head covers them, but they are not there";
-        return Err(Error::damaged(&path, 0, Place::Entries(tree.size()..head.size), why));
-    }
-    if stored.is_none() || head.size > size {
-        return Err(Error::damaged(&path, 0, Place::File, "it is newer than the newest stored head"));
-    }
-    if stored.is_some_and(|stored| head.size == size && stored.head().root != head.root) {
-        return Err(Error::damaged(&path, 0, Place::File, "it is not the newest stored head"));
-    }
-    Ok(())
-}
-
-/// Removes files that a crash left before they had their names.
-fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
-    for name in disk.list(dir).map_err(|e| Error::io("list", dir, e))? {
-        if name.ends_with(".tmp") {
-            let path = dir.join(name);
-            disk.remove(&path).map_err(|e| Error::io("remove the unfinished", &path, e))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

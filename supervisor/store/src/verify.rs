@@ -7,12 +7,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use types::hash::Hash;
+
 use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::{Error, Place};
 use crate::head::{Head, PublicKey};
+use crate::log::audit::Watch;
 use crate::log::audit_unlocked;
-use crate::merkle::{Tree, leaf_hash};
+use crate::tiles::Edge;
 
 /// What was checked, and found to be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,15 +62,16 @@ fn verify_on(
         Some(key) => signed.verify(key).map_err(|_| "its signature is not one of the given key"),
         None => Ok(()),
     };
-    let mut anchor = trusted.map(|head| Anchor { head, tree: Tree::default() });
-    let mut each = |_: u64, entry: &[u8]| {
-        if let Some(anchor) = &mut anchor {
-            anchor.see(entry);
-        }
+    let mut anchor = trusted.map(|head| Anchor { head, root: None });
+    let mut watch = Watch {
+        each: &mut |_, _| (),
+        check: &mut check,
+        tree: &mut |tree| anchor.iter_mut().for_each(|anchor| anchor.see(tree)),
+        made: &mut |_, _, _| (),
     };
-    let (audit, id, torn_bytes) = audit_unlocked(disk, dir, live, &mut check, &mut each)?;
+    let (audit, id, torn_bytes) = audit_unlocked(disk, dir, live, &mut watch)?;
     if let Some(anchor) = &anchor {
-        anchor.check(dir)?;
+        anchor.check(dir, audit.tree.size())?;
     }
     let head = audit.head.map(|signed| signed.head().clone());
     Ok(Report {
@@ -82,26 +86,27 @@ fn verify_on(
     })
 }
 
-/// The tree up to a head that the verifier trusts.
+/// A head that the verifier trusts.
 struct Anchor<'a> {
     head: &'a Head,
-    tree: Tree,
+    /// Of the tree when it had the size of this head.
+    root: Option<Hash>,
 }
 
 impl Anchor<'_> {
-    fn see(&mut self, entry: &[u8]) {
-        if self.tree.size() < self.head.size {
-            self.tree.append(leaf_hash(entry));
+    fn see(&mut self, tree: &Edge) {
+        if tree.size() == self.head.size {
+            self.root = Some(tree.root());
         }
     }
 
-    fn check(&self, dir: &Path) -> Result<(), Error> {
-        let (size, found) = (self.head.size, self.tree.size());
+    fn check(&self, dir: &Path, found: u64) -> Result<(), Error> {
+        let size = self.head.size;
         if found < size {
             let why = "the trusted head covers them, but they are not there: the log was cut or rewound";
             return Err(Error::damaged(dir, 0, Place::Entries(found..size), why));
         }
-        if self.tree.root() != self.head.root {
+        if self.root != Some(self.head.root) {
             let why = "the root of the entries is not the one of the trusted head";
             return Err(Error::damaged(dir, 0, Place::Entries(0..size), why));
         }

@@ -219,6 +219,14 @@ impl Disk for Sim {
         Ok(())
     }
 
+    fn make_dirs(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.rename(from, to, true)
     }

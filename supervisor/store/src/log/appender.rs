@@ -23,6 +23,14 @@ pub(super) struct Growth {
     pub(super) reserve_bytes: u64,
 }
 
+/// Where a batch begins: the first index of its file, its offset there in bytes, and the index of its first entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Spot {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) index: u64,
+}
+
 /// The end of a series of files.
 #[derive(Debug)]
 pub(super) struct Appender {
@@ -34,6 +42,10 @@ pub(super) struct Appender {
     file: Box<dyn File>,
     path: PathBuf,
     seed: u32,
+    /// The index of the first entry of the file.
+    first: u64,
+    /// The batch that was written last.
+    last: Option<Spot>,
     /// Where the next batch goes.
     offset: u64,
     /// How far the file is prepared: all zeros from `offset` to here, flushed.
@@ -46,17 +58,18 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    /// Makes the first file of a series.
+    /// Makes the first file of a series, whose first entry has the index `first`.
     pub(super) fn create(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         (kind, id): (Kind, [u8; 16]),
+        first: u64,
         growth: Growth,
     ) -> Result<Self, Error> {
-        let (file, path) = segment::create(&*disk, &dir, (kind, 0), &id, growth.step_bytes)?;
+        let (file, path) = segment::create(&*disk, &dir, (kind, first), &id, growth.step_bytes)?;
         let prepared = segment::HEADER_BYTES + growth.step_bytes;
         let seed = frame::seed(&id, &kind.magic());
-        let (offset, next, failed) = (segment::HEADER_BYTES, 0, false);
+        let (offset, next, failed) = (segment::HEADER_BYTES, first, false);
         let (buffer, leaves) = (Vec::new(), Vec::new());
         Ok(Self {
             disk,
@@ -67,6 +80,8 @@ impl Appender {
             file,
             path,
             seed,
+            first,
+            last: None,
             offset,
             prepared,
             next,
@@ -92,7 +107,7 @@ impl Appender {
         if tail.torn_bytes > 0 {
             segment::zero(&*file, &path, offset, offset + tail.torn_bytes, None)?;
         }
-        if let Some((at, bytes)) = cursor.last() {
+        if let Some((Spot { offset: at, .. }, bytes)) = cursor.last() {
             // The last batch may be in memory alone, if its flush failed and the process was started anew: a page that
             // failed counts as clean. Written again it is dirty again, and flushed for certain.
             let mut batch = vec![0; crate::bytes::size(bytes)];
@@ -118,6 +133,8 @@ impl Appender {
             file,
             path,
             seed,
+            first: cursor.first().unwrap_or_default(),
+            last: cursor.last().map(|(spot, _)| spot),
             offset,
             prepared,
             next,
@@ -125,6 +142,25 @@ impl Appender {
             buffer,
             leaves,
         })
+    }
+
+    /// Where the next batch goes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Flush`]: an earlier write or flush failed
+    pub(super) fn end(&self) -> Result<Spot, Error> {
+        self.check()?;
+        Ok(Spot { segment: self.first, offset: self.offset, index: self.next })
+    }
+
+    /// Where the last batch is, or where the first one goes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Flush`]: an earlier write or flush failed
+    pub(super) fn last(&self) -> Result<Spot, Error> {
+        self.end().map(|end| self.last.unwrap_or(end))
     }
 
     /// The index that the next entry gets.
@@ -146,6 +182,7 @@ impl Appender {
             self.failed = true;
             Error::flush(&self.path, e)
         })?;
+        self.last = Some(Spot { segment: self.first, offset: self.offset, index: self.next });
         self.offset += bytes;
         self.next += length(entries.len());
         Ok(&self.leaves)
@@ -179,7 +216,7 @@ impl Appender {
             let zeros = room.next_multiple_of(self.growth.step_bytes.max(1));
             let place = (self.kind, self.next);
             let (file, path) = segment::create(&*self.disk, &self.dir, place, &self.id, zeros)?;
-            (self.file, self.path) = (file, path);
+            (self.file, self.path, self.first) = (file, path, self.next);
             (self.offset, self.prepared) = (segment::HEADER_BYTES, segment::HEADER_BYTES + zeros);
             return Ok(());
         }

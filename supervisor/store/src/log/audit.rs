@@ -1,16 +1,19 @@
 //! Folds a log's entries into the tree and compares it with each stored head.
 
+use types::hash::Hash;
+
 use super::cursor::{Batch, Cursor, Step, Tail};
 use crate::error::{Error, Place};
 use crate::head::SignedHead;
-use crate::merkle::{Tree, leaf_hash};
+use crate::merkle::leaf_hash;
+use crate::tiles::{Edge, Made};
 
 /// Says of a head what is wrong with it besides its root.
 pub(crate) type CheckHead<'a> = dyn FnMut(&SignedHead) -> Result<(), &'static str> + 'a;
 
 /// What a log was found to be.
 pub(crate) struct Audit {
-    pub(crate) tree: Tree,
+    pub(crate) tree: Edge,
     pub(super) entries_tail: Tail,
     pub(super) heads_tail: Tail,
     /// The newest head.
@@ -19,32 +22,65 @@ pub(crate) struct Audit {
     pub(crate) heads: u64,
 }
 
-/// Goes through both cursors, from their beginnings to their ends. `each` sees every entry, `check` every head.
+/// Who looks on while a log is audited.
+pub(crate) struct Watch<'a> {
+    /// Sees every entry.
+    pub(crate) each: &'a mut dyn FnMut(u64, &[u8]),
+    /// Sees every head.
+    pub(crate) check: &'a mut CheckHead<'a>,
+    /// Sees the tree at its beginning and after every leaf.
+    pub(crate) tree: &'a mut dyn FnMut(&Edge),
+    /// Sees every tile that becomes whole.
+    pub(crate) made: &'a mut Made<'a>,
+}
+
+/// What an audit begins with, for a log whose first entries are not read.
+#[derive(Default)]
+pub(super) struct Begin<'a> {
+    /// The tree of the entries before, which a head must prove yet.
+    pub(super) edge: Edge,
+    /// The leaves that follow before the first entry, out of tiles.
+    pub(super) leaves: Option<&'a mut dyn Iterator<Item = Result<Hash, Error>>>,
+}
+
+/// Goes through both cursors, from where they are to their ends. Heads of trees that are smaller than the first one are
+/// left out.
 pub(super) fn audit(
     entries: &mut Cursor,
     heads: &mut Cursor,
-    each: &mut dyn FnMut(u64, &[u8]),
-    check: &mut CheckHead<'_>,
+    begin: Begin<'_>,
+    watch: &mut Watch<'_>,
 ) -> Result<Audit, Error> {
     let mut heads = Heads { cursor: heads, queue: Vec::new(), tail: Tail::default(), read: 0, ended: false };
     let mut audit = Audit {
-        tree: Tree::default(),
+        tree: begin.edge,
         entries_tail: Tail::default(),
         heads_tail: Tail::default(),
         head: None,
         heads: 0,
     };
     let mut expected = heads.next()?;
+    while expected.as_ref().is_some_and(|stored| stored.signed.head().size < audit.tree.size()) {
+        expected = heads.next()?;
+    }
+    compare(&mut audit, &mut expected, &mut heads, watch)?;
+    (watch.tree)(&audit.tree);
+    for leaf in begin.leaves.into_iter().flatten() {
+        audit.tree.append(leaf?, watch.made);
+        (watch.tree)(&audit.tree);
+        compare(&mut audit, &mut expected, &mut heads, watch)?;
+    }
     let mut ended = false;
     loop {
-        compare(&mut audit, &mut expected, &mut heads, check)?;
+        compare(&mut audit, &mut expected, &mut heads, watch)?;
         match entries.step()? {
             Step::Batch(batch) => {
                 ended = false;
                 for entry in batch.entries() {
-                    each(entry.index, entry.bytes);
-                    audit.tree.append(leaf_hash(entry.bytes));
-                    compare(&mut audit, &mut expected, &mut heads, check)?;
+                    (watch.each)(entry.index, entry.bytes);
+                    audit.tree.append(leaf_hash(entry.bytes), watch.made);
+                    (watch.tree)(&audit.tree);
+                    compare(&mut audit, &mut expected, &mut heads, watch)?;
                 }
             }
             Step::End(tail) => {
@@ -77,7 +113,7 @@ fn compare(
     audit: &mut Audit,
     expected: &mut Option<Stored>,
     heads: &mut Heads<'_>,
-    check: &mut CheckHead<'_>,
+    watch: &mut Watch<'_>,
 ) -> Result<(), Error> {
     while let Some(stored) = expected.take_if(|stored| stored.signed.head().size <= audit.tree.size()) {
         let head = stored.signed.head();
@@ -85,7 +121,7 @@ fn compare(
         if head.size < audit.tree.size() {
             return place(Place::Head(stored.number), "it covers less than the head before it");
         }
-        if let Err(why) = check(&stored.signed) {
+        if let Err(why) = (watch.check)(&stored.signed) {
             return place(Place::Head(stored.number), why);
         }
         if head.root != audit.tree.root() {

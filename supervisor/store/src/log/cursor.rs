@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::appender::Spot;
 use super::frame::{self, Entries, HEADER_BYTES, Header};
 use super::segment::{self, Kind};
 use crate::bytes::{length, size};
@@ -80,8 +81,8 @@ pub(super) struct Cursor {
     offset: u64,
     /// The index that its first entry must have.
     next: u64,
-    /// Where the last whole batch lies: offset and bytes.
-    last: Option<(u64, u64)>,
+    /// Where the last whole batch of this file lies, and its bytes.
+    last: Option<(Spot, u64)>,
     window: Window,
     /// Whether another process may write at the same time.
     live: bool,
@@ -115,6 +116,27 @@ impl Cursor {
         Ok(cursor)
     }
 
+    /// A cursor before the batch at this place, or at the end if that is there.
+    pub(super) fn at(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        kind: Kind,
+        spot: Spot,
+        live: bool,
+    ) -> Result<Self, Error> {
+        let mut cursor = Self::new(disk, dir, kind, spot.segment, live)?;
+        if cursor.first() != Some(spot.segment) {
+            return Err(Error::damaged(
+                dir,
+                0,
+                cursor.one(spot.segment),
+                "the file that begins with it is missing",
+            ));
+        }
+        (cursor.offset, cursor.next) = (spot.offset, spot.index);
+        Ok(cursor)
+    }
+
     /// The log's id, once a file was found.
     pub(super) fn id(&self) -> Option<[u8; 16]> {
         self.id
@@ -140,8 +162,8 @@ impl Cursor {
         self.segment.as_ref().map(|segment| segment.first)
     }
 
-    /// Where the last whole batch of this file lies: offset and bytes.
-    pub(super) fn last(&self) -> Option<(u64, u64)> {
+    /// Where the last whole batch of this file lies, and its bytes.
+    pub(super) fn last(&self) -> Option<(Spot, u64)> {
         self.last
     }
 
@@ -185,7 +207,8 @@ impl Cursor {
                 }
                 self.offset += header.batch_bytes();
                 self.next += u64::from(header.entries);
-                self.last = Some((offset, header.batch_bytes()));
+                let segment = self.first().unwrap_or_default();
+                self.last = Some((Spot { segment, offset, index: next }, header.batch_bytes()));
                 let payload = self.payload(&header, offset)?;
                 return Ok(Step::Batch(Batch { header, payload, offset }));
             }

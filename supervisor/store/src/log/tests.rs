@@ -4,12 +4,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use proptest::prelude::*;
 
-use super::cursor::Step;
+use super::cursor::{Cursor, Step};
 use super::*;
 use crate::disk::sim::Sim;
-use crate::error::Damage;
+use crate::error::{Damage, Place};
 use crate::head::PublicKey;
-use crate::merkle::leaf_hash;
+use crate::merkle::{Tree, leaf_hash};
 
 /// Small files, so that a short run crosses from one to the next.
 const SMALL: Config = Config { segment_bytes: 8 << 10, step_bytes: 2048, reserve_bytes: 256 };
@@ -192,10 +192,10 @@ fn survives(disk: &Sim, batches: &[Vec<Vec<u8>>], acknowledged: usize) {
 }
 
 /// Repeatable choices: splitmix64.
-struct Choices(u64);
+pub(crate) struct Choices(pub(crate) u64);
 
 impl Choices {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bytes::size as usize_of;
 use crate::merkle::leaf_hash;
 use crate::merkle::tests::defined;
 
@@ -38,7 +39,7 @@ fn subproof_defined(m: usize, d: &[Hash], whole: bool) -> Vec<Hash> {
 }
 
 fn hashes(ranges: &[Range<u64>], leaves: &[Hash]) -> Vec<Hash> {
-    ranges.iter().map(|range| defined(&leaves[range.start as usize..range.end as usize])).collect()
+    ranges.iter().map(|range| defined(&leaves[usize_of(range.start)..usize_of(range.end)])).collect()
 }
 
 /// Each change of one node, a node more, a node less, in all places.
@@ -66,8 +67,8 @@ fn every_proof_of_small_trees_is_the_defined_one_and_no_other_is_accepted() {
         let root = defined(tree);
         for index in 0..to {
             let path = hashes(&inclusion_path(index, to), tree);
-            assert_eq!(path, path_defined(index as usize, tree), "{index} of {size}");
-            let leaf = &tree[index as usize];
+            assert_eq!(path, path_defined(usize_of(index), tree), "{index} of {size}");
+            let leaf = &tree[usize_of(index)];
             assert!(verify_inclusion(leaf, index, to, &path, &root), "{index} of {size}");
             assert!(!verify_inclusion(&Hash([1; 32]), index, to, &path, &root));
             assert!(!verify_inclusion(leaf, index, to, &path, &Hash([1; 32])));
@@ -75,10 +76,10 @@ fn every_proof_of_small_trees_is_the_defined_one_and_no_other_is_accepted() {
             assert!((0..=to).all(|other| other == index || !verify_inclusion(leaf, other, to, &path, &root)));
         }
         for from in 0..=to {
-            let from_root = defined(&tree[..from as usize]);
+            let from_root = defined(&tree[..usize_of(from)]);
             let path = hashes(&consistency_path(from, to), tree);
             if from > 0 {
-                assert_eq!(path, subproof_defined(from as usize, tree, true), "{from} to {size}");
+                assert_eq!(path, subproof_defined(usize_of(from), tree, true), "{from} to {size}");
             }
             assert!(verify_consistency(from, &from_root, to, &root, &path), "{from} to {size}");
             assert!(!verify_consistency(from, &Hash([1; 32]), to, &root, &path));
@@ -96,10 +97,10 @@ proptest! {
         let all = leaves(size);
         let (index, root) = (a.index(all.len()) as u64, defined(&all));
         let path = hashes(&inclusion_path(index, size), &all);
-        prop_assert!(verify_inclusion(&all[index as usize], index, size, &path, &root));
+        prop_assert!(verify_inclusion(&all[usize_of(index)], index, size, &path, &root));
         let from = b.index(all.len()) as u64 + 1;
         let path = hashes(&consistency_path(from, size), &all);
-        prop_assert!(verify_consistency(from, &defined(&all[..from as usize]), size, &root, &path));
+        prop_assert!(verify_consistency(from, &defined(&all[..usize_of(from)]), size, &root, &path));
     }
 
     /// Also at the ends of the range of numbers nothing panics, and a proof has no more nodes than a tree has levels.
