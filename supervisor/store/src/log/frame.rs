@@ -14,7 +14,7 @@ use types::hash::Hash;
 
 use crate::bytes::{Fields, length, size};
 use crate::error::Error;
-use crate::merkle::leaf_hash;
+use crate::merkle::leaf_hashes;
 
 /// Batches begin at multiples of this, in bytes, so that looking for one is cheap.
 pub(super) const ALIGN: usize = 8;
@@ -108,6 +108,7 @@ pub(super) fn encode(
     buffer.clear();
     buffer.extend([0; HEADER_BYTES]);
     leaves.clear();
+    leaf_hashes(entries, leaves);
     for (index, entry) in (first..).zip(entries) {
         let entry = entry.as_ref();
         // Measured before: no entry is longer than a u16 says.
@@ -116,7 +117,6 @@ pub(super) fn encode(
         buffer.extend(head);
         buffer.extend(entry_crc(index, head, entry).to_le_bytes());
         buffer.extend(entry);
-        leaves.push(leaf_hash(entry));
     }
     buffer.resize(buffer.len().next_multiple_of(ALIGN), 0);
     let Some((header, payload)) = buffer.split_first_chunk_mut::<HEADER_BYTES>() else { return };
