@@ -8,6 +8,7 @@
 //! - [`tiles`]: the tree's hashes as C2SP tiles, and the prover that reads them
 //! - [`head`]: tree heads as C2SP checkpoints, signed notes under ECDSA P-256
 //! - [`verify`]: the offline check of a log's folder
+//! - [`snapshot`]: places to start from, with the state there
 //! - [`chunk`]: the encrypted, deduplicating, content-addressed chunk store
 //! - [`manifest`]: numbered files that are written once
 //! - [`blob`]: small files that are replaced as a whole or not at all
@@ -35,6 +36,7 @@ pub mod log;
 pub mod manifest;
 pub mod merkle;
 pub mod sha256;
+pub mod snapshot;
 pub mod tiles;
 pub mod verify;
 
