@@ -21,7 +21,8 @@ instrumented() {
 
 # KASAN is silent after its first report unless it is told not to be. With five levels of page tables an interrupt in the moment
 # in which the kernel fills in its first CPU's features was seen to make it report good addresses.
-laptop() { BARE=1 TIMEOUT=${TIMEOUT:-3000} LAPTOP_APPEND="kasan_multi_shot no5lvl" "$ROOT/scripts/laptop.sh" "$@"; }
+laptop() { BARE=1 TIMEOUT=${TIMEOUT:-3600} LAPTOP_APPEND="kasan_multi_shot no5lvl ${append:-}" "$ROOT/scripts/laptop.sh" "$@"; }
+guest() { laptop script "$ROOT/scripts/laptop/sanitize.sh" "$@"; }
 
 if [ "${1:-}" = line ]; then
     shift
@@ -38,12 +39,14 @@ export KERNEL=$release
 say "Build:"
 "$ROOT/scripts/build.sh"
 step "the module is instrumented" instrumented "$release"
-say "In the virtual laptop (some minutes):"
 if [ $# -gt 0 ]; then
-    laptop script "$ROOT/scripts/laptop/sanitize.sh" "$@"
+    guest "$@"
     exit
 fi
-laptop script "$ROOT/scripts/laptop/sanitize.sh" || echo failed >>"$results"
+say "In the virtual laptop with every instrument (some minutes):"
+guest whole || echo failed >>"$results"
+say "Without kmemleak and patterns in freed memory, for what takes long (a quarter of an hour and more):"
+append="slab_debug=- kmemleak=off" guest long || echo failed >>"$results"
 say "Mistakes on purpose, each must be reported:"
 EXTRA_MODULES="lkdtm test_ubsan test_lockup kmemleak-test" laptop script "$ROOT/scripts/laptop/sanitize-proof.sh" || echo failed >>"$results"
 [ ! -s "$results" ] || die "the sanitizing kernel found something, see above; docs/sanitize.md says how to read a report."

@@ -37,6 +37,9 @@ check() {
     fi
 }
 
+# Whether this boot was to have kmemleak.
+kmemleak() { ! grep -q kmemleak=off /proc/cmdline; }
+
 # Memory that nothing points to any more. kmemleak tells of an object only when two scans agree and it is five seconds old.
 leaks() {
     local memleak=/sys/kernel/debug/kmemleak
@@ -60,7 +63,7 @@ kunit() {
 # A kernel whose instruments turned themselves off would pass everything.
 instruments() {
     grep -q 'debug_locks: *1' /proc/lockdep_stats || { echo "lockdep is off"; return 1; }
-    [ -w /sys/kernel/debug/kmemleak ] || { echo "no kmemleak"; return 1; }
+    ! kmemleak || [ -w /sys/kernel/debug/kmemleak ] || { echo "no kmemleak"; return 1; }
     [ -e /sys/kernel/debug/kcov ] || { echo "no kcov"; return 1; }
     dmesg | grep -q 'KernelAddressSanitizer initialized' || { echo "no KASAN"; return 1; }
     grep -q kasan_multi_shot /proc/cmdline || { echo "KASAN would be silent after its first report"; return 1; }

@@ -2,7 +2,7 @@
 # The module under a kernel that looks for mistakes (KASAN, UBSAN, lockdep, kmemleak, fault injection). Each line below is
 # one check: what it runs must succeed, and the kernel must have reported nothing meanwhile.
 #
-#   sanitize.sh [COMMAND…]   without commands: the list at the end; else those, each as a check of its own
+#   sanitize.sh whole | long | COMMAND…   one of the lists at the end, or these commands, each as a check of its own
 . /usr/lib/laptop/reports.sh
 module=/usr/lib/modules/dsmil.ko
 
@@ -65,25 +65,32 @@ for_each() {
 }
 
 check "every instrument is on" instruments
-# What the kernel itself lost while it booted is not the module's.
-leaks >/tmp/boot-leaks || { echo "note: leaks of the boot, not ours:"; grep -A 8 unreferenced /tmp/boot-leaks | head -n 40; }
-echo clear >/sys/kernel/debug/kmemleak
-if [ $# -gt 0 ]; then
-    for_each "$@"
-else
-    check "KUnit tests at load" loaded kunit
-    check "the kernel traces the module (KCOV)" loaded dsmil-coverage
-    check "load and unload, 20 times" load_and_unload 20
-    check "nothing is leaked by that" leaks
-    check "every ioctl and its refusals" /usr/lib/laptop/uapi.sh
-    check "nothing is leaked by that" leaks
-    check "unload while it is used" unload_while_used 20
-    check "faults of the firmware" firmware_faults
-    check "fuzzed for a while" /usr/lib/laptop/fuzz.sh --seed 1 --ops 20000 --calls 6
-    check "memory that cannot be had" /usr/lib/laptop/failing.sh
-    check "nothing is leaked by all this" leaks
-    check "the daemon on it, faults of the firmware" bash -c '/usr/lib/laptop/up.sh && /usr/lib/laptop/faults.sh && /usr/lib/laptop/daemon.sh stop && rmmod dsmil'
-    check "nothing is leaked at the end" leaks
+if kmemleak; then
+    # What the kernel itself lost while it booted is not the module's.
+    leaks >/tmp/boot-leaks || { echo "note: leaks of the boot, not ours:"; grep -A 8 unreferenced /tmp/boot-leaks | head -n 40; }
+    echo clear >/sys/kernel/debug/kmemleak
 fi
+case ${1:-} in
+    whole)
+        check "KUnit tests at load" loaded kunit
+        check "the kernel traces the module (KCOV)" loaded dsmil-coverage
+        check "load and unload, 20 times" load_and_unload 20
+        check "nothing is leaked by that" leaks
+        check "unload while it is used" unload_while_used 20
+        check "nothing is leaked by that" leaks
+        check "faults of the firmware" firmware_faults
+        check "memory that cannot be had" /usr/lib/laptop/failing.sh
+        check "nothing is leaked by all this" leaks
+        check "the daemon on it, faults of the firmware" bash -c '/usr/lib/laptop/up.sh && /usr/lib/laptop/faults.sh && /usr/lib/laptop/daemon.sh stop && rmmod dsmil'
+        check "nothing is leaked at the end" leaks
+        ;;
+    # Thousands of calls of the firmware, each with hundreds of allocations: for a kernel that does not fill each with a pattern
+    # and keep it in a list. KASAN still tells what is used wrongly.
+    long)
+        check "every ioctl and its refusals" /usr/lib/laptop/uapi.sh
+        check "fuzzed for a while" /usr/lib/laptop/fuzz.sh --seed 1 --ops 20000 --calls 6
+        ;;
+    *) for_each "$@" ;;
+esac
 check "every instrument is still on" instruments
 exit $failed

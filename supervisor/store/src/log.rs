@@ -340,3 +340,6 @@ impl Log {
 
 #[cfg(test)]
 pub(crate) mod tests;
+
+#[cfg(test)]
+mod survive;

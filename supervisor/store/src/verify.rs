@@ -52,7 +52,7 @@ pub fn verify(dir: &Path, key: Option<&PublicKey>, trusted: Option<&Head>) -> Re
 }
 
 /// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
-fn verify_on(
+pub(crate) fn verify_on(
     disk: Arc<dyn Disk>,
     dir: &Path,
     (key, trusted): (Option<&PublicKey>, Option<&Head>),

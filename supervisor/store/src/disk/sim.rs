@@ -40,6 +40,8 @@ struct State {
     fuse: Option<u64>,
     /// How many more flushes succeed before one fails.
     good_flushes: Option<u64>,
+    /// How many more flushes are made before all later ones are acknowledged and not made.
+    honest_flushes: Option<u64>,
     /// How many bytes all files together may have.
     capacity: Option<usize>,
     operations: u64,
@@ -58,6 +60,11 @@ impl Sim {
     /// Lets the flush after this many good ones fail, and lose what it should have flushed.
     pub(crate) fn fail_flush_after(&self, flushes: u64) {
         self.0.lock().unwrap().good_flushes = Some(flushes);
+    }
+
+    /// Acknowledges every flush after this many without making it.
+    pub(crate) fn lie_after(&self, flushes: u64) {
+        self.0.lock().unwrap().honest_flushes = Some(flushes);
     }
 
     pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
@@ -165,6 +172,18 @@ impl Sim {
 }
 
 impl State {
+    /// Whether the flush that is asked for is only acknowledged.
+    fn lies(&mut self) -> bool {
+        match &mut self.honest_flushes {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
     fn used(&self) -> usize {
         self.live.values().map(|inode| self.inodes[*inode].live.len()).sum()
     }
@@ -247,6 +266,9 @@ impl Disk for Sim {
         if last {
             return Err(io::Error::other("the power is cut"));
         }
+        if state.lies() {
+            return Ok(());
+        }
         state.durable = state.live.clone();
         state.changes.clear();
         Ok(())
@@ -321,6 +343,9 @@ impl File for SimFile {
         let (mut state, last) = self.disk.change()?;
         if last {
             return Err(io::Error::other("the power is cut"));
+        }
+        if state.lies() {
+            return Ok(());
         }
         let fails = match &mut state.good_flushes {
             Some(0) => true,
