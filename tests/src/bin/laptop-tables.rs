@@ -10,16 +10,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ::tests::machine::expected::{Expected, Token};
 use anyhow::{Context as _, bail, ensure};
-use device::{Backend, Device, Error};
-use types::token::{self, Select, TokenId};
+use device::{Backend, Device, Error, Flags, Invalid};
+use types::token::{self, Change, Select, TokenId};
 
 const EXPECTED: &str = "/usr/lib/laptop/expected.json";
 const NODE: &str = "/dev/dsmil";
 /// What the firmware answers for a location that it does not have.
 const STATUS_FAILED: i32 = -1;
+/// What a transaction takes at most: `DSMIL_TRANSACTION_MAX`.
+const TRANSACTION_MAX: usize = 512;
 
 fn main() -> ExitCode {
     match run() {
@@ -60,10 +63,11 @@ fn check(expected: &Expected) -> anyhow::Result<String> {
     ensure!(counted == (wanted.len(), devices), "it counts {counted:?}, not {:?}", (wanted.len(), devices));
     let failing = read(&device, &wanted)?;
     unknown(&device, &wanted)?;
+    let room = full(&device, &listed, &wanted)?;
     let denied = wanted.values().filter(|token| token.denied.is_some()).count();
     let shared = wanted.values().filter(|token| token.shares_location).count();
     Ok(format!(
-        "{} tokens, {denied} denied, {shared} share a location, {failing} have no storage; all read",
+        "{} tokens, {denied} denied, {shared} share a location, {failing} have no storage; all read{room}",
         wanted.len()
     ))
 }
@@ -109,6 +113,37 @@ fn read(device: &Device, wanted: &BTreeMap<u16, &Token>) -> anyhow::Result<usize
         failing += usize::from(!token.stored);
     }
     Ok(failing)
+}
+
+/// A table with more locations than a transaction takes: it fills up, says so, and changes nothing.
+fn full(
+    device: &Device,
+    listed: &[token::Token],
+    wanted: &BTreeMap<u16, &Token>,
+) -> anyhow::Result<&'static str> {
+    let is_plain = |token: &&token::Token| token.denied.is_none() && !token.shares_location;
+    let stored =
+        |token: &&token::Token| wanted.get(&token.id.0).is_some_and(|token| token.stored && token.readable);
+    let ids: Vec<TokenId> = listed.iter().filter(is_plain).filter(stored).map(|token| token.id).collect();
+    let change = |(id, select)| Change { id, select, value: 1, expected: None };
+    let selects = [Select::Current, Select::Ac, Select::Battery];
+    let all = selects.into_iter().flat_map(|select| ids.iter().map(move |id| (*id, select)));
+    let changes: Vec<Change> = all.map(change).take(TRANSACTION_MAX + 1).collect();
+    let Some((last, most)) = changes.split_last().filter(|(_, most)| most.len() == TRANSACTION_MAX) else {
+        return Ok("");
+    };
+    device.allow(&ids)?;
+    let mut transaction = device.begin(Duration::ZERO, Flags::default())?;
+    transaction.stage(most)?;
+    match transaction.stage(std::slice::from_ref(last)) {
+        Err(Error::Invalid { what: Invalid::Count, .. }) => {}
+        other => bail!("entry {} of a transaction: {other:?}", TRANSACTION_MAX + 1),
+    }
+    drop(transaction);
+    ensure!(device.info()?.state == device::State::Idle, "the transaction is still there");
+    let few = wanted.iter().filter(|(id, _)| ids.contains(&TokenId(**id))).take(16);
+    read(device, &few.map(|(id, token)| (*id, *token)).collect())?;
+    Ok("; a transaction was filled up")
 }
 
 /// No other id has a token: not even behind the list.
