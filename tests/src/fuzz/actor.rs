@@ -177,7 +177,10 @@ impl Actor {
                     return;
                 }
                 let room = usize::try_from(*bytes).unwrap_or(0).min(64 << 10);
-                raw::read(*file, raw::put(self.slot, Block::Array, *to, &vec![0; room]), *bytes)
+                let to = raw::put(self.slot, Block::Array, *to, &vec![0; room]);
+                let read = || raw::read(*file, to, *bytes);
+                // Another thread may take the events since, and nobody would interrupt the fuzzer itself.
+                if self.slot == 0 { raw::interrupted(read) } else { read() }
             }
             Call::Poll { file, ms, epoll: false } => raw::poll(*file, *ms),
             Call::Poll { file, ms, epoll: true } => raw::epoll(*file, *ms),

@@ -27,7 +27,9 @@ mod shared;
 
 pub(crate) use arena::{Block, get, make_arenas, put};
 pub(crate) use plain::{bytes_of, structure_at};
-pub(crate) use process::{end, handle_signal, has_compat, leave, signal, spawn, strong, thread, wait};
+pub(crate) use process::{
+    end, handle_signal, has_compat, interrupted, leave, signal, spawn, strong, thread, wait,
+};
 pub(crate) use shared::{CELLS, Coverage, Shared};
 
 /// First of the descriptors that programs use.

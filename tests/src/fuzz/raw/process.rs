@@ -105,9 +105,24 @@ pub(crate) fn signal(process: i32, thread: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
 }
 
+/// Runs what may wait for ever and interrupts it, again and again: the first signal may come just before it begins to
+/// wait. For the first thread alone.
+pub(crate) fn interrupted<T>(wait: impl FnOnce() -> T) -> T {
+    let every = |microseconds| {
+        let time = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+        let timer = libc::itimerval { it_interval: time, it_value: time };
+        // SAFETY: The timer is read in the call; none is given back.
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut()) };
+    };
+    every(100_000);
+    let done = wait();
+    every(0);
+    done
+}
+
 extern "C" fn nothing(_signal: i32) {}
 
-/// Makes SIGUSR1 interrupt system calls and do nothing else.
+/// Makes SIGUSR1 and SIGALRM interrupt system calls and do nothing else.
 pub(crate) fn handle_signal() {
     // SAFETY: The handler does nothing; without SA_RESTART system calls end with EINTR.
     unsafe {
@@ -115,6 +130,7 @@ pub(crate) fn handle_signal() {
         let handler: extern "C" fn(i32) = nothing;
         action.sa_sigaction = handler as libc::sighandler_t;
         libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut());
+        libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut());
     }
 }
 
