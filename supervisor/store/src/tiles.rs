@@ -88,28 +88,39 @@ pub(crate) type Made<'a> = dyn FnMut(u32, u64, &[Hash]) + 'a;
 impl Edge {
     /// Adds leaves, and tells of each tile that becomes whole.
     pub(crate) fn extend(&mut self, leaves: &[Hash], made: &mut Made<'_>) {
-        for leaf in leaves {
-            self.append(*leaf, made);
+        let mut rest = leaves;
+        while !rest.is_empty() {
+            let room = WIDTH - self.hashes(0).len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.size += length(now.len());
+            self.grow(now, made);
+            rest = later;
         }
     }
 
     /// Adds a leaf, and tells of each tile that becomes whole.
     pub(crate) fn append(&mut self, leaf: Hash, made: &mut Made<'_>) {
-        self.size += 1;
-        let mut node = leaf;
+        self.extend(&[leaf], made);
+    }
+
+    /// Adds leaves that have room in the last tile, and what follows from it above.
+    fn grow(&mut self, leaves: &[Hash], made: &mut Made<'_>) {
+        let (mut nodes, mut node);
+        nodes = leaves;
         for number in 0..LEVELS {
             let place = size(number.into());
             if self.levels.len() <= place {
                 self.levels.push(Level::default());
             }
             let Some(level) = self.levels.get_mut(place) else { return };
-            level.hashes.push(node);
-            level.tree.append(node);
+            level.hashes.extend(nodes);
+            level.tree.extend(nodes);
             if level.hashes.len() < WIDTH {
                 return;
             }
             made(number, last_at(self.size, number).saturating_sub(1), &level.hashes);
-            node = level.tree.root();
+            node = [level.tree.root()];
+            nodes = &node;
             *level = Level::default();
         }
     }

@@ -66,6 +66,7 @@ pub(crate) fn verify_on(
     let mut watch = Watch {
         each: &mut |_, _| (),
         check: &mut check,
+        stop: trusted.map(|head| head.size),
         tree: &mut |tree| anchor.iter_mut().for_each(|anchor| anchor.see(tree)),
         made: &mut |_, _, _| (),
     };

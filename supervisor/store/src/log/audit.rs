@@ -3,9 +3,10 @@
 use types::hash::Hash;
 
 use super::cursor::{Batch, Cursor, Step, Tail};
+use crate::bytes::size;
 use crate::error::{Error, Place};
 use crate::head::SignedHead;
-use crate::merkle::leaf_hash;
+use crate::merkle::leaf_hashes;
 use crate::tiles::{Edge, Made};
 
 /// Says of a head what is wrong with it besides its root.
@@ -28,7 +29,9 @@ pub(crate) struct Watch<'a> {
     pub(crate) each: &'a mut dyn FnMut(u64, &[u8]),
     /// Sees every head.
     pub(crate) check: &'a mut CheckHead<'a>,
-    /// Sees the tree at its beginning and after every leaf.
+    /// A size at which the tree is to be seen.
+    pub(crate) stop: Option<u64>,
+    /// Sees the tree at its beginning, at `stop`, and at some sizes else.
     pub(crate) tree: &'a mut dyn FnMut(&Edge),
     /// Sees every tile that becomes whole.
     pub(crate) made: &'a mut Made<'a>,
@@ -71,20 +74,28 @@ pub(super) fn audit(
         compare(&mut audit, &mut expected, &mut heads, watch)?;
     }
     let mut ended = false;
+    let mut gathered = Gathered::default();
     loop {
-        compare(&mut audit, &mut expected, &mut heads, watch)?;
-        match entries.step()? {
-            Step::Batch(batch) => {
+        match entries.step() {
+            Ok(Step::Batch(batch)) => {
                 ended = false;
                 for entry in batch.entries() {
                     (watch.each)(entry.index, entry.bytes);
-                    audit.tree.append(leaf_hash(entry.bytes), watch.made);
-                    (watch.tree)(&audit.tree);
-                    compare(&mut audit, &mut expected, &mut heads, watch)?;
+                    gathered.add(entry.bytes);
+                }
+                if gathered.bytes.len() >= GATHERED_BYTES {
+                    settle(&mut audit, &mut gathered, &mut expected, &mut heads, watch)?;
                 }
             }
-            Step::End(tail) => {
+            Err(error) => {
+                // What is wrong with the entries before it comes first.
+                settle(&mut audit, &mut gathered, &mut expected, &mut heads, watch)?;
+                return Err(error);
+            }
+            Ok(Step::End(tail)) => {
                 audit.entries_tail = tail;
+                settle(&mut audit, &mut gathered, &mut expected, &mut heads, watch)?;
+                compare(&mut audit, &mut expected, &mut heads, watch)?;
                 match &expected {
                     None => break,
                     // A head is stored after its entries: seen first, it makes them worth a second look.
@@ -106,6 +117,64 @@ pub(super) fn audit(
     audit.heads_tail = heads.tail;
     audit.heads = heads.read;
     Ok(audit)
+}
+
+/// How much is read before it is hashed, in bytes: small batches fill the lanes together, and it stays in the cache.
+const GATHERED_BYTES: usize = 128 << 10;
+
+/// Entries that were read and are not hashed yet, one behind the other.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    leaves: Vec<Hash>,
+}
+
+impl Gathered {
+    fn add(&mut self, entry: &[u8]) {
+        self.bytes.extend_from_slice(entry);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Hashes what was added since the last time.
+    fn hash(&mut self) -> &[Hash] {
+        let mut rest = self.bytes.as_slice();
+        let mut start = 0;
+        let cut = |end: &usize| {
+            let (entry, later) = rest.split_at_checked(end - start).unwrap_or_default();
+            (start, rest) = (*end, later);
+            entry
+        };
+        let entries: Vec<&[u8]> = self.ends.iter().map(cut).collect();
+        self.leaves.clear();
+        leaf_hashes(&entries, &mut self.leaves);
+        self.ends.clear();
+        self.bytes.clear();
+        &self.leaves
+    }
+}
+
+/// Adds what was gathered to the tree, and stops at the size of each head.
+fn settle(
+    audit: &mut Audit,
+    gathered: &mut Gathered,
+    expected: &mut Option<Stored>,
+    heads: &mut Heads<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<(), Error> {
+    let mut rest = gathered.hash();
+    while !rest.is_empty() {
+        let tree = audit.tree.size();
+        let stops = expected.iter().map(|stored| stored.signed.head().size).chain(watch.stop);
+        let next = stops.filter_map(|stop| stop.checked_sub(tree)).filter(|more| *more > 0).min();
+        let (now, later) = rest.split_at(next.map_or(rest.len(), size).min(rest.len()));
+        audit.tree.extend(now, watch.made);
+        (watch.tree)(&audit.tree);
+        compare(audit, expected, heads, watch)?;
+        rest = later;
+    }
+    Ok(())
 }
 
 /// Compares the tree with the heads of its present size.

@@ -239,7 +239,7 @@ impl Cursor {
         }
         // A payload whose CRC is right was written so, unless somebody computed a new one: then its inside is checked.
         let mut entries = Entries::new(&header, payload);
-        let sound = entries.by_ref().all(|entry| entry.sound) && entries.is_complete();
+        let sound = entries.by_ref().all(|entry| entry.is_sound()) && entries.is_complete();
         Ok((sound && entries.padding().iter().all(|byte| *byte == 0)).then_some(header))
     }
 
@@ -304,7 +304,7 @@ impl Cursor {
             && let Ok(payload) = self.payload(&header, offset)
         {
             let mut entries = Entries::new(&header, payload);
-            let bad = entries.by_ref().find(|entry| !entry.sound);
+            let bad = entries.by_ref().find(|entry| !entry.is_sound());
             // Without a bad entry the parsing stopped at one whose length leads nowhere, or the padding is bad.
             let found = bad.map(|entry| (entry.index, entry.offset));
             let stopped = (!entries.is_complete()).then_some((entries.next_index(), entries.offset));
@@ -365,7 +365,7 @@ impl Cursor {
         let mut at = 0;
         for entry in entries.by_ref() {
             let end = entry.offset + frame::RECORD_BYTES + entry.bytes.len();
-            if !entry.sound {
+            if !entry.is_sound() {
                 bad.push((at, end));
             }
             at = end;

@@ -146,8 +146,16 @@ pub(super) struct Entry<'a> {
     pub(super) bytes: &'a [u8],
     /// Where its record begins, in bytes from the start of the payload.
     pub(super) offset: usize,
+    head: [u8; 4],
+    crc: u32,
+}
+
+impl Entry<'_> {
     /// Whether its own CRC is right.
-    pub(super) sound: bool,
+    pub(super) fn is_sound(&self) -> bool {
+        let [_, _, zeros @ ..] = self.head;
+        entry_crc(self.index, self.head, self.bytes) == self.crc && zeros == [0, 0]
+    }
 }
 
 impl<'a> Entries<'a> {
@@ -182,10 +190,9 @@ impl<'a> Iterator for Entries<'a> {
         }
         let mut rest = self.rest;
         let head: [u8; 4] = rest.take()?;
-        let (crc, [low, high, zero_low, zero_high]) = (rest.u32()?, head);
+        let (crc, [low, high, ..]) = (rest.u32()?, head);
         let bytes = rest.slice(u16::from_le_bytes([low, high]).into())?;
-        let sound = entry_crc(self.index, head, bytes) == crc && [zero_low, zero_high] == [0, 0];
-        let entry = Entry { index: self.index, bytes, offset: self.offset, sound };
+        let entry = Entry { index: self.index, bytes, offset: self.offset, head, crc };
         self.rest = rest;
         self.index += 1;
         self.offset += RECORD_BYTES + bytes.len();

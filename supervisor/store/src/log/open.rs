@@ -88,7 +88,8 @@ fn go_on(
             wrong.push((level, index, hashes.to_vec()));
         }
     };
-    let mut watch = Watch { each: replay, check: &mut |_| Ok(()), tree: &mut |_| (), made: &mut made };
+    let mut watch =
+        Watch { each: replay, check: &mut |_| Ok(()), stop: None, tree: &mut |_| (), made: &mut made };
     let begin = Begin { edge, leaves: None };
     let Audit { tree, entries_tail, heads_tail, head, .. } =
         audit(&mut entries, &mut heads, begin, &mut watch)?;
