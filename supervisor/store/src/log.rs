@@ -9,6 +9,8 @@
 //! - `audit`: entries against heads
 //! - `open`: from files to an open log: wholly, or quickly from a `start`
 //! - `reader`: the entries for others
+//! - `scrub`: reads the rest after a quick start
+//! - `archive`: old files go elsewhere, their hashes stay
 //!
 //! ```text
 //! DIR/lock        locked by the process that writes
@@ -16,6 +18,7 @@
 //! DIR/*.heads     every head that was stored
 //! DIR/checkpoint  the newest of them, as C2SP tools read it
 //! DIR/tile/       the tree's hashes, which follow from the entries
+//! DIR/archived    how many entries were archived, and their tree
 //! ```
 //!
 //! # Invariants
@@ -26,6 +29,7 @@
 //! - A head is stored after the entries that it covers are durable.
 
 mod appender;
+mod archive;
 pub(crate) mod archived;
 pub(crate) mod audit;
 mod cursor;
@@ -33,6 +37,7 @@ mod frame;
 pub(crate) mod leaves;
 mod open;
 mod reader;
+mod scrub;
 mod segment;
 pub(crate) mod start;
 
@@ -56,8 +61,10 @@ use appender::{Appender, Growth};
 use open::lock;
 use segment::Kind;
 
-pub(crate) use open::{audit_unlocked, read_newest, require};
+pub use archive::{Archive, archive};
+pub(crate) use open::{Unlocked, audit_unlocked, read_newest, require};
 pub use reader::{Reader, read};
+pub use scrub::{Scrubbed, scrub};
 pub use start::Start;
 
 /// The largest entry, in bytes: what a C2SP tile can hold.

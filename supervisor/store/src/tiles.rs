@@ -67,6 +67,11 @@ fn last_at(size_of_tree: u64, level: u32) -> u64 {
     size_of_tree.checked_shr(HEIGHT * (level + 1)).unwrap_or(0)
 }
 
+/// How many leaves a tree has at least in which this tile is whole.
+pub(crate) fn end(level: u32, index: u64) -> u64 {
+    index.saturating_add(1).saturating_mul(1_u64.checked_shl(HEIGHT * (level + 1)).unwrap_or(u64::MAX))
+}
+
 /// The right edge of a tree: of each level the tile that is not whole yet. It is what the tree grows from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Edge {

@@ -14,7 +14,7 @@ use crate::disk::real::Real;
 use crate::error::{Error, Place};
 use crate::head::{Head, PublicKey};
 use crate::log::audit::Watch;
-use crate::log::audit_unlocked;
+use crate::log::{Unlocked, audit_unlocked};
 use crate::tiles::Edge;
 
 /// What was checked, and found to be right.
@@ -22,8 +22,10 @@ use crate::tiles::Edge;
 pub struct Report {
     /// The random identity of the log.
     pub id: [u8; 16],
-    /// How many entries it has; each CRC was checked.
+    /// How many entries it has, the archived ones too; the CRC of each that is there was checked.
     pub entries: u64,
+    /// How many of them, the first ones, were archived. Their hashes are there, and were proven as the others by the heads.
+    pub archived: u64,
     /// How many stored heads it has; each root was checked.
     pub heads: u64,
     /// Whether the signature of each head was checked, too.
@@ -70,7 +72,7 @@ pub(crate) fn verify_on(
         tree: &mut |tree| anchor.iter_mut().for_each(|anchor| anchor.see(tree)),
         made: &mut |_, _, _| (),
     };
-    let (audit, id, torn_bytes) = audit_unlocked(disk, dir, live, &mut watch)?;
+    let Unlocked { audit, id, torn_bytes, archived } = audit_unlocked(disk, dir, live, &mut watch)?;
     if let Some(anchor) = &anchor {
         anchor.check(dir, audit.tree.size())?;
     }
@@ -78,6 +80,7 @@ pub(crate) fn verify_on(
     Ok(Report {
         id,
         entries: audit.tree.size(),
+        archived,
         heads: audit.heads,
         signed: key.is_some() && head.is_some(),
         covered: head.as_ref().map_or(0, |head| head.size),

@@ -1,9 +1,14 @@
 //! Folds a log's entries into the tree and compares it with each stored head.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use types::hash::Hash;
 
 use super::cursor::{Batch, Cursor, Step, Tail};
+use super::leaves::ArchivedLeaves;
 use crate::bytes::size;
+use crate::disk::Disk;
 use crate::error::{Error, Place};
 use crate::head::SignedHead;
 use crate::merkle::leaf_hashes;
@@ -42,8 +47,25 @@ pub(crate) struct Watch<'a> {
 pub(super) struct Begin<'a> {
     /// The tree of the entries before, which a head must prove yet.
     pub(super) edge: Edge,
-    /// The leaves that follow before the first entry, out of tiles.
-    pub(super) leaves: Option<&'a mut dyn Iterator<Item = Result<Hash, Error>>>,
+    /// The leaves that follow before the first entry: those of entries that were archived.
+    pub(super) archived: Option<ArchivedLeaves>,
+    /// Ends with the first head that covers this many entries; without it, with the log.
+    pub(super) goal: Option<u64>,
+    /// Asked after each batch, with its bytes, whether to go on.
+    pub(super) goes_on: Option<&'a mut dyn FnMut(u64) -> bool>,
+}
+
+impl Begin<'_> {
+    /// From the first entry, be it archived.
+    pub(super) fn of_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Self, Error> {
+        let archived = ArchivedLeaves::of_log(Arc::clone(disk), dir)?;
+        Ok(Self { archived: Some(archived), ..Self::default() })
+    }
+
+    /// The first entry that is read.
+    pub(super) fn first(&self) -> u64 {
+        self.archived.as_ref().map_or(self.edge.size(), ArchivedLeaves::until)
+    }
 }
 
 /// Goes through both cursors, from where they are to their ends. Heads of trees that are smaller than the first one are
@@ -51,7 +73,7 @@ pub(super) struct Begin<'a> {
 pub(super) fn audit(
     entries: &mut Cursor,
     heads: &mut Cursor,
-    begin: Begin<'_>,
+    mut begin: Begin<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Audit, Error> {
     let mut heads = Heads { cursor: heads, queue: Vec::new(), tail: Tail::default(), read: 0, ended: false };
@@ -68,23 +90,38 @@ pub(super) fn audit(
     }
     compare(&mut audit, &mut expected, &mut heads, watch)?;
     (watch.tree)(&audit.tree);
-    for leaf in begin.leaves.into_iter().flatten() {
-        audit.tree.append(leaf?, watch.made);
-        (watch.tree)(&audit.tree);
-        compare(&mut audit, &mut expected, &mut heads, watch)?;
+    if let Some(mut leaves) = begin.archived {
+        for leaf in leaves.by_ref() {
+            audit.tree.append(leaf?, watch.made);
+            (watch.tree)(&audit.tree);
+            compare(&mut audit, &mut expected, &mut heads, watch)?;
+        }
+        leaves.check(&audit.tree, entries.id())?;
+    }
+    if entries.next() > audit.tree.size() {
+        let range = audit.tree.size()..entries.next();
+        let why = "the files that hold them are missing";
+        return Err(Error::damaged(entries.path(), 0, Place::Entries(range), why));
     }
     let mut ended = false;
     let mut gathered = Gathered::default();
-    loop {
+    let is_reached = |audit: &Audit| {
+        begin.goal.is_some_and(|goal| audit.head.as_ref().is_some_and(|head| head.head().size >= goal))
+    };
+    while !is_reached(&audit) {
         match entries.step() {
             Ok(Step::Batch(batch)) => {
                 ended = false;
+                let goes_on = begin.goes_on.as_mut().is_none_or(|goes_on| goes_on(batch.bytes()));
                 for entry in batch.entries() {
                     (watch.each)(entry.index, entry.bytes);
                     gathered.add(entry.bytes);
                 }
-                if gathered.bytes.len() >= GATHERED_BYTES {
+                if gathered.bytes.len() >= GATHERED_BYTES || !goes_on {
                     settle(&mut audit, &mut gathered, &mut expected, &mut heads, watch)?;
+                }
+                if !goes_on {
+                    break;
                 }
             }
             Err(error) => {

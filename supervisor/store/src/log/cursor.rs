@@ -45,6 +45,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// What it takes in the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.header.batch_bytes()
+    }
+
     pub(super) fn entries(&self) -> Entries<'a> {
         Entries::new(&self.header, self.payload)
     }

@@ -14,7 +14,7 @@ use crate::bytes::{length, size};
 use crate::disk::Disk;
 use crate::error::{Error, Place};
 use crate::merkle::leaf_hash;
-use crate::tiles::{self, WIDTH, files};
+use crate::tiles::{self, Edge, WIDTH, files};
 
 /// The leaf hashes of a range of entries; fewer where the log ends.
 pub(crate) struct Leaves {
@@ -60,27 +60,46 @@ impl Iterator for Leaves {
     }
 }
 
-/// The leaf hashes of entries that were archived, out of tiles, and how many those are.
-pub(crate) fn archived_leaves(disk: Arc<dyn Disk>, dir: &Path) -> Result<(u64, ArchivedLeaves), Error> {
-    let archived = archived::read_on(&*disk, dir)?;
-    let end = archived.as_ref().map_or(0, Archived::until);
-    Ok((end, ArchivedLeaves { disk, dir: dir.into(), archived, next: 0, end, queue: VecDeque::new() }))
-}
-
-/// See [`archived_leaves`].
+/// The leaf hashes of the entries that were archived, out of tiles.
 pub(crate) struct ArchivedLeaves {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     archived: Option<Archived>,
     next: u64,
-    end: u64,
     queue: VecDeque<Hash>,
 }
 
 impl ArchivedLeaves {
+    /// Of the log in this folder; none where nothing was archived.
+    pub(crate) fn of_log(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, Error> {
+        let archived = archived::read_on(&*disk, dir)?;
+        Ok(Self { disk, dir: dir.into(), archived, next: 0, queue: VecDeque::new() })
+    }
+
+    /// How many they are.
+    pub(crate) fn until(&self) -> u64 {
+        self.archived.as_ref().map_or(0, Archived::until)
+    }
+
+    /// Compares the log and the tree over them with what was recorded when they were archived.
+    pub(super) fn check(&self, tree: &Edge, id: Option<[u8; 16]>) -> Result<(), Error> {
+        let path = self.dir.join(archived::NAME);
+        match &self.archived {
+            Some(archived) if id.is_some_and(|id| id != archived.id()) => {
+                Err(Error::damaged(&path, 0, Place::File, "it belongs to another log"))
+            }
+            Some(archived) if archived.edge() != tree => {
+                let why = "the tree in it is not the one of the tiles over the archived entries";
+                Err(Error::damaged(&path, 0, Place::Entries(0..archived.until()), why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the next tile; the last one that is not whole is in the mark of the archive.
     fn fill(&mut self) -> Result<(), Error> {
-        let (index, width) = (self.next / length(WIDTH), size((self.end - self.next).min(length(WIDTH))));
+        let (index, width) =
+            (self.next / length(WIDTH), size(self.until().saturating_sub(self.next).min(length(WIDTH))));
         let hashes = match (&self.archived, width) {
             (_, WIDTH) => files::read(&*self.disk, &self.dir, (0, index), WIDTH),
             (Some(archived), _) => Some(archived.edge().hashes(0).to_vec()),
@@ -103,10 +122,10 @@ impl Iterator for ArchivedLeaves {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.queue.is_empty()
-            && self.next < self.end
+            && self.next < self.until()
             && let Err(error) = self.fill()
         {
-            self.next = self.end;
+            self.archived = None;
             return Some(Err(error));
         }
         self.queue.pop_front().map(Ok)

@@ -14,6 +14,7 @@ use super::audit::{Audit, Begin, Watch, audit};
 use super::cursor::Cursor;
 use super::segment::{self, Kind};
 use super::{Config, Log, Start};
+use super::{archive, archived};
 use crate::blob;
 use crate::bytes::length;
 use crate::disk::{Disk, Lock};
@@ -35,6 +36,9 @@ impl Log {
     ) -> Result<Self, Error> {
         require(&*disk, dir)?;
         let lock = lock(&*disk, dir)?;
+        if let Some(archived) = archived::read_on(&*disk, dir)? {
+            return Err(Error::Archived { path: dir.into(), until: archived.until() });
+        }
         let entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, false)?;
         let heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, false)?;
         same_log(&entries, &heads)?;
@@ -51,7 +55,11 @@ impl Log {
         let unproven = |why| Error::Unproven { path: dir.into(), entries: start.entries(), why };
         require(&*disk, dir)?;
         let lock = lock(&*disk, dir)?;
+        let archived = archived::read_on(&*disk, dir)?.map_or(0, |archived| archived.until());
         let open = || {
+            if archived > start.entries() {
+                return Err(unproven(format!("the entries up to {archived} are archived")));
+            }
             let at = |kind, spot| Cursor::at(Arc::clone(&disk), dir, kind, spot, false);
             let entries = at(Kind::Entries, start.entries)?;
             let heads = match start.heads {
@@ -65,6 +73,8 @@ impl Log {
         };
         match open() {
             Ok(log) if log.head.is_none() => Err(unproven("no stored head covers it".into())),
+            // What a crash left of archiving.
+            Ok(log) => archive::remove_archived(&*log.disk, dir, archived).map(|()| log),
             Err(Error::Damaged(damage)) => Err(unproven(damage.to_string())),
             opened => opened,
         }
@@ -90,7 +100,7 @@ fn go_on(
     };
     let mut watch =
         Watch { each: replay, check: &mut |_| Ok(()), stop: None, tree: &mut |_| (), made: &mut made };
-    let begin = Begin { edge, leaves: None };
+    let begin = Begin { edge, ..Begin::default() };
     let Audit { tree, entries_tail, heads_tail, head, .. } =
         audit(&mut entries, &mut heads, begin, &mut watch)?;
     if head.is_none() && !is_whole {
@@ -133,25 +143,36 @@ fn go_on(
     Ok(log)
 }
 
-/// Audits a folder for [`crate::verify`], without its lock.
+/// What an audit for [`crate::verify`] gives.
+pub(crate) struct Unlocked {
+    pub(crate) audit: Audit,
+    pub(crate) id: [u8; 16],
+    pub(crate) torn_bytes: u64,
+    /// How many entries were archived.
+    pub(crate) archived: u64,
+}
+
+/// Audits a folder without its lock.
 pub(crate) fn audit_unlocked(
     disk: Arc<dyn Disk>,
     dir: &Path,
     live: bool,
     watch: &mut Watch<'_>,
-) -> Result<(Audit, [u8; 16], u64), Error> {
+) -> Result<Unlocked, Error> {
     require(&*disk, dir)?;
-    let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, 0, live)?;
+    let begin = Begin::of_log(&disk, dir)?;
+    let archived = begin.first();
+    let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, archived, live)?;
     let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, live)?;
     let newest = read_newest(&*disk, dir)?;
-    let audit = audit(&mut entries, &mut heads, Begin::default(), watch)?;
+    let audit = audit(&mut entries, &mut heads, begin, watch)?;
     let id = same_log(&entries, &heads)?;
-    let torn = audit.entries_tail.torn_bytes + audit.heads_tail.torn_bytes;
+    let torn_bytes = audit.entries_tail.torn_bytes + audit.heads_tail.torn_bytes;
     if let Some(newest) = newest {
         (watch.check)(&newest).map_err(|why| Error::damaged(&dir.join("checkpoint"), 0, Place::File, why))?;
         compare_newest(dir, &newest, audit.head.as_ref(), &audit.tree)?;
     }
-    Ok((audit, id, torn))
+    Ok(Unlocked { audit, id, torn_bytes, archived })
 }
 
 pub(super) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {

@@ -11,7 +11,8 @@ use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::Error;
 
-/// Reads a log's entries from index `from` on, beside a process that writes it.
+/// Reads a log's entries from index `from` on, beside a process that writes it; those that were archived are left out. An
+/// archive is read in the same way.
 ///
 /// # Errors
 ///

@@ -60,7 +60,7 @@ impl Signer {
     }
 }
 
-fn damage(result: Result<impl fmt::Debug, Error>) -> Damage {
+pub(crate) fn damage(result: Result<impl fmt::Debug, Error>) -> Damage {
     match result {
         Err(Error::Damaged(damage)) => *damage,
         other => panic!("not damaged: {other:?}"),

@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::{Error, Place};
 use crate::head::SignedHead;
-use crate::log::leaves::{Leaves, archived_leaves};
+use crate::log::leaves::{ArchivedLeaves, Leaves};
 use crate::log::{read_newest, require};
 use crate::merkle::proof::{consistency_path, inclusion_path, verify_consistency, verify_inclusion};
 use crate::merkle::{Tree, root_of};
@@ -282,10 +282,11 @@ impl Prover {
         let end = wanted.iter().map(|range| range.end).max().unwrap_or(0);
         let mut trees: Vec<(&Range<u64>, Tree)> =
             wanted.iter().map(|range| (range, Tree::default())).collect();
-        let (archived, mut leaves) = archived_leaves(Arc::clone(&self.disk), &self.dir)?;
+        let leaves = ArchivedLeaves::of_log(Arc::clone(&self.disk), &self.dir)?;
+        let archived = leaves.until();
         let entries = Leaves::new(Arc::clone(&self.disk), &self.dir, archived..end.max(archived), true)?;
         let mut found = 0;
-        for (index, leaf) in (0..end).zip(leaves.by_ref().chain(entries)) {
+        for (index, leaf) in (0..end).zip(leaves.chain(entries)) {
             let leaf = leaf?;
             found = index + 1;
             trees

@@ -231,7 +231,7 @@ fn ten_million_entries_open_in_two_seconds() {
             )
             .unwrap();
         }
-        if log.size() % 500_000 == 0 {
+        if log.size().is_multiple_of(500_000) {
             signer.store(&mut log).unwrap();
         }
     }
