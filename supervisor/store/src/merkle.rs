@@ -24,10 +24,7 @@ pub fn leaf_hashes(entries: &[impl AsRef<[u8]>], out: &mut Vec<Hash>) {
 
 /// The hash of two subtrees: SHA-256 over 0x01, the left and the right one.
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    // In one buffer: two blocks of SHA-256 and no more.
-    let mut bytes = [1; 65];
-    bytes.iter_mut().skip(1).zip(left.0.iter().chain(&right.0)).for_each(|(to, from)| *to = *from);
-    Hash(Sha256::digest(bytes).into())
+    sha256::plain(NODE, [left.0, right.0].as_flattened())
 }
 
 /// Appends to `out` the [`node_hash`] of each two neighbours, many at once; one that is left over does not count.

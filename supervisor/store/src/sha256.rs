@@ -167,7 +167,26 @@ fn unfinished<'a, const N: usize>(lanes: [Lane<'a>; N]) -> impl Iterator<Item = 
 
 /// The hash of one message by the crate.
 pub(crate) fn plain(prefix: u8, message: &[u8]) -> Hash {
-    Hash(Sha256::new_with_prefix([prefix]).chain_update(message).finalize().into())
+    match short(prefix, message) {
+        Some(hash) => hash,
+        None => Hash(Sha256::new_with_prefix([prefix]).chain_update(message).finalize().into()),
+    }
+}
+
+/// The hash of a message of at most two blocks: those of the tree's nodes and of small entries. Laid out as a whole it goes to
+/// the crate in one call.
+fn short(prefix: u8, message: &[u8]) -> Option<Hash> {
+    let mut lane = Lane::new(prefix, message, 0);
+    let mut blocks = [[0; BLOCK_BYTES]; 2];
+    let used = blocks.get_mut(..lane.blocks)?;
+    let (first, rest) = used.as_flattened_mut().split_first_mut()?;
+    *first = prefix;
+    let (text, padding) = rest.split_at_mut_checked(message.len())?;
+    text.copy_from_slice(message);
+    *padding.first_mut()? = 0x80;
+    *padding.last_chunk_mut()? = lane.bits().to_be_bytes();
+    compress256(&mut lane.state, used);
+    Some(lane.digest())
 }
 
 /// Hashes what is left of one message.

@@ -111,7 +111,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn digest(&self) -> Hash {
+    pub(super) fn digest(&self) -> Hash {
         let mut hash = Hash::default();
         let (words, _) = hash.0.as_chunks_mut();
         words.iter_mut().zip(self.state).for_each(|(to, word)| *to = word.to_be_bytes());
