@@ -1,8 +1,9 @@
 //! `dsmil log`
 //!
-//! - [`tail`], [`search`], [`verify`]: its subcommands
+//! - [`tail`], [`search`], [`prove`], [`verify`]: its subcommands
 //! - [`source`]: where they have the entries from
 
+mod prove;
 mod search;
 mod source;
 mod tail;
@@ -21,10 +22,13 @@ const DIR: &str = "/var/lib/dsmil/log";
 #[command(after_help = "Examples:
   dsmil log tail -f
   dsmil log search --fact denied --since 2h
+  dsmil log prove 4711 --out entry.tlog-proof
   dsmil log verify")]
 pub enum Log {
     Tail(tail::Tail),
     Search(search::Search),
+    Prove(prove::Prove),
+    VerifyProof(prove::VerifyProof),
     Verify(verify::Verify),
 }
 
@@ -34,6 +38,8 @@ impl Log {
         match self {
             Self::Tail(tail) => tail.run(context),
             Self::Search(search) => search.run(context),
+            Self::Prove(prove) => prove.run(context),
+            Self::VerifyProof(verify) => verify.run(context),
             Self::Verify(verify) => verify.run(context),
         }
     }

@@ -7,6 +7,7 @@
 //! - [`sha256`]: hashing many entries at once
 //! - [`tiles`]: the tree's hashes as C2SP tiles, and the prover that reads them
 //! - [`head`]: tree heads as C2SP checkpoints, signed notes under ECDSA P-256
+//! - [`proof`]: the proof of one entry as a file
 //! - [`verify`]: the offline check of a log's folder
 //! - [`snapshot`]: places to start from, with the state there
 //! - [`chunk`]: the encrypted, deduplicating, content-addressed chunk store
@@ -35,6 +36,7 @@ pub mod head;
 pub mod log;
 pub mod manifest;
 pub mod merkle;
+pub mod proof;
 pub mod sha256;
 pub mod snapshot;
 pub mod tiles;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use api::wire::record::Entry;
 use clap::Args;
 use serde::Serialize;
-use store::head::{Head, PublicKey, SignedHead};
+use store::head::{Head, PublicKey};
 use store::verify::Report;
 
 use crate::fault::Fault;
@@ -77,7 +77,8 @@ impl Verify {
     }
 }
 
-fn read_key(path: &Path) -> Result<PublicKey, Fault> {
+/// The machine's public key.
+pub(super) fn read_key(path: &Path) -> Result<PublicKey, Fault> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Fault::Failed(format!("cannot read the key {}: {error}", path.display())))?;
     PublicKey::from_pem(&text).map_err(|error| Fault::Failed(format!("{}: {error}", path.display())))
@@ -85,11 +86,10 @@ fn read_key(path: &Path) -> Result<PublicKey, Fault> {
 
 /// A head that the verifier kept. With the key it must be signed by it: a file that came back from the machine may be forged.
 fn read_head(path: &Path, key: Option<&PublicKey>) -> Result<Head, Fault> {
-    let at = |error: &dyn std::fmt::Display| Fault::Failed(format!("the head {}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
-    let signed = SignedHead::parse(&text).map_err(|error| at(&error))?;
+    let signed = super::prove::read_head(path)?;
     if let Some(key) = key {
-        signed.verify(key).map_err(|error| at(&error))?;
+        let verified = signed.verify(key);
+        verified.map_err(|error| Fault::Failed(format!("the head {}: {error}", path.display())))?;
     }
     Ok(signed.head().clone())
 }

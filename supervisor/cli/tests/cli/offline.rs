@@ -267,3 +267,67 @@ fn search_finds_what_fits_all_conditions() {
         assert_eq!(output.code, Some(2), "{}", output.err);
     }
 }
+
+#[test]
+fn an_entry_is_proven_by_a_file_and_a_key_alone() {
+    let mut folder = Folder::new();
+    let key = folder.sign();
+    let key = key.to_str().unwrap();
+    folder.log.append(&[record(5)]).unwrap();
+    let file = folder.dir.path().join("entry.tlog-proof");
+    let file = file.to_str().unwrap();
+    assert!(
+        folder
+            .dsmil(&["log", "prove", "3", "--out", file])
+            .done()
+            .contains("entry 3 in the log of 5 entries")
+    );
+    assert_eq!(folder.dsmil(&["log", "prove", "3"]).done(), fs::read_to_string(file).unwrap());
+    // An existing file is kept.
+    assert_eq!(folder.dsmil(&["log", "prove", "2", "--out", file]).code, Some(1));
+    let check = |file: &str, key: &str| {
+        let mut command = command(Path::new("/nonexistent/socket"));
+        Output::of(command.args(["log", "verify-proof", file, "--key", key]))
+    };
+    let text = check(file, key).done();
+    assert!(text.contains("3 of 5, proven") && text.contains("in order"), "{text}");
+    let mut elsewhere = Folder::new();
+    let other = elsewhere.sign();
+    assert_eq!(check(file, other.to_str().unwrap()).code, Some(7));
+    let changed = fs::read_to_string(file).unwrap().replace("index 3", "index 2");
+    fs::write(file, changed).unwrap();
+    assert_eq!(check(file, key).code, Some(7));
+    fs::write(file, "nothing").unwrap();
+    let output = check(file, key);
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("this is no proof"), "{}", output.err);
+    // Not covered by a head yet, and not there at all.
+    for index in ["5", "600"] {
+        let output = folder.dsmil(&["log", "prove", index]);
+        assert_eq!(output.code, Some(6), "{}", output.err);
+    }
+}
+
+#[test]
+fn a_log_goes_on_from_a_kept_head_or_does_not() {
+    let mut folder = Folder::new();
+    folder.sign();
+    let kept = folder.dir.path().join("kept");
+    fs::copy(folder.path().join("checkpoint"), &kept).unwrap();
+    folder.log.append(&[record(5), record(6), record(7)]).unwrap();
+    folder.sign();
+    let kept = kept.to_str().unwrap();
+    let document: Value =
+        serde_json::from_str(&folder.dsmil(&["log", "prove", "--since", kept]).done()).unwrap();
+    let answer = &document["answer"];
+    assert_eq!((&answer["from"], &answer["to"]), (&json!(5), &json!(8)));
+    assert!(!answer["hashes"].as_array().unwrap().is_empty());
+    let mut other = Folder::new();
+    other.log.append(&[record(9)]).unwrap();
+    other.sign();
+    let head = other.path().join("checkpoint");
+    let output = folder.dsmil(&["log", "prove", "--since", head.to_str().unwrap()]);
+    assert_eq!(output.code, Some(7));
+    assert!(output.err.contains("does not go on from this head"), "{}", output.err);
+    assert_eq!(folder.dsmil(&["log", "prove"]).code, Some(2));
+}

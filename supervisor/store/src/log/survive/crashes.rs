@@ -51,7 +51,8 @@ fn step(disk: &Sim, log: &mut Log, story: &mut Story, random: &mut Choices) -> R
         0..5 => {
             let batch = batch(random);
             story.batches.push(batch.clone());
-            let done = if random.next() % 4 == 0 { log.append_urgent(&batch) } else { log.append(&batch) };
+            let done =
+                if random.next().is_multiple_of(4) { log.append_urgent(&batch) } else { log.append(&batch) };
             done?;
             story.acknowledged = story.batches.len();
         }
@@ -97,7 +98,7 @@ fn fault(crashed: &Sim, story: &Story, random: &mut Choices) -> Option<String> {
     if story.head.as_ref().is_some_and(|head| newest.is_none_or(|size| size < head.size)) {
         return Some(format!("the newest head is {newest:?}"));
     }
-    if random.next() % AGAIN == 0 {
+    if random.next().is_multiple_of(AGAIN) {
         if let Err(error) = log.append(&["after the crash"]).and_then(|_| KEYS.store(&mut log)) {
             return Some(format!("not appended to: {error}"));
         }
@@ -180,7 +181,7 @@ fn no_crash_loses_an_acknowledged_fact_or_makes_the_log_unprovable() {
                     return;
                 }
                 // A second crash, in the middle of the repair of the first.
-                if random.next() % AGAIN == 0 {
+                if random.next().is_multiple_of(AGAIN) {
                     let again = crashed.copy();
                     again.cut_power_after(random.next() % 6);
                     drop(Log::open_on(Arc::new(again.clone()), dir(), &SMALL, &mut |_, _| ()));

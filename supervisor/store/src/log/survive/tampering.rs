@@ -32,7 +32,7 @@ fn grow(log: &mut Log, entries: &mut Vec<Vec<u8>>, batches: u64, random: &mut Ch
         let batch: Vec<_> = (0..=random.next() % 3).map(|_| entry(random)).collect();
         log.append(&batch).unwrap();
         entries.extend(batch);
-        if random.next() % 3 == 0 {
+        if random.next().is_multiple_of(3) {
             KEYS.store(log).unwrap();
         }
     }
@@ -178,7 +178,9 @@ fn fork(victim: &Victim, random: &mut Choices) -> Option<Sim> {
     let disk = victim.older.copy();
     let mut log = Log::open_on(Arc::new(disk.clone()), dir(), &SMALL, &mut |_, _| ()).ok()?;
     let more = 1 + random.next() % 40;
-    (0..more).for_each(|_| drop(log.append(&[entry(random)]).unwrap()));
+    for _ in 0..more {
+        log.append(&[entry(random)]).unwrap();
+    }
     drop(log);
     Some(disk)
 }
