@@ -11,6 +11,8 @@
 //! - `reader`: the entries for others
 //! - `scrub`: reads the rest after a quick start
 //! - `archive`: old files go elsewhere, their hashes stay
+//! - `salvage`: what can be proven of a damaged log
+//! - `export`: a static tree of tiles and entries for tools of others
 //!
 //! ```text
 //! DIR/lock        locked by the process that writes
@@ -33,10 +35,12 @@ mod archive;
 pub(crate) mod archived;
 pub(crate) mod audit;
 mod cursor;
+mod export;
 mod frame;
 pub(crate) mod leaves;
 mod open;
 mod reader;
+mod salvage;
 mod scrub;
 mod segment;
 pub(crate) mod start;
@@ -62,8 +66,10 @@ use open::lock;
 use segment::Kind;
 
 pub use archive::{Archive, archive};
+pub use export::{Exported, export};
 pub(crate) use open::{Unlocked, audit_unlocked, read_newest, require};
 pub use reader::{Reader, read};
+pub use salvage::{Salvaged, salvage};
 pub use scrub::{Scrubbed, scrub};
 pub use start::Start;
 
@@ -165,6 +171,17 @@ impl Log {
         id: [u8; 16],
         config: &Config,
     ) -> Result<Self, Error> {
+        Self::create_from(disk, dir, id, config, Edge::default())
+    }
+
+    /// Creates a log that goes on from a tree whose entries are elsewhere.
+    pub(crate) fn create_from(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        id: [u8; 16],
+        config: &Config,
+        tree: Edge,
+    ) -> Result<Self, Error> {
         disk.create_dir(dir).map_err(|e| Error::io("make", dir, e))?;
         let lock = lock(&*disk, dir)?;
         for kind in [Kind::Entries, Kind::Heads] {
@@ -172,8 +189,13 @@ impl Log {
                 return Err(Error::Exists { path: kind.path(dir, *first) });
             }
         }
-        let entries =
-            Appender::create(Arc::clone(&disk), dir.into(), (Kind::Entries, id), 0, config.growth())?;
+        let entries = Appender::create(
+            Arc::clone(&disk),
+            dir.into(),
+            (Kind::Entries, id),
+            tree.size(),
+            config.growth(),
+        )?;
         Ok(Self {
             tiles: Writer::new(Arc::clone(&disk), dir),
             disk,
@@ -182,7 +204,7 @@ impl Log {
             id,
             entries,
             heads: None,
-            tree: Edge::default(),
+            tree,
             head: None,
             pending: VecDeque::new(),
             _lock: lock,
@@ -305,6 +327,13 @@ impl Log {
         if self.head.as_ref().is_some_and(|newest| newest.head().size > signed.head().size) {
             return Err(Error::Invalid("a head of a larger log is stored already".into()));
         }
+        self.keep_head(signed)?;
+        self.pending.remove(place);
+        Ok(())
+    }
+
+    /// Stores a head that is known to be one of this log.
+    pub(crate) fn keep_head(&mut self, signed: &SignedHead) -> Result<(), Error> {
         let text = signed.text()?;
         let heads = match &mut self.heads {
             Some(heads) => heads,
@@ -320,7 +349,6 @@ impl Log {
             }
         };
         heads.append(&[text], false)?;
-        self.pending.remove(place);
         self.head = Some(signed.clone());
         self.tiles.write_last(&self.tree, signed.head().size);
         self.copy_newest()

@@ -33,7 +33,7 @@ pub const WIDTH: usize = 256;
 const HEIGHT: u32 = 8;
 
 /// The levels of tiles that a tree of 2⁶⁴ leaves has.
-const LEVELS: u32 = 8;
+pub(crate) const LEVELS: u32 = 8;
 
 /// The path of a tile below the log's folder; `width` is how many hashes it has.
 pub fn path(level: u32, index: u64, width: usize) -> String {
@@ -63,7 +63,7 @@ fn width_at(size_of_tree: u64, level: u32) -> usize {
 }
 
 /// The number of the last tile of this level in a tree of this size: the one that is not whole.
-fn last_at(size_of_tree: u64, level: u32) -> u64 {
+pub(crate) fn last_at(size_of_tree: u64, level: u32) -> u64 {
     size_of_tree.checked_shr(HEIGHT * (level + 1)).unwrap_or(0)
 }
 

@@ -133,7 +133,7 @@ fn prove(disk: &Arc<dyn Disk>, dir: &Path, edge: Edge, until: u64, live: bool) -
 }
 
 /// Makes tiles durable, with the folders on the way to them.
-fn flush_tiles(disk: &dyn Disk, dir: &Path, made: &[(u32, u64, Vec<Hash>)]) -> Result<(), Error> {
+pub(super) fn flush_tiles(disk: &dyn Disk, dir: &Path, made: &[(u32, u64, Vec<Hash>)]) -> Result<(), Error> {
     let mut folders = BTreeSet::new();
     for (level, index, hashes) in made {
         let tile = (*level, *index);

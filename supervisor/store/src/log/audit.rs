@@ -10,7 +10,7 @@ use super::leaves::ArchivedLeaves;
 use crate::bytes::size;
 use crate::disk::Disk;
 use crate::error::{Error, Place};
-use crate::head::SignedHead;
+use crate::head::{Head, SignedHead};
 use crate::merkle::leaf_hashes;
 use crate::tiles::{Edge, Made};
 
@@ -76,7 +76,7 @@ pub(super) fn audit(
     mut begin: Begin<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Audit, Error> {
-    let mut heads = Heads { cursor: heads, queue: Vec::new(), tail: Tail::default(), read: 0, ended: false };
+    let mut heads = Heads::new(heads);
     let mut audit = Audit {
         tree: begin.edge,
         entries_tail: Tail::default(),
@@ -244,14 +244,25 @@ fn compare(
     Ok(())
 }
 
-struct Stored {
+/// A head as it was found.
+pub(super) struct Stored {
     signed: SignedHead,
     number: u64,
     offset: u64,
 }
 
+impl Stored {
+    pub(super) fn signed(&self) -> &SignedHead {
+        &self.signed
+    }
+
+    pub(super) fn head(&self) -> &Head {
+        self.signed.head()
+    }
+}
+
 /// The stored heads, one after another.
-struct Heads<'a> {
+pub(super) struct Heads<'a> {
     cursor: &'a mut Cursor,
     /// The rest of a batch, the last first.
     queue: Vec<Stored>,
@@ -261,8 +272,12 @@ struct Heads<'a> {
     ended: bool,
 }
 
-impl Heads<'_> {
-    fn next(&mut self) -> Result<Option<Stored>, Error> {
+impl<'a> Heads<'a> {
+    pub(super) fn new(cursor: &'a mut Cursor) -> Self {
+        Self { cursor, queue: Vec::new(), tail: Tail::default(), read: 0, ended: false }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Stored>, Error> {
         if self.ended {
             return Ok(None);
         }
