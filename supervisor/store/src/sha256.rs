@@ -173,11 +173,17 @@ pub(crate) fn plain(prefix: u8, message: &[u8]) -> Hash {
     }
 }
 
-/// The hash of a message of at most two blocks: those of the tree's nodes and of small entries. Laid out as a whole it goes to
+/// Up to so many blocks copying a message costs less than further calls of the crate.
+const SHORT_BLOCKS: usize = 4;
+
+/// The hash of a message of few blocks: those of the tree's nodes and of small entries. Laid out as a whole it goes to
 /// the crate in one call.
 fn short(prefix: u8, message: &[u8]) -> Option<Hash> {
+    if message.len() > SHORT_BLOCKS * BLOCK_BYTES {
+        return None;
+    }
     let mut lane = Lane::new(prefix, message, 0);
-    let mut blocks = [[0; BLOCK_BYTES]; 2];
+    let mut blocks = [[0; BLOCK_BYTES]; SHORT_BLOCKS];
     let used = blocks.get_mut(..lane.blocks)?;
     let (first, rest) = used.as_flattened_mut().split_first_mut()?;
     *first = prefix;
