@@ -282,6 +282,15 @@ impl Log {
         self.entries.prepare()
     }
 
+    /// Makes sure that ordinary batches of so many bytes in all, as they lie on the disk, find room beyond the reserve.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::prepare`].
+    pub fn ensure(&mut self, bytes: u64) -> Result<(), Error> {
+        self.entries.ensure(bytes)
+    }
+
     /// How many entries it has.
     pub fn size(&self) -> u64 {
         self.tree.size()

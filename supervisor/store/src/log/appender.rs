@@ -200,6 +200,13 @@ impl Appender {
         self.extend(end).inspect_err(|error| self.failed = matches!(error, Error::Flush { .. }))
     }
 
+    /// Prepares room for so many bytes beyond the reserve, in a new file if this one must not grow any more.
+    pub(super) fn ensure(&mut self, bytes: u64) -> Result<(), Error> {
+        self.check()?;
+        self.make_room(bytes + self.growth.reserve_bytes)
+            .inspect_err(|error| self.failed = matches!(error, Error::Flush { .. }))
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.failed {
             return Err(Error::flush(&self.path, std::io::Error::other("an earlier flush failed")));
