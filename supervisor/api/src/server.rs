@@ -1,17 +1,17 @@
 //! Accepts connections, knows who asks, hands requests on and replies back.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Command, RequestId};
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::bytes::Bytes;
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::bytes::{Buf as _, BytesMut};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::peer::Peer;
@@ -20,8 +20,10 @@ use crate::FRAME_MAX;
 use crate::wire::convert;
 use crate::wire::{Behind, Body, Code, Request, Response};
 
+mod line;
 mod room;
 
+use line::{Line, Slot};
 pub use room::{CONNECTIONS_MAX, CONNECTIONS_OF_USER_MAX, CONNECTIONS_OF_USERS_MAX};
 use room::{Place, Room};
 
@@ -29,10 +31,10 @@ use room::{Place, Room};
 pub const REQUEST_MAX: usize = 256 << 10;
 /// Requests of one connection under way; the next one is read when the reply to one of them is written.
 pub const REQUESTS_MAX: usize = 4;
-/// Replies of one connection that may wait: one and all phases for each request under way.
-const REPLIES_MAX: usize = 64;
-/// How long a client may leave a reply unread before its connection ends.
-const READ_PATIENCE: Duration = Duration::from_secs(30);
+/// The length before each message, bytes.
+const LENGTH_BYTES: usize = 4;
+/// Space for what is read at once, bytes: most requests are far shorter.
+const READ_BYTES: usize = 4 << 10;
 /// How long stopping waits for replies that are on their way.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 /// A pause after a failed accept (such as too many open files), so that the loop does not spin.
@@ -53,24 +55,21 @@ pub struct Incoming {
 
 /// The way back to who asked. As long as a copy of it is held, the request counts as under way.
 #[derive(Clone, Debug)]
-pub struct Replies {
-    sender: mpsc::Sender<Outgoing>,
-    slot: Arc<OwnedSemaphorePermit>,
-}
-
-/// A reply on its way. It keeps its request's slot until it is written.
-type Outgoing = (Response, Arc<OwnedSemaphorePermit>);
+pub struct Replies(Arc<Slot>);
 
 impl Replies {
     /// Hands a reply over without waiting. Who has gone, or does not read, loses it.
-    pub fn send(&self, response: Response) {
-        self.sender.try_send((response, Arc::clone(&self.slot))).ok();
+    pub fn send(&self, response: &Response) {
+        match frame(response) {
+            Ok(frame) => self.0.send(frame),
+            Err(error) => tracing::error!(%error, "a reply cannot be encoded"),
+        }
     }
 
     /// Whether nobody is there any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.0.is_closed()
     }
 }
 
@@ -109,10 +108,9 @@ fn peer(stream: &UnixStream) -> io::Result<Peer> {
 
 /// Says why and closes. The buffer of a fresh connection takes such a frame at once.
 fn turn_away(stream: &UnixStream, full: String) {
-    let Ok(body) = serde_json::to_vec(&refusal("", Code::Busy, full)) else { return };
-    let length = u32::try_from(body.len()).unwrap_or_default().to_be_bytes();
-    let frame = [length.as_slice(), &body].concat();
-    stream.try_write(&frame).ok();
+    if let Ok(frame) = frame(&refusal("", Code::Busy, full)) {
+        stream.try_write(&frame).ok();
+    }
 }
 
 async fn attend(
@@ -128,66 +126,107 @@ async fn attend(
     drop(place);
 }
 
-type Reader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
-type Writer = FramedWrite<OwnedWriteHalf, LengthDelimitedCodec>;
-
 async fn connection(
     stream: UnixStream,
     peer: Peer,
     requests: mpsc::Sender<Incoming>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let codec = |longest| LengthDelimitedCodec::builder().max_frame_length(longest).new_codec();
-    let (reader, writer) = stream.into_split();
-    let mut reader = Reader::new(reader, codec(REQUEST_MAX));
-    let mut writer = Writer::new(writer, codec(FRAME_MAX));
-    let (sender, mut replies) = mpsc::channel(REPLIES_MAX);
-    let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
-    let mut free: Option<OwnedSemaphorePermit> = None;
-    loop {
+    let (stream, writer) = stream.into_split();
+    let line = Line::new(writer);
+    let ended = {
+        let reading = pin!(read(stream, &line, peer, &requests));
         tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned(), if free.is_none() => free = slot.ok(),
-            frame = reader.next(), if free.is_some() => match frame {
-                None => return Ok(()),
-                Some(Err(error)) => {
-                    let message = format!("a request is a length and at most {REQUEST_MAX} bytes of JSON: {error}");
-                    send(&mut writer, &refusal("", Code::Invalid, message)).await?;
-                    return Err(error);
-                }
-                Some(Ok(frame)) => match understand(&frame) {
-                    Err(response) => send(&mut writer, &response).await?,
-                    Ok((request, command)) => if let Some(slot) = free.take() {
-                        let replies = Replies { sender: sender.clone(), slot: Arc::new(slot) };
-                        if requests.send(Incoming { peer, request, command, replies }).await.is_err() {
-                            return Ok(());
-                        }
-                    },
-                },
-            },
-            Some((response, slot)) = replies.recv() => {
-                send(&mut writer, &response).await?;
-                drop(slot);
+            biased;
+            ended = reading => {
+                // Who is hung up on is told why, and who has read nothing yet what was decided.
+                line.flush().await;
+                ended
             }
+            () = line.broken() => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")),
             () = stop.cancelled() => {
                 // What is decided already is still told.
-                while let Ok((response, _)) = replies.try_recv() {
-                    send(&mut writer, &response).await?;
+                line.flush().await;
+                Ok(())
+            }
+        }
+    };
+    line.close();
+    ended
+}
+
+/// Reads requests and hands them on, until the client is done.
+async fn read(
+    mut stream: OwnedReadHalf,
+    line: &Arc<Line>,
+    peer: Peer,
+    requests: &mpsc::Sender<Incoming>,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        let replies = Replies(line.slot().await);
+        let Some(length) = next(&mut stream, &mut buffer).await.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                replies.send(&refusal("", Code::Invalid, error.to_string()));
+            }
+        })?
+        else {
+            return Ok(());
+        };
+        let understood = understand(buffer.get(..length).unwrap_or_default());
+        buffer.advance(length);
+        match understood {
+            Err(response) => replies.send(&response),
+            Ok((request, command)) => {
+                let incoming = Incoming { peer, request, command, replies };
+                if requests.send(incoming).await.is_err() {
+                    return Ok(());
                 }
-                return Ok(());
             }
         }
     }
 }
 
-async fn send(writer: &mut Writer, response: &Response) -> io::Result<()> {
-    let mut body = serde_json::to_vec(response).map_err(io::Error::other)?;
-    if body.len() > FRAME_MAX {
-        let message =
-            format!("the answer has {} bytes and at most {FRAME_MAX} fit: ask for less", body.len());
-        body = serde_json::to_vec(&refusal(&response.id, Code::Failed, message)).map_err(io::Error::other)?;
+/// Reads until a whole message is at the start of the buffer, and gives its length; none: the client is done.
+async fn next(stream: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    loop {
+        let wanted = match buffer.first_chunk::<LENGTH_BYTES>() {
+            None => READ_BYTES,
+            Some(length) => {
+                let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+                if length > REQUEST_MAX {
+                    let why = format!(
+                        "a request is a length and at most {REQUEST_MAX} bytes of JSON, not {length}"
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
+                if buffer.len() >= LENGTH_BYTES + length {
+                    buffer.advance(LENGTH_BYTES);
+                    return Ok(Some(length));
+                }
+                (LENGTH_BYTES + length - buffer.len()).max(READ_BYTES)
+            }
+        };
+        buffer.reserve(wanted);
+        if stream.read_buf(buffer).await? == 0 {
+            let is_whole = buffer.is_empty();
+            return if is_whole { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
     }
-    let sending = timeout(READ_PATIENCE, writer.send(Bytes::from(body))).await;
-    sending.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+}
+
+/// A reply as it goes over the socket.
+fn frame(response: &Response) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; LENGTH_BYTES];
+    serde_json::to_writer(&mut bytes, response)?;
+    let length = bytes.len() - LENGTH_BYTES;
+    if length > FRAME_MAX {
+        let message = format!("the answer has {length} bytes and at most {FRAME_MAX} fit: ask for less");
+        return frame(&refusal(&response.id, Code::Failed, message));
+    }
+    let length = u32::try_from(length).map_err(io::Error::other)?;
+    bytes.iter_mut().zip(length.to_be_bytes()).for_each(|(byte, of_length)| *byte = of_length);
+    Ok(bytes)
 }
 
 fn refusal(id: &str, code: Code, message: String) -> Response {

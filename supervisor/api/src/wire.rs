@@ -67,6 +67,17 @@ pub enum Command {
         #[serde(default)]
         leave_denied: bool,
     },
+    /// Records a fact of the asker's own: either `text` or `base64`.
+    Note {
+        /// What it tells of.
+        kind: String,
+        /// What is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The same in base64 (RFC 4648, with padding) where it is no text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+    },
     /// Facts from the log.
     Facts {
         /// The first one wanted; none: the last `limit`.
@@ -230,6 +241,11 @@ pub enum Answer {
     Plan(Plan),
     /// To `restore`.
     Restored(Plan),
+    /// To `note`.
+    Noted {
+        /// Its place in the log, from 0.
+        index: u64,
+    },
     /// To `facts`.
     Facts {
         /// The records.
@@ -239,6 +255,8 @@ pub enum Answer {
     },
 }
 
+/// Most bytes of a note, whatever the configuration says.
+pub const NOTE_BYTES_MAX: usize = engine::command::NOTE_BYTES_MAX;
 /// Most entries of a checkpoint in one answer.
 pub const ENTRIES_MAX: usize = 10_000;
 /// Most facts in one answer.

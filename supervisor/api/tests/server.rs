@@ -65,7 +65,7 @@ impl Server {
         runtime.spawn(async move {
             while let Some(asked) = incoming.recv().await {
                 seen.fetch_add(1, Ordering::SeqCst);
-                asked.replies.send(Response {
+                asked.replies.send(&Response {
                     id: convert::request_text(asked.request),
                     behind: Behind { firmware: "x".repeat(answer_bytes), ..Behind::default() },
                     body: Body::Done { answer: Answer::Checkpoints { checkpoints: Vec::new() } },

@@ -1,8 +1,9 @@
 //! `dsmil log`
 //!
-//! - [`tail`], [`search`], [`prove`], [`verify`]: its subcommands
+//! - [`note`], [`tail`], [`search`], [`prove`], [`verify`]: its subcommands
 //! - [`source`]: where they have the entries from
 
+mod note;
 mod prove;
 mod search;
 mod source;
@@ -22,9 +23,11 @@ const DIR: &str = "/var/lib/dsmil/log";
 #[command(after_help = "Examples:
   dsmil log tail -f
   dsmil log search --fact denied --since 2h
+  dsmil log note --kind build.end all is well
   dsmil log prove 4711 --out entry.tlog-proof
   dsmil log verify")]
 pub enum Log {
+    Note(note::Note),
     Tail(tail::Tail),
     Search(search::Search),
     Prove(prove::Prove),
@@ -36,6 +39,7 @@ impl Log {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         match self {
+            Self::Note(note) => note.run(context),
             Self::Tail(tail) => tail.run(context),
             Self::Search(search) => search.run(context),
             Self::Prove(prove) => prove.run(context),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use engine::command::NOTE_BYTES_MAX;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use serde::Deserialize;
@@ -128,11 +129,17 @@ pub struct Log {
     pub head_ms: u64,
     /// How long a granted order may wait for its effects, seconds.
     pub grant_s: u32,
+    /// Most bytes of a note (0 to 32768); 0 takes none.
+    pub note_bytes: usize,
+    /// How much the notes of one user who is not root may take in an hour, MiB.
+    pub notes_hour_mib: u32,
+    /// Notes are refused while the log's disk has less free than this, MiB: the rest is for orders.
+    pub notes_free_mib: u32,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { head_ms: 1_000, grant_s: 300 }
+        Self { head_ms: 1_000, grant_s: 300, note_bytes: 8 << 10, notes_hour_mib: 16, notes_free_mib: 1_024 }
     }
 }
 
@@ -172,6 +179,10 @@ impl Config {
             tokens: self.allowed()?,
             changes_max: self.tokens.changes_max,
             grant_ns: i64::from(self.log.grant_s) * 1_000_000_000,
+            notes: policy::Notes {
+                bytes_max: self.log.note_bytes,
+                hour_bytes_max: u64::from(self.log.notes_hour_mib) << 20,
+            },
         })
     }
 
@@ -233,6 +244,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((1..=64).contains(&config.tokens.changes_max), "tokens.changes_max is 1 to 64");
     ensure!((10..=60_000).contains(&config.log.head_ms), "log.head_ms is 10 to 60000 milliseconds");
     ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
+    ensure!(config.log.note_bytes <= NOTE_BYTES_MAX, "log.note_bytes is 0 to {NOTE_BYTES_MAX} bytes");
     for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {
         ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
     }
@@ -286,6 +298,7 @@ mod tests {
             ("without = [\"tpm\"]", "tpm"),
             ("[tokens]\nconfirm_s = 0", "confirm_s"),
             ("[people]\nowners = [\"nobody-of-this-name\"]", "nobody-of-this-name"),
+            ("[log]\nnote_bytes = 32769", "note_bytes"),
             ("[checkpoint]\nroots = [\"srv\"]", "srv"),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),

@@ -1,42 +1,92 @@
-//! The log as the loop uses it: replayed at the start, appended to in batches, its heads signed by the TPM.
+//! The log as the loop uses it: replayed at the start, then a thread's own, which appends what has queued with one
+//! flush, lets out what waited for it, and has heads signed.
+//!
+//! ```text
+//! loop    decide, evolve ──► queue: records, and what waits for them
+//! thread  takes the queue ─► append, one flush ─► lets out ─► heads, room ─┐
+//!            ▲─────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! While the thread flushes one batch the loop decides the next. What is let out is always covered: it was queued with
+//! the records, or after them, that were folded in when it was computed.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use engine::{Record, State, evolve};
-use store::head::{Head, PublicKey, SignedHead};
+use engine::{Record, Room, State, evolve};
+use store::head::PublicKey;
 use store::log::Log;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use types::hash::Hash;
 
-/// How long to wait before a full disk is tried again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+mod queue;
+mod writer;
 
-/// The open log.
-pub struct Journal {
-    log: Log,
-    dir: PathBuf,
-    origin: String,
-    key: PublicKey,
-    /// Entries covered by a stored head.
-    signed: u64,
-    /// A head is at the TPM.
-    signing: bool,
-    last: Instant,
-    interval: Duration,
-    /// Room beyond the reserve was there when last looked.
-    room: bool,
+pub use queue::Batch;
+use queue::Queue;
+use writer::Writer;
+
+/// What a journal is opened with.
+pub struct Config {
+    /// The log's folder.
+    pub dir: PathBuf,
+    /// A head is signed at latest this long after a fact.
+    pub head_every: Duration,
+    /// Notes are refused while the disk has fewer bytes free.
+    pub notes_free_bytes: u64,
 }
 
-impl Journal {
+/// A log that is replayed and whose thread does not run yet.
+pub struct Replayed {
+    log: Log,
+    config: Config,
+    key: PublicKey,
+}
+
+/// The loop's end of the log.
+pub struct Journal<T> {
+    queue: Arc<Queue<T>>,
+    /// How the thread ended.
+    ended: oneshot::Receiver<anyhow::Result<()>>,
+}
+
+/// The log as those see it whose answers are let out: what is durable.
+pub struct Durable<'a> {
+    log: &'a Log,
+    dir: &'a Path,
+    signed: u64,
+}
+
+impl Durable<'_> {
+    /// Entries.
+    pub fn size(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// Entries covered by a signed head.
+    pub const fn signed(&self) -> u64 {
+        self.signed
+    }
+
+    /// The Merkle root.
+    pub fn root(&self) -> Hash {
+        self.log.root()
+    }
+
+    /// Where it lies.
+    pub const fn dir(&self) -> &Path {
+        self.dir
+    }
+}
+
+impl Replayed {
     /// Opens the log, folds it into the state, and makes sure that this TPM signed it.
-    pub fn open(
-        dir: &Path,
-        tpm: &tpm::Handle,
-        interval: Duration,
-        state: &mut State,
-    ) -> anyhow::Result<Self> {
+    pub fn open(config: Config, tpm: &tpm::Handle, state: &mut State) -> anyhow::Result<Self> {
         let key = PublicKey::from_der(&tpm.public_key().spki())?;
+        let dir = &config.dir;
         let log = if dir.exists() { replay(dir, state)? } else { create(dir)? };
         if let Some(head) = log.newest_head() {
             head.verify(&key).with_context(|| {
@@ -51,114 +101,64 @@ impl Journal {
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&key.to_pem()) {
             store::blob::replace(&path, key.to_pem().as_bytes())?;
         }
-        let origin =
-            format!("dsmil/{}", log.id().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        let signed = log.newest_head().map_or(0, |head| head.head().size);
-        Ok(Self {
-            log,
-            dir: dir.to_owned(),
-            origin,
-            key,
-            signed,
-            signing: false,
-            last: Instant::now(),
-            interval,
-            room: true,
-        })
+        Ok(Self { log, config, key })
     }
 
-    /// Appends the records with one flush.
-    ///
-    /// A full disk is back pressure: it waits. A failed flush ends the process at once: what was acknowledged after
-    /// it could be lost.
-    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let entries = records.iter().map(Record::encode).collect::<Result<Vec<_>, _>>()?;
-        loop {
-            let result = if self.room { self.log.append(&entries) } else { self.log.append_urgent(&entries) };
-            match result {
-                Ok(_) => return Ok(()),
-                Err(store::Error::Full { .. }) if self.room => self.room = false,
-                Err(error @ store::Error::Full { .. }) => {
-                    tracing::error!("{error}; waiting for space");
-                    std::thread::sleep(FULL_PAUSE);
-                }
-                Err(error) => return Err(error).context("the log cannot be appended to; stopping at once"),
+    /// Starts the thread; `workers` wait for the TPM. `let_out` is given what waited, in order, once it is covered by a flush.
+    pub fn start<T: Send + 'static>(
+        self,
+        tpm: tpm::Handle,
+        workers: Handle,
+        let_out: impl FnMut(Vec<T>, &Durable<'_>) + Send + 'static,
+    ) -> anyhow::Result<Journal<T>> {
+        let queue = Arc::new(Queue::default());
+        let (end, ended) = oneshot::channel();
+        let mut writer = Writer::new(self.log, self.config, self.key, (tpm, workers), Arc::clone(&queue));
+        writer.look()?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let result = writer.run(let_out);
+            // Whoever waits for the log has ended as well if nobody takes it.
+            end.send(result).ok();
+        })?;
+        Ok(Journal { queue, ended })
+    }
+}
+
+impl<T> Journal<T> {
+    /// Queues a batch once there is room for it: a full disk holds up whoever has something to record. A batch whose
+    /// queueing is given up half-way is left as it was.
+    pub async fn append(&mut self, batch: &mut Batch<T>) -> anyhow::Result<()> {
+        tokio::select! {
+            biased;
+            result = &mut self.ended => Err(failure(result)),
+            () = self.queue.ready() => {
+                self.queue.push(batch);
+                Ok(())
             }
         }
     }
 
-    /// Whether there is room for new orders; prepares it ahead of need.
-    pub fn room(&mut self) -> anyhow::Result<bool> {
-        match self.log.prepare() {
-            Ok(()) => self.room = true,
-            Err(store::Error::Full { .. }) => self.room = false,
-            Err(error) => return Err(error).context("the log cannot be prepared; stopping at once"),
-        }
-        Ok(self.room)
+    /// Waits for the thread to fail.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        failure((&mut self.ended).await)
     }
 
-    /// A head to sign, if one is due.
-    pub fn due(&mut self, now: bool) -> Option<Head> {
-        let is_due = self.log.size() > self.signed && (now || self.last.elapsed() >= self.interval);
-        (is_due && !self.signing).then(|| {
-            self.signing = true;
-            self.last = Instant::now();
-            self.log.head(&self.origin, Vec::new())
-        })
+    /// What the disk has room for.
+    pub fn room(&self) -> Room {
+        self.queue.room()
     }
 
-    /// Stores a head that was signed; a chip that failed is asked again at the next turn.
-    pub fn signed(
-        &mut self,
-        head: Head,
-        signature: Result<tpm::Signature, tpm::Error>,
-    ) -> anyhow::Result<()> {
-        self.signing = false;
-        let signature = match signature {
-            Ok(signature) => signature,
-            Err(error) => {
-                tracing::warn!("the head at {} is not signed: {error}", head.size);
-                return Ok(());
-            }
-        };
-        let size = head.size;
-        let signed = SignedHead::assemble(head, &self.key, signature.der())?;
-        match self.log.store_head(&signed) {
-            Ok(()) => self.signed = size,
-            Err(error @ store::Error::Full { .. }) => {
-                tracing::warn!("the head at {size} is not stored: {error}")
-            }
-            Err(error) => return Err(error).context("a head cannot be stored; stopping at once"),
-        }
-        Ok(())
+    /// Appends what has queued, has the last head signed and ends the thread.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.queue.close();
+        (&mut self.ended).await.context("the log's thread has gone")?
     }
+}
 
-    /// Forgets a head that is at the TPM, whose signature nobody will take.
-    pub const fn abandon_signing(&mut self) {
-        self.signing = false;
-    }
-
-    /// Entries.
-    pub fn size(&self) -> u64 {
-        self.log.size()
-    }
-
-    /// Entries covered by a signed head.
-    pub const fn covered(&self) -> u64 {
-        self.signed
-    }
-
-    /// The Merkle root.
-    pub fn root(&self) -> Hash {
-        self.log.root()
-    }
-
-    /// Where it lies.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+fn failure(ended: Result<anyhow::Result<()>, oneshot::error::RecvError>) -> anyhow::Error {
+    match ended {
+        Ok(Err(error)) => error,
+        _ => anyhow::anyhow!("the log's thread has gone"),
     }
 }
 

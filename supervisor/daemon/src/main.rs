@@ -36,6 +36,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Connections that are looked at before the loop has its turn: all of them.
+const FRONT_TASKS: u32 = 256;
+
 /// The DSMIL daemon: records, decides and acts; everything else asks it.
 #[derive(Parser)]
 #[command(
@@ -102,10 +105,17 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
             stop_at_panic();
             let opened = open::open(config, &arguments.config)?;
             privileges::drop_to(&opened.user)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let result = runtime.block_on(run::run(opened));
+            let workers = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            // Connections and the loop share one thread: what one hands to the other costs no switch, and the loop's turn
+            // comes when all that has arrived is read, so that one flush covers it.
+            let front = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .event_interval(FRONT_TASKS)
+                .build()?;
+            let result = front.block_on(run::run(opened, workers.handle().clone()));
             // Stopping has waited already; a call that hangs in the firmware must not keep the process.
-            runtime.shutdown_background();
+            front.shutdown_background();
+            workers.shutdown_background();
             result
         }
     }

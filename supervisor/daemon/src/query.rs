@@ -9,7 +9,7 @@ use engine::state::Checkpoint;
 use engine::{Query, State, Which};
 
 use crate::effects::World;
-use crate::journal::Journal;
+use crate::journal::Durable;
 use crate::privileges;
 
 /// Most bytes of entries in one answer, as they are counted here: far below a frame, and little beside what many
@@ -22,24 +22,35 @@ const ENTRY_BYTES: usize = 100;
 pub struct View {
     status: wire::Status,
     checkpoints: Vec<Checkpoint>,
-    log_dir: PathBuf,
-    size: u64,
+}
+
+/// What a query may need of the log.
+pub struct Position {
+    log: wire::LogStatus,
+    dir: PathBuf,
+}
+
+impl Position {
+    /// Takes it.
+    pub fn new(durable: &Durable<'_>, query: &Query) -> Self {
+        let root = match query {
+            Query::Status => durable.root().to_string(),
+            _ => String::new(),
+        };
+        let log = wire::LogStatus { size: durable.size(), signed: durable.signed(), root };
+        Self { log, dir: durable.dir().to_owned() }
+    }
 }
 
 impl View {
     /// Takes it.
-    pub fn new(state: &State, journal: &Journal, query: &Query) -> Self {
+    pub fn new(state: &State, query: &Query) -> Self {
         // Many may be waiting to be answered: each holds no more than it needs.
         let wanted = |checkpoint: &&Checkpoint| match query {
             Query::Checkpoints => true,
             Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
             Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
             Query::Status | Query::Tokens | Query::Facts { .. } => false,
-        };
-        let log = wire::LogStatus {
-            size: journal.size(),
-            signed: journal.covered(),
-            root: journal.root().to_string(),
         };
         let works = state
             .works
@@ -54,7 +65,6 @@ impl View {
         Self {
             status: wire::Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                log,
                 works,
                 zones: zones.collect(),
                 checkpoints: u64::try_from(state.checkpoints.len()).unwrap_or(u64::MAX),
@@ -63,26 +73,29 @@ impl View {
                 ..wire::Status::default()
             },
             checkpoints: state.checkpoints.values().filter(wanted).cloned().collect(),
-            log_dir: journal.dir().to_owned(),
-            size: journal.size(),
         }
     }
 
     /// Answers.
-    pub async fn answer(self, world: &World, query: Query) -> Result<wire::Answer, Refusal> {
+    pub async fn answer(
+        self,
+        world: &World,
+        query: Query,
+        position: Position,
+    ) -> Result<wire::Answer, Refusal> {
         match query {
-            Query::Status => Ok(wire::Answer::Status(Box::new(self.status(world)))),
+            Query::Status => Ok(wire::Answer::Status(Box::new(self.status(world, position.log)))),
             Query::Tokens => Ok(wire::Answer::Tokens { tokens: world.tokens()? }),
             Query::Checkpoints => Ok(wire::Answer::Checkpoints {
                 checkpoints: self.checkpoints.iter().map(Into::into).collect(),
             }),
             Query::Checkpoint(which) => self.checkpoint(world, &which).await,
-            Query::Facts { from, limit } => self.facts(from, limit).await,
+            Query::Facts { from, limit } => facts(position, from, limit).await,
         }
     }
 
-    fn status(self, world: &World) -> wire::Status {
-        let mut status = self.status;
+    fn status(self, world: &World, log: wire::LogStatus) -> wire::Status {
+        let mut status = wire::Status { log, ..self.status };
         world.describe(&mut status);
         status.capabilities = privileges::held();
         status.user = nix::unistd::geteuid().as_raw();
@@ -109,13 +122,13 @@ impl View {
             more: u64::try_from(more).unwrap_or(u64::MAX),
         })
     }
+}
 
-    async fn facts(self, from: Option<u64>, limit: u32) -> Result<wire::Answer, Refusal> {
-        let (dir, size) = (self.log_dir, self.size);
-        let read = tokio::task::spawn_blocking(move || read(&dir, size, from, limit));
-        let records = read.await.map_err(|error| error.to_string()).flatten().map_err(Refusal::Failed)?;
-        Ok(wire::Answer::Facts { records, size })
-    }
+async fn facts(position: Position, from: Option<u64>, limit: u32) -> Result<wire::Answer, Refusal> {
+    let Position { log: wire::LogStatus { size, .. }, dir } = position;
+    let read = tokio::task::spawn_blocking(move || read(&dir, size, from, limit));
+    let records = read.await.map_err(|error| error.to_string()).flatten().map_err(Refusal::Failed)?;
+    Ok(wire::Answer::Facts { records, size })
 }
 
 /// The facts from a place on, or the last ones; fewer where they are long. Who asked from a place on asks again from

@@ -13,6 +13,11 @@ pub const ITEMS_MAX: usize = 512;
 /// Most characters of a checkpoint's name.
 pub const NAME_MAX: usize = 64;
 
+/// Most characters of a note's kind.
+pub const KIND_MAX: usize = 32;
+/// Most bytes of a note, whatever the rules say: it must fit into an entry of the log with all that stands around it.
+pub const NOTE_BYTES_MAX: usize = 32 << 10;
+
 /// Everything that can be asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -37,6 +42,13 @@ pub enum Command {
         which: Which,
         /// Leave tokens that may not be written as they are instead of refusing.
         leave_denied: bool,
+    },
+    /// Record a fact of the asker's own. It changes nothing but the log.
+    Note {
+        /// What it tells of, in the asker's own words: 1 to [`KIND_MAX`] of small letters, digits, `.`, `_` and `-`.
+        kind: String,
+        /// What is told: text or any other bytes, at most as many as the rules allow.
+        content: Vec<u8>,
     },
 }
 
@@ -95,6 +107,19 @@ pub fn name_fault(name: &str) -> Option<&'static str> {
         Some("a checkpoint's name has letters, digits, “.”, “_” and “-” only")
     } else if name.chars().all(|c| c.is_ascii_digit()) {
         Some("a checkpoint's name is not a number, or it could be taken for one")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with the kind of a note, if anything.
+#[must_use]
+pub fn kind_fault(kind: &str) -> Option<&'static str> {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    if kind.is_empty() || kind.len() > KIND_MAX {
+        Some("a note's kind has 1 to 32 characters")
+    } else if !kind.bytes().all(is_word) {
+        Some("a note's kind has small letters, digits, “.”, “_” and “-” only")
     } else {
         None
     }

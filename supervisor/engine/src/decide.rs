@@ -2,11 +2,13 @@
 //!
 //! - [`ask`]: a command becomes an order, granted or not
 //! - [`again`]: a command that was asked before and has ended
+//! - [`note`]: what somebody tells of their own accord
 //! - [`step`]: the result of an effect leads to the next point of its work
 //! - [`resume`]: what a start finds unfinished
 
 mod again;
 mod ask;
+mod note;
 mod resume;
 mod step;
 

@@ -6,7 +6,10 @@ use crate::command::RequestId;
 use crate::fact::{Fact, Outcome, Progress, Record};
 use crate::order::Order;
 use crate::reply::PlanReport;
-use crate::state::{Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, State, Work};
+use crate::state::{
+    Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, NOTE_FRAME_BYTES, NOTES_MAX, State,
+    Work, is_within,
+};
 
 /// Folds one record into the state.
 pub fn evolve(state: &mut State, record: &Record) {
@@ -52,6 +55,10 @@ pub fn evolve(state: &mut State, record: &Record) {
         Fact::Heat { zone, level, millicelsius } => {
             state.zones.insert(zone.clone(), (*level, *millicelsius));
         }
+        Fact::Noted { request, asker, kind, content } => {
+            let bytes = u64::try_from(kind.len() + content.len()).unwrap_or(u64::MAX);
+            noted(state, RequestId(*request), (asker.uid, bytes), record.time().wall_ns);
+        }
     }
 }
 
@@ -64,6 +71,27 @@ fn denied(state: &mut State, uid: u32, now_ns: i64) {
     *count = count.saturating_add(1);
     if state.denied.len() > DENIED_USERS_MAX {
         state.denied.pop_first();
+    }
+}
+
+/// The note is the last of the facts that were folded in.
+fn noted(state: &mut State, request: RequestId, (uid, bytes): (u32, u64), now_ns: i64) {
+    let notes = &mut state.notes;
+    if notes.places.insert(request, state.facts - 1).is_none() {
+        notes.order.push_back(request);
+    }
+    if notes.order.len() > NOTES_MAX
+        && let Some(oldest) = notes.order.pop_front()
+    {
+        notes.places.remove(&oldest);
+    }
+    let (since_ns, told) = notes.users.entry(uid).or_insert((now_ns, 0));
+    if !is_within(*since_ns, now_ns) {
+        (*since_ns, *told) = (now_ns, 0);
+    }
+    *told = told.saturating_add(bytes).saturating_add(NOTE_FRAME_BYTES);
+    if notes.users.len() > DENIED_USERS_MAX {
+        notes.users.pop_first();
     }
 }
 
@@ -114,9 +142,13 @@ fn finish(state: &mut State, work: Work, outcome: &Outcome) {
     }
     // Looking twice does no harm, doing twice may.
     if work.order.is_exclusive() {
+        state.ended_by.insert(work.request, work.number);
         state.ended.insert(work.number, Ended { work, outcome: outcome.clone() });
-        if state.ended.len() > ENDED_MAX {
-            state.ended.pop_first();
+        if state.ended.len() > ENDED_MAX
+            && let Some((number, oldest)) = state.ended.pop_first()
+            && state.ended_by.get(&oldest.work.request) == Some(&number)
+        {
+            state.ended_by.remove(&oldest.work.request);
         }
     }
 }

@@ -16,7 +16,10 @@ use crate::command::RequestId;
 use crate::order::{Order, Valued, Write};
 
 /// The newest encoding that this build writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// What most records need at most, and a note besides its content, in bytes.
+const FRAME_BYTES: usize = 256;
 
 /// A record could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +81,14 @@ impl Record {
     ///
     /// [`Error::Encode`].
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        minicbor::to_vec(self).map_err(|error| Error::Encode(error.to_string()))
+        // Grown by the encoder, a note would be copied seven times.
+        let content = match &self.fact {
+            Fact::Noted { content, .. } => content.len(),
+            _ => 0,
+        };
+        let mut bytes = Vec::with_capacity(FRAME_BYTES + content);
+        minicbor::encode(self, &mut bytes).map_err(|error| Error::Encode(error.to_string()))?;
+        Ok(bytes)
     }
 
     /// Decodes one.
@@ -240,6 +250,22 @@ pub enum Fact {
         #[n(2)]
         millicelsius: Option<i32>,
     },
+    /// Somebody told a fact of their own. Since version 2.
+    #[n(7)]
+    Noted {
+        /// The request.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        request: [u8; 16],
+        /// Who told it.
+        #[n(1)]
+        asker: Asker,
+        /// What it tells of, in the asker's words.
+        #[n(2)]
+        kind: String,
+        /// What is told.
+        #[cbor(n(3), with = "minicbor::bytes")]
+        content: Vec<u8>,
+    },
 }
 
 impl Fact {
@@ -254,11 +280,11 @@ impl Fact {
         }
     }
 
-    /// The request that an accepted order came with.
+    /// The request that an accepted order or a note came with.
     #[must_use]
     pub const fn request(&self) -> Option<RequestId> {
         match self {
-            Self::Accepted { request, .. } => Some(RequestId(*request)),
+            Self::Accepted { request, .. } | Self::Noted { request, .. } => Some(RequestId(*request)),
             _ => None,
         }
     }

@@ -14,10 +14,22 @@ use crate::reply::{Captured, PlanReport, VerifyReport};
 pub struct Input {
     /// By all clocks.
     pub time: Time,
-    /// Whether the log's disk has room beyond what it keeps for stopping and undo.
-    pub room: bool,
+    /// What the log's disk has room for.
+    pub room: Room,
     /// What happened.
     pub event: Event,
+}
+
+/// What the log's disk has room for; each level holds those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Room {
+    /// For stopping and undo alone: what the log keeps for them.
+    #[default]
+    Reserve,
+    /// For orders too, but not for what users tell of their own accord.
+    Orders,
+    /// For everything.
+    Notes,
 }
 
 /// What happened.

@@ -55,7 +55,7 @@ pub use decide::{Decision, decide};
 pub use effect::{Effect, Standing, Step, effects};
 pub use evolve::evolve;
 pub use fact::{Fact, Outcome, Progress, Record};
-pub use input::{Event, Input, StepResult};
+pub use input::{Event, Input, Room, StepResult};
 pub use order::Order;
 pub use reply::{Answer, Refusal, Reply};
 pub use state::State;

@@ -43,6 +43,11 @@ pub enum Answer {
     Plan(PlanReport),
     /// What a restore changed.
     Restored(PlanReport),
+    /// A note is in the log.
+    Noted {
+        /// Its place there, counted from 0: what a proof that it is there is asked for.
+        index: u64,
+    },
 }
 
 /// Why something was not done; each kind has its own exit status in the command.

@@ -70,6 +70,31 @@ struct Snapshot {
     zones: Vec<Zone>,
     #[n(11)]
     denied: Vec<Denied>,
+    /// The last notes, the oldest first. Who skips them may record one twice that is asked again.
+    #[n(12)]
+    notes: Option<Vec<Note>>,
+    #[n(13)]
+    noting: Option<Vec<Noting>>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Note {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    request: [u8; 16],
+    #[n(1)]
+    place: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Noting {
+    #[n(0)]
+    uid: u32,
+    #[n(1)]
+    since_ns: i64,
+    #[n(2)]
+    bytes: u64,
 }
 
 #[derive(Encode, Decode)]
@@ -195,6 +220,14 @@ impl From<&State> for Snapshot {
                 .iter()
                 .map(|(uid, (since_ns, count))| Denied { uid: *uid, since_ns: *since_ns, count: *count })
                 .collect(),
+            notes: some(state.notes.order.iter().filter_map(|request| {
+                Some(Note { request: request.0, place: *state.notes.places.get(request)? })
+            })),
+            noting: some(state.notes.users.iter().map(|(uid, (since_ns, bytes))| Noting {
+                uid: *uid,
+                since_ns: *since_ns,
+                bytes: *bytes,
+            })),
         }
     }
 }
@@ -205,6 +238,8 @@ impl Snapshot {
             rules,
             facts: self.facts,
             works: self.works.into_iter().map(|work| (work.number, work.into())).collect(),
+            // Exclusive works come one after the other, so the later of two has the higher number.
+            ended_by: self.ended.iter().map(|one| (RequestId(one.work.request), one.work.number)).collect(),
             ended: self.ended.into_iter().map(|ended| (ended.work.number, ended.into())).collect(),
             checkpoints: self.checkpoints.into_iter().map(|one| (one.number, one.into())).collect(),
             zones: self.zones.into_iter().map(|zone| (zone.name, (zone.level, zone.millicelsius))).collect(),
@@ -212,10 +247,25 @@ impl Snapshot {
             starts: self.starts,
             denials: self.denials,
             denied: self.denied.into_iter().map(|one| (one.uid, (one.since_ns, one.count))).collect(),
+            notes: notes(self.notes.unwrap_or_default(), self.noting.unwrap_or_default()),
             next_work: self.next_work,
             next_checkpoint: self.next_checkpoint,
         }
     }
+}
+
+fn notes(notes: Vec<Note>, noting: Vec<Noting>) -> state::Notes {
+    state::Notes {
+        order: notes.iter().map(|note| RequestId(note.request)).collect(),
+        places: notes.into_iter().map(|note| (RequestId(note.request), note.place)).collect(),
+        users: noting.into_iter().map(|one| (one.uid, (one.since_ns, one.bytes))).collect(),
+    }
+}
+
+/// A list, or nothing where it is empty: a key of its own that an older state does not have.
+fn some<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let items: Vec<T> = items.collect();
+    (!items.is_empty()).then_some(items)
 }
 
 impl From<&state::Work> for Work {

@@ -1,6 +1,6 @@
 //! What follows from the facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use policy::Rules;
 
@@ -20,13 +20,21 @@ pub const WORKS_OF_USER_MAX: usize = 16;
 pub const DENIALS_MAX: u32 = 60;
 /// The minute, nanoseconds.
 pub const DENIALS_WINDOW_NS: i64 = 60_000_000_000;
-/// Users whose denials are counted; beyond it the lowest ids are forgotten.
+/// Users whose denials, and users whose notes are counted; beyond it the lowest ids are forgotten.
 pub const DENIED_USERS_MAX: usize = 1024;
 
 /// Ended works that are remembered, so that a request which is asked again is not done again. The oldest is
 /// forgotten first: a client that asks again does so within seconds, and exclusive works take longer than that
 /// to come to a thousand.
 pub const ENDED_MAX: usize = 1024;
+
+/// Notes that are remembered, so that one which is asked again, because its answer got lost, is told again and not
+/// recorded twice. The oldest is forgotten first.
+pub const NOTES_MAX: usize = 4096;
+/// In which time the bytes of one user's notes are counted, nanoseconds: an hour.
+pub const NOTES_WINDOW_NS: i64 = 3_600_000_000_000;
+/// What a note is counted for besides its content, bytes: its record and the log's frame around it.
+pub const NOTE_FRAME_BYTES: u64 = 128;
 
 /// Everything that decisions rest on. It is a fold over the log, and the configuration's rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,6 +47,8 @@ pub struct State {
     pub works: BTreeMap<u64, Work>,
     /// Exclusive works that have ended, by number: the last [`ENDED_MAX`].
     pub ended: BTreeMap<u64, Ended>,
+    /// Their numbers by request.
+    pub ended_by: BTreeMap<RequestId, u64>,
     /// Checkpoints that can be restored, by number.
     pub checkpoints: BTreeMap<u64, Checkpoint>,
     /// The last known level of each thermal zone, and the temperature that brought it there.
@@ -51,6 +61,8 @@ pub struct State {
     pub denials: u64,
     /// Recent denials by user: since when, wall clock in nanoseconds, and how many.
     pub denied: BTreeMap<u32, (i64, u32)>,
+    /// The last notes.
+    pub notes: Notes,
     /// The number that the next work gets.
     pub next_work: u64,
     /// The number that the next checkpoint gets.
@@ -87,6 +99,15 @@ impl State {
         })
     }
 
+    /// How many bytes a user, in notes, has told lately.
+    #[must_use]
+    pub fn noted_bytes(&self, uid: u32, now_ns: i64) -> u64 {
+        match self.notes.users.get(&uid) {
+            Some((since_ns, bytes)) if is_within(*since_ns, now_ns) => *bytes,
+            _ => 0,
+        }
+    }
+
     /// The work that a request began and that has not ended.
     #[must_use]
     pub fn work_of(&self, request: RequestId) -> Option<&Work> {
@@ -96,7 +117,7 @@ impl State {
     /// The exclusive work that a request began and that has ended, if it is not forgotten.
     #[must_use]
     pub fn ended_of(&self, request: RequestId) -> Option<&Ended> {
-        self.ended.values().rev().find(|ended| ended.work.request == request)
+        self.ended.get(self.ended_by.get(&request)?)
     }
 
     /// Whether the machine is too hot for risky actions, or nobody knows.
@@ -104,6 +125,22 @@ impl State {
     pub fn is_thermally_unsafe(&self) -> bool {
         self.zones.is_empty() || self.zones.values().any(|(level, _)| *level >= Level::Critical)
     }
+}
+
+/// Whether an hour that began then is not over.
+pub(crate) fn is_within(since_ns: i64, now_ns: i64) -> bool {
+    (0..NOTES_WINDOW_NS).contains(&now_ns.saturating_sub(since_ns))
+}
+
+/// The last notes: which they were, and who told how much.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Notes {
+    /// Their places in the log, by request: the last [`NOTES_MAX`].
+    pub places: BTreeMap<RequestId, u64>,
+    /// The same requests, the oldest first.
+    pub order: VecDeque<RequestId>,
+    /// By user: since when, wall clock in nanoseconds, and how many bytes.
+    pub users: BTreeMap<u32, (i64, u64)>,
 }
 
 /// An order under way.

@@ -1,20 +1,21 @@
 //! What is kept and recorded is bounded, whatever comes in.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
-use engine::command::{ITEMS_MAX, RequestId};
+use engine::command::{ITEMS_MAX, KIND_MAX, NOTE_BYTES_MAX, RequestId};
 use engine::reply::{Body, Refusal};
 use engine::state::{
-    DENIALS_MAX, DENIALS_WINDOW_NS, ENDED_MAX, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED,
+    DENIALS_MAX, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, NOTES_MAX, NOTES_WINDOW_NS, WORKS_MAX,
+    WORKS_OF_USER_MAX, WORKS_RESERVED,
 };
-use engine::{Command, Decision, Event, Fact, Input, State, StepResult, decide, evolve};
-use policy::Rules;
+use engine::{Answer, Command, Decision, Event, Fact, Input, Room, State, StepResult, decide, evolve};
+use policy::{Notes, Rules};
 use types::peer::Peer;
 use types::time::Time;
 use types::token::{Change, Select, TokenId};
 
 fn take(state: &mut State, event: Event) -> Decision {
-    let input = Input { time: Time::default(), room: true, event };
+    let input = Input { time: Time::default(), room: Room::Notes, event };
     let decision = decide(state, &input).unwrap();
     decision.records(&input).iter().for_each(|record| evolve(state, record));
     decision
@@ -128,4 +129,117 @@ fn denials_of_one_user_are_recorded_up_to_a_limit() {
     // A minute later they are recorded again.
     assert!(state.is_denied_too_often(1000, DENIALS_WINDOW_NS - 1));
     assert!(!state.is_denied_too_often(1000, DENIALS_WINDOW_NS));
+}
+
+/// A state in which notes of 1,000 bytes, and 10,000 bytes an hour, are allowed.
+fn notebook() -> State {
+    State::new(Rules { notes: Notes { bytes_max: 1000, hour_bytes_max: 10_000 }, ..Rules::default() })
+}
+
+/// Notes as a user, with this much room, at this time.
+fn tell(
+    state: &mut State,
+    (request, uid): (u128, u32),
+    room: Room,
+    wall_ns: i64,
+    content: &[u8],
+) -> Decision {
+    let (request, peer) = (RequestId(request.to_be_bytes()), Peer { pid: 1, uid, gid: uid });
+    let command = Command::Note { kind: "test".to_owned(), content: content.to_vec() };
+    let time = Time { wall_ns, ..Time::default() };
+    let input = Input { time, room, event: Event::Asked { request, peer, command } };
+    let decision = decide(state, &input).unwrap();
+    decision.records(&input).iter().for_each(|record| evolve(state, record));
+    decision
+}
+
+fn place(decision: &Decision) -> Option<u64> {
+    match decision.replies[..] {
+        [engine::Reply { body: Body::Done(Answer::Noted { index }), .. }] => Some(index),
+        _ => None,
+    }
+}
+
+fn is_refused(decision: &Decision, refusal: fn(&Refusal) -> bool) -> bool {
+    let refused = |reply: &engine::Reply| matches!(&reply.body, Body::Refused(why) if refusal(why));
+    decision.facts.is_empty() && decision.replies.len() == 1 && decision.replies.iter().all(refused)
+}
+
+#[test]
+fn a_note_is_told_its_place_and_told_it_again() {
+    let mut state = notebook();
+    take(&mut state, Event::Stopping);
+    let told = tell(&mut state, (7, 1000), Room::Notes, 0, b"one");
+    assert!(matches!(&told.facts[..], [Fact::Noted { content, .. }] if content == b"one"));
+    assert_eq!(place(&told), Some(1));
+    assert_eq!(place(&tell(&mut state, (8, 0), Room::Notes, 0, b"two")), Some(2));
+    let again = tell(&mut state, (7, 1000), Room::Reserve, 0, b"one");
+    assert!(again.facts.is_empty());
+    assert_eq!(place(&again), Some(1));
+}
+
+#[test]
+fn notes_that_are_remembered_are_bounded() {
+    let mut state = notebook();
+    for request in 0..=u128::try_from(NOTES_MAX).unwrap() {
+        assert_eq!(tell(&mut state, (request, 0), Room::Notes, 0, b"").facts.len(), 1);
+    }
+    assert_eq!((state.notes.places.len(), state.notes.order.len()), (NOTES_MAX, NOTES_MAX));
+    assert!(tell(&mut state, (1, 0), Room::Notes, 0, b"").facts.is_empty(), "remembered");
+    assert_eq!(tell(&mut state, (0, 0), Room::Notes, 0, b"").facts.len(), 1, "forgotten");
+    for uid in 0..=u32::try_from(DENIED_USERS_MAX).unwrap() {
+        tell(&mut state, (1 << 64 | u128::from(uid), uid), Room::Notes, 0, b"");
+    }
+    assert_eq!(state.notes.users.len(), DENIED_USERS_MAX);
+}
+
+#[test]
+fn no_user_fills_the_log_with_notes() {
+    let mut state = notebook();
+    let mut request = 0u128;
+    let mut told = |state: &mut State, uid, wall_ns| {
+        request += 1;
+        tell(state, (request, uid), Room::Notes, wall_ns, &[b'x'; 1000])
+    };
+    let noted = (0..20).filter(|_| !told(&mut state, 1000, 5).facts.is_empty()).count();
+    assert_eq!(noted, 10_000 / (1000 + "test".len() + 128));
+    assert!(is_busy(&told(&mut state, 1000, NOTES_WINDOW_NS + 4)));
+    assert_eq!(told(&mut state, 1001, 5).facts.len(), 1, "another user");
+    assert_eq!(told(&mut state, 1000, NOTES_WINDOW_NS + 5).facts.len(), 1, "an hour later");
+    for _ in 0..20 {
+        assert_eq!(told(&mut state, 0, 5).facts.len(), 1, "root may");
+    }
+}
+
+#[test]
+fn notes_leave_room_for_orders_and_orders_for_undoing() {
+    let mut state = notebook();
+    for (room, notes, orders) in [(Room::Reserve, 0, 0), (Room::Orders, 0, 1), (Room::Notes, 1, 1)] {
+        let id = room as u128;
+        let noted = tell(&mut state, (id, 0), room, 0, b"x");
+        assert_eq!(noted.facts.len(), notes);
+        assert!(notes == 1 || is_refused(&noted, |why| *why == Refusal::NoRoom));
+        let (request, peer) = (RequestId((100 + id).to_be_bytes()), Peer { pid: 1, uid: 0, gid: 0 });
+        let event = Event::Asked { request, peer, command: read() };
+        let asked = decide(&state, &Input { time: Time::default(), room, event }).unwrap();
+        assert_eq!(asked.facts.len(), orders);
+    }
+}
+
+#[test]
+fn notes_that_make_no_sense_are_refused_without_a_fact() {
+    let invalid = |why: &Refusal| matches!(why, Refusal::Invalid(_));
+    let mut state = notebook();
+    assert!(is_refused(&tell(&mut state, (1, 0), Room::Notes, 0, &[0; 1001]), invalid));
+    let kinds = ["", "A", "a b", "ä", "a/b", "a\n", &"k".repeat(KIND_MAX + 1)];
+    for (kind, request) in kinds.into_iter().zip(2..) {
+        let command = Command::Note { kind: kind.to_owned(), content: Vec::new() };
+        assert!(is_refused(&ask(&mut state, request, command), invalid), "{kind:?}");
+    }
+    // What the rules may allow at most fits into an entry of the log.
+    state.rules.notes.bytes_max = usize::MAX;
+    let longest = tell(&mut state, (1, 0), Room::Notes, 0, &[0xFF; NOTE_BYTES_MAX]);
+    let record = engine::Record::new(Time::default(), longest.facts[0].clone());
+    assert!(record.encode().unwrap().len() < usize::from(u16::MAX));
+    assert!(is_refused(&tell(&mut state, (50, 0), Room::Notes, 0, &[0; NOTE_BYTES_MAX + 1]), invalid));
 }

@@ -63,6 +63,21 @@ fn states_of_version_1_open_for_ever() {
     assert_eq!(snapshot::encode(&expected).unwrap(), bytes);
 }
 
+/// Notes came later, under keys of their own.
+#[test]
+fn notes_are_kept_in_their_order() {
+    let mut state = sample();
+    for (number, uid) in [(9, 1000), (3, 1001), (7, 1000)] {
+        let asker = engine::fact::Asker { pid: 1, uid, gid: uid };
+        let fact = Fact::Noted { request: [number; 16], asker, kind: "k".to_owned(), content: vec![0; 10] };
+        evolve(&mut state, &Record::new(types::time::Time::default(), fact));
+    }
+    let read = snapshot::decode(&snapshot::encode(&state).unwrap(), rules()).unwrap();
+    assert_eq!(read, state);
+    assert_eq!((read.notes.order.len(), read.notes.users.len()), (3, 2));
+    assert!(read.ended_by.len() == read.ended.len() && !read.ended.is_empty());
+}
+
 #[test]
 fn a_newer_version_is_told_apart() {
     let mut bytes = snapshot::encode(&sample()).unwrap();

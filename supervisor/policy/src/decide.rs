@@ -110,6 +110,7 @@ mod tests {
             tokens: [TokenId(0x8030)].into(),
             changes_max: 2,
             grant_ns: 10,
+            notes: crate::rules::Notes::default(),
         }
     }
 

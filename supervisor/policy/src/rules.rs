@@ -32,6 +32,17 @@ pub struct Rules {
     pub changes_max: usize,
     /// How long a grant lives, nanoseconds.
     pub grant_ns: i64,
+    /// What users may tell of their own accord.
+    pub notes: Notes,
+}
+
+/// Limits of notes: they need no permit, so that these alone keep a user from filling the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Notes {
+    /// Most bytes of one.
+    pub bytes_max: usize,
+    /// Most bytes that the notes of one user who is not root take in an hour.
+    pub hour_bytes_max: u64,
 }
 
 impl Rules {

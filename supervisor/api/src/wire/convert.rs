@@ -1,5 +1,7 @@
 //! Between the wire and `engine`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engine::command::{Command, Query, RequestId, Which};
 use engine::order::Item;
 use engine::reply::{Answer, PlanReport, Refusal};
@@ -45,6 +47,7 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::Facts { from, limit } => {
             Command::Query(Query::Facts { from, limit: limit.min(wire::FACTS_MAX) })
         }
+        wire::Command::Note { kind, text, base64 } => Command::Note { kind, content: content(text, base64)? },
         wire::Command::ReadTokens { items } => Command::ReadTokens(
             items
                 .iter()
@@ -61,6 +64,26 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
             Command::Restore { which: Which::parse(&which), leave_denied }
         }
     })
+}
+
+/// A note of any bytes as it goes over the wire.
+#[must_use]
+pub fn note(kind: String, content: Vec<u8>) -> wire::Command {
+    let (text, base64) = match String::from_utf8(content) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+    };
+    wire::Command::Note { kind, text, base64 }
+}
+
+fn content(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Fault> {
+    match (text, base64) {
+        (Some(text), None) => Ok(text.into_bytes()),
+        (None, Some(base64)) => {
+            STANDARD.decode(base64).map_err(|error| Fault(format!("the note's base64 is none: {error}")))
+        }
+        _ => Err(Fault("a note has either “text” or “base64”".to_owned())),
+    }
 }
 
 fn token(text: &str) -> Result<TokenId, Fault> {
@@ -105,6 +128,7 @@ impl From<Answer> for wire::Answer {
             },
             Answer::Plan(report) => Self::Plan(report.into()),
             Answer::Restored(report) => Self::Restored(report.into()),
+            Answer::Noted { index } => Self::Noted { index },
         }
     }
 }
@@ -171,6 +195,23 @@ mod tests {
             ["", "7", "+7777777777777777777777777777777", &"7".repeat(33), &"g".repeat(32), &"A".repeat(32)]
         {
             assert!(request_id(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_text_or_base64() {
+        let note = |text: Option<&str>, base64: Option<&str>| {
+            let (text, base64) = (text.map(str::to_owned), base64.map(str::to_owned));
+            command(wire::Command::Note { kind: "k".to_owned(), text, base64 })
+        };
+        let noted = |content: &[u8]| Ok(Command::Note { kind: "k".to_owned(), content: content.to_vec() });
+        assert_eq!(note(Some("ü"), None), noted("ü".as_bytes()));
+        assert_eq!(note(None, Some("/wD+")), noted(&[0xFF, 0, 0xFE]));
+        for content in ["ü".as_bytes(), &[], &[0xFF, 0, 0xFE]] {
+            assert_eq!(command(super::note("k".to_owned(), content.to_vec())), noted(content));
+        }
+        for (text, base64) in [(None, None), (Some(""), Some("")), (None, Some("/wD")), (None, Some("ü"))] {
+            assert!(note(text, base64).is_err());
         }
     }
 

@@ -1,5 +1,7 @@
 //! An entry of the log as JSON and as a line.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
 use engine::order::{Order, Valued};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct Entry {
     pub asker: Option<Asker>,
     /// The rest in words.
     pub text: String,
+    /// A note's content in base64 where it is no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
 }
 
 /// Who asked.
@@ -46,7 +51,7 @@ impl Entry {
     #[must_use]
     pub fn new(index: u64, record: &Record) -> Self {
         let asker = match &record.fact {
-            Fact::Denied { asker, .. } | Fact::Accepted { asker, .. } => {
+            Fact::Denied { asker, .. } | Fact::Accepted { asker, .. } | Fact::Noted { asker, .. } => {
                 Some(Asker { uid: asker.uid, pid: asker.pid })
             }
             _ => None,
@@ -58,12 +63,19 @@ impl Entry {
             work: record.fact.work(),
             asker,
             text: text(&record.fact),
+            base64: match &record.fact {
+                Fact::Noted { content, .. } if std::str::from_utf8(content).is_err() => {
+                    Some(STANDARD.encode(content))
+                }
+                _ => None,
+            },
         }
     }
 }
 
 /// The kinds of facts, as [`Entry::fact`] has them.
-pub const FACTS: [&str; 7] = ["started", "stopped", "denied", "accepted", "progressed", "finished", "heat"];
+pub const FACTS: [&str; 8] =
+    ["started", "stopped", "denied", "accepted", "progressed", "finished", "heat", "noted"];
 
 const fn name(fact: &Fact) -> &'static str {
     match fact {
@@ -74,6 +86,7 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::Progressed { .. } => "progressed",
         Fact::Finished { .. } => "finished",
         Fact::Heat { .. } => "heat",
+        Fact::Noted { .. } => "noted",
     }
 }
 
@@ -87,6 +100,10 @@ fn text(fact: &Fact) -> String {
         Fact::Progressed { progress, .. } => reached(progress),
         Fact::Finished { outcome, .. } => ended(outcome),
         Fact::Heat { zone, level, millicelsius } => heat(zone, *level, *millicelsius),
+        Fact::Noted { kind, content, .. } => match std::str::from_utf8(content) {
+            Ok(text) => format!("{kind}: {text}"),
+            Err(_) => format!("{kind}: {} bytes that are no text", content.len()),
+        },
     }
 }
 

@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "plan"],
     &["checkpoint", "restore"],
     &["log"],
+    &["log", "note"],
     &["log", "tail"],
     &["log", "verify"],
     &["completions"],

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use api::wire::record::{Asker, Entry};
 use api::wire::{Answer, Change, Command, Item};
 
-use crate::daemon::{Daemon, Say, checkpoint, lacking, nothing, plan, reading, status, tokens, whole};
+use crate::daemon::{
+    Daemon, Output, Say, checkpoint, lacking, nothing, plan, reading, status, tokens, whole,
+};
 
 #[test]
 fn status_says_how_it_stands() {
@@ -179,6 +181,7 @@ pub fn entry(index: u64) -> Entry {
         work: Some(5),
         asker: Some(Asker { uid: 0, pid: 77 }),
         text: "write tokens 0x8003 = 0".to_owned(),
+        base64: None,
     }
 }
 
@@ -224,4 +227,30 @@ fn a_followed_log_warns_once() {
     });
     let output = daemon.dsmil(&["log", "tail", "-f"]);
     assert_eq!(output.err.matches("warning").count(), 1, "{}", output.err);
+}
+
+#[test]
+fn a_note_is_words_or_the_standard_input() {
+    let daemon = Daemon::answering(Answer::Noted { index: 7 });
+    assert_eq!(daemon.dsmil(&["log", "note", "all", "is  well"]).done(), "noted as entry 7\n");
+    let piped = |bytes: &[u8]| {
+        let mut command = crate::daemon::command(&daemon.socket());
+        Output::of(command.args(["log", "note", "--kind", "end", "-"]).write_stdin(bytes))
+    };
+    piped("grün\n".as_bytes()).done();
+    piped(&[0xFF, 0]).done();
+    let note = |kind: &str, text: Option<&str>, base64: Option<&str>| Command::Note {
+        kind: kind.to_owned(),
+        text: text.map(str::to_owned),
+        base64: base64.map(str::to_owned),
+    };
+    let asked = [
+        note("note", Some("all is  well"), None),
+        note("end", Some("grün\n"), None),
+        note("end", None, Some("/wA=")),
+    ];
+    assert_eq!(daemon.asked(), asked);
+    let refused = piped(&vec![b'x'; api::wire::NOTE_BYTES_MAX + 1]);
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert_eq!(daemon.asked().len(), asked.len(), "nothing is asked that is refused anyway");
 }

@@ -36,6 +36,7 @@ fn every_answer_is_the_wire_answer_with_what_is_behind_it() {
         ),
         (&["checkpoint", "plan", "3"], Answer::Plan(plan())),
         (&["checkpoint", "restore", "3"], Answer::Restored(plan())),
+        (&["log", "note", "x"], Answer::Noted { index: 7 }),
         (&["log", "tail"], Answer::Facts { records: vec![crate::human::entry(1)], size: 2 }),
     ] {
         let sent = answer.clone();

@@ -4,12 +4,12 @@ use policy::{Action, Request};
 use types::peer::Peer;
 use types::token::TokenId;
 
-use super::{Decision, again};
+use super::{Decision, again, note};
 use crate::command::{Command, ITEMS_MAX, RequestId, Which, name_fault};
 use crate::fact::{Error, Fact};
-use crate::input::Input;
+use crate::input::{Input, Room};
 use crate::order::{Item, Order};
-use crate::reply::{Body, Refusal, Reply};
+use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
 
 pub(super) fn ask(
@@ -27,6 +27,12 @@ pub(super) fn ask(
     // Asked again after it had ended, because its answer got lost: it is told again and not done again.
     if let Some(ended) = state.ended_of(request) {
         return Ok(Decision::reply(Reply { request, body: again::again(state, ended) }));
+    }
+    if let Some(index) = state.notes.places.get(&request) {
+        return Ok(Decision::reply(Reply { request, body: Body::Done(Answer::Noted { index: *index }) }));
+    }
+    if let Command::Note { kind, content } = command {
+        return Ok(note::note(state, input, (request, peer), kind, content));
     }
     let order = match order(state, command) {
         Ok(order) => order,
@@ -61,7 +67,7 @@ pub(super) fn ask(
 
 /// What does not depend on the rules.
 fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(), Refusal> {
-    if !input.room {
+    if input.room < Room::Orders {
         return Err(Refusal::NoRoom);
     }
     let most = if order.is_exclusive() { WORKS_MAX } else { WORKS_MAX - WORKS_RESERVED };
@@ -85,6 +91,7 @@ fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(),
 fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
     match command {
         Command::Query(_) => Err(Refusal::Invalid("a query is not an order".to_owned())),
+        Command::Note { .. } => Err(Refusal::Invalid("a note is not an order".to_owned())),
         Command::ReadTokens(items) => {
             if items.is_empty() || items.len() > ITEMS_MAX {
                 return Err(Refusal::Invalid(format!("a read names 1 to {ITEMS_MAX} tokens")));

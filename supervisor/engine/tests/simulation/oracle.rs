@@ -25,6 +25,8 @@ pub struct Oracle {
     checkpoints: BTreeMap<u64, Snapshot>,
     names: BTreeSet<String>,
     numbers: BTreeSet<u64>,
+    /// Requests whose notes are in the durable log.
+    noted: BTreeSet<RequestId>,
     /// Denied facts in the durable log.
     pub denied: u64,
 }
@@ -88,6 +90,9 @@ impl Oracle {
                 ensure!(told.outcome.is_none(), "work {work} ended twice");
                 told.outcome = Some(outcome.clone());
                 self.ended(world, *work)?;
+            }
+            Fact::Noted { request, .. } => {
+                ensure!(self.noted.insert(RequestId(*request)), "one note was recorded twice: {fact:?}");
             }
             Fact::Started { .. } | Fact::Stopped | Fact::Heat { .. } => {}
         }
@@ -169,11 +174,14 @@ impl Oracle {
         self.works.get(&work).map(|told| &told.order)
     }
 
-    /// Whether any work of a request has ended well.
+    /// Whether any work of a request has ended well, or it was noted.
     pub fn done(&self, request: RequestId) -> bool {
-        self.works.values().any(|told| {
-            told.request == request && matches!(told.outcome, Some(Outcome::Done | Outcome::Signed { .. }))
-        })
+        let noted = self.noted.contains(&request);
+        noted
+            || self.works.values().any(|told| {
+                told.request == request
+                    && matches!(told.outcome, Some(Outcome::Done | Outcome::Signed { .. }))
+            })
     }
 
     /// Every accepted work has ended.

@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use engine::command::{Command, RequestId};
 use engine::reply::{Body, Refusal, Reply};
 use engine::{
-    Decision, Effect, Event, Fact, Input, Order, Outcome, Record, State, decide, effects, evolve, snapshot,
+    Decision, Effect, Event, Fact, Input, Order, Outcome, Record, Room, State, decide, effects, evolve,
+    snapshot,
 };
 use policy::{Denial, Rules};
 use types::hash::Hash;
@@ -24,6 +25,7 @@ const STEPS: usize = 250;
 const LISTED: [u16; 4] = [0x8030, 0x8031, 0x8032, 0x8039];
 /// 8030 and 8031 share a location, 8039 is listed and not in the firmware's table, the others are never written.
 const TABLE: [(u16, u16); 5] = [(0x8030, 1), (0x8031, 1), (0x8032, 2), (0x8009, 3), (0x800A, 4)];
+const ROOMS: [Room; 3] = [Room::Reserve, Room::Orders, Room::Notes];
 const PATHS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// A request id as its connection sees it.
@@ -89,6 +91,7 @@ impl Run {
             tokens: LISTED.map(TokenId).into(),
             changes_max: 3,
             grant_ns: 200,
+            notes: policy::Notes { bytes_max: 140, hour_bytes_max: 2_000 },
         };
         let locations = TABLE.iter().flat_map(|(_, at)| (0..3).map(move |bank| (at * 4 + bank, 0))).collect();
         let now = Snapshot { files: PATHS.map(|path| (path, 0)).into(), locations };
@@ -192,7 +195,7 @@ impl Run {
     fn input(&mut self, event: Event) -> Result<(), String> {
         self.time.boottime_ns += 1;
         self.time.wall_ns += 1;
-        let room = !self.random.often(50);
+        let room = if self.random.often(900) { Room::Notes } else { *self.random.pick(&ROOMS) };
         let input = Input { time: self.time, room, event };
         let decision = decide(&self.state, &input).map_err(|error| error.to_string())?;
         self.note(|| format!("{:?}\n  => {decision:?}", input.event));
@@ -230,8 +233,11 @@ impl Run {
                 ensure!(hottish, "a write was denied on a cool machine");
             }
         }
-        if matches!(input.event, Event::Asked { .. }) && !input.room {
+        if matches!(input.event, Event::Asked { .. }) && input.room == Room::Reserve {
             ensure!(decision.facts.is_empty(), "recorded on a full disk");
+        }
+        if decision.facts.iter().any(|fact| matches!(fact, Fact::Noted { .. })) {
+            ensure!(input.room == Room::Notes, "a note took what is kept for orders");
         }
         Ok(())
     }

@@ -78,6 +78,11 @@ impl Run {
             }
             62..66 => Command::VerifyCheckpoint(self.which()),
             66..70 => Command::PlanRestore(self.which()),
+            70..78 => {
+                let length = self.random.below(150);
+                let kind = (*self.random.pick(&["build", "a b", "n.1"])).to_owned();
+                Command::Note { kind, content: vec![b'x'; length] }
+            }
             _ => Command::Restore { which: self.which(), leave_denied: self.random.often(800) },
         }
     }

@@ -1,0 +1,135 @@
+//! What is let out, once it is covered by a flush: replies, effects, answers to queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::server::Replies;
+use api::wire::{self, Behind, Response, convert};
+use engine::reply::{Body, Refusal};
+use engine::{Effect, Event, Query, RequestId};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Message;
+use crate::clock::Clock;
+use crate::effects::World;
+use crate::journal::Durable;
+use crate::query::{Position, View};
+
+/// Queries answered at once: each may read megabytes.
+const QUERIES_MAX: usize = 16;
+/// After how long at one step it is told, and again.
+const STEP_SLOW: Duration = Duration::from_secs(60);
+
+/// One thing that waits for the flush.
+pub enum Output {
+    /// Something is to happen in the world.
+    Effect(Box<Effect>),
+    /// Somebody is told.
+    Reply {
+        /// What.
+        body: Body,
+        /// The id that they gave their request.
+        request: RequestId,
+        /// The way back.
+        replies: Replies,
+    },
+    /// Somebody has asked what is known.
+    Query {
+        /// What was known then.
+        view: Box<View>,
+        /// For what.
+        query: Query,
+        /// The id that they gave their request.
+        request: RequestId,
+        /// The way back.
+        replies: Replies,
+    },
+}
+
+/// Where it goes.
+pub struct Outlet {
+    world: Arc<World>,
+    messages: mpsc::Sender<Message>,
+    queries: Arc<Semaphore>,
+    clock: Clock,
+    workers: Handle,
+}
+
+impl Outlet {
+    /// Effects and answers are worked out by `workers`.
+    pub fn new(world: Arc<World>, messages: mpsc::Sender<Message>, clock: Clock, workers: Handle) -> Self {
+        Self { world, messages, queries: Arc::new(Semaphore::new(QUERIES_MAX)), clock, workers }
+    }
+
+    /// Lets all of it out, in order.
+    pub fn let_out(&self, outputs: Vec<Output>, durable: &Durable<'_>) {
+        let behind = self.world.behind();
+        for output in outputs {
+            match output {
+                Output::Effect(effect) => self.perform(*effect),
+                Output::Reply { body, request, replies } => {
+                    // Who does not read its replies loses them; the log still tells what was done.
+                    replies.send(&response(request, behind.clone(), told(body)));
+                }
+                Output::Query { view, query, request, replies } => {
+                    let position = Position::new(durable, &query);
+                    self.answer((view, position), query, request, replies);
+                }
+            }
+        }
+    }
+
+    fn perform(&self, effect: Effect) {
+        let (world, messages) = (Arc::clone(&self.world), self.messages.clone());
+        let now_ns = self.clock.now().wall_ns;
+        let performing = async move {
+            let work = effect.work;
+            let title = effect.order.title();
+            let mut performing = std::pin::pin!(world.perform(effect, now_ns));
+            let result = loop {
+                match tokio::time::timeout(STEP_SLOW, &mut performing).await {
+                    Ok(result) => break result,
+                    Err(_) => tracing::warn!(work, "“{title}” is at one step for a long time"),
+                }
+            };
+            messages.send(Message::Event(Event::Stepped { work, result })).await.ok();
+        };
+        self.workers.spawn(performing);
+    }
+
+    fn answer(
+        &self,
+        (view, position): (Box<View>, Position),
+        query: Query,
+        request: RequestId,
+        replies: Replies,
+    ) {
+        let (world, queries) = (Arc::clone(&self.world), Arc::clone(&self.queries));
+        let answering = async move {
+            let _turn = queries.acquire().await;
+            let body = match view.answer(&world, query, position).await {
+                Ok(answer) => wire::Body::Done { answer },
+                Err(refusal) => refused(&refusal),
+            };
+            replies.send(&response(request, world.behind(), body));
+        };
+        self.workers.spawn(answering);
+    }
+}
+
+fn response(request: RequestId, behind: Behind, body: wire::Body) -> Response {
+    Response { id: convert::request_text(request), behind, body }
+}
+
+fn told(body: Body) -> wire::Body {
+    match body {
+        Body::Progress(phase) => wire::Body::Progress { phase: phase.to_owned() },
+        Body::Done(answer) => wire::Body::Done { answer: answer.into() },
+        Body::Refused(refusal) => refused(&refusal),
+    }
+}
+
+fn refused(refusal: &Refusal) -> wire::Body {
+    wire::Body::Refused { code: convert::code(refusal), message: refusal.to_string() }
+}
