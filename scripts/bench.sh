@@ -57,6 +57,30 @@ c_driver() {
         M="$BENCHES/ioctl/driver" MO="$driver" modules
 }
 
+# log_peers: the daemon and the servers that it is held against; sets “runner”.
+log_peers() {
+    local version peers=$CACHE/peers bin
+    [ "${VARIANT:-}" != in-process ] || return 0
+    need swtpm=swtpm protoc=protobuf-compiler setpriv=util-linux
+    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
+    if [ -z "$bin" ]; then
+        step "peers: postgresql" install postgresql
+        bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+    fi
+    # The clients' manifest names the release that both are built from.
+    version=$(sed -n 's/^umadb-client = "\(.*\)"/\1/p' "$BENCHES/log/umadb/Cargo.toml")
+    room "$peers" 3000 "building UmaDB"
+    [ -x "$peers/umadb-$version/bin/umadb" ] ||
+        step "peers: umadb $version (long, once)" cargo install umadb --version "$version" --locked --root "$peers/umadb-$version"
+    step "peers: clients of umadb" env CARGO_TARGET_DIR="$peers/umadb-writers" \
+        cargo build --release --locked --manifest-path "$BENCHES/log/umadb/Cargo.toml"
+    step "daemon" in_tree "$ROOT/scripts/cargo.sh" build --release -p daemon
+    runner=(env DSMILD="$TARGET/release/dsmild" POSTGRES_BIN="$bin" UMADB="$peers/umadb-$version/bin/umadb"
+        UMADB_WRITERS="$peers/umadb-writers/release/umadb-writers")
+}
+
+in_tree() { (cd "$ROOT" && "$@"); }
+
 commit() {
     local commit
     commit=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null) || commit=unknown
@@ -77,7 +101,10 @@ $(list)"
 runner=()
 features=
 case $name in
-    log) features=sqlite ;;
+    log)
+        features=sqlite
+        log_peers
+        ;;
     telemetry)
         need perf=linux-perf runqlat=libbpf-tools clang=clang
         # Loading probes is root's.

@@ -1,9 +1,11 @@
-//! log: durable appends of 512 bytes, against the bare file, the same with Merkle hashes, and SQLite
+//! log: durable appends of 512 bytes, against the bare file and SQLite; through the socket, against UmaDB and PostgreSQL
 //!
-//! Variant `in-process`. All use the same group commit, in [`commit`]; what differs is one [`sinks::Sink`] each.
+//! Variant `in-process`: all use the same group commit, in [`commit`]; what differs is one [`sinks::Sink`] each. Variant
+//! [`socket`]: servers with their clients. `VARIANT` picks one of them, `PROFILE=SECONDS` runs the daemon alone.
 
 mod commit;
 mod sinks;
+mod socket;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -36,9 +38,19 @@ fn run() -> anyhow::Result<()> {
     let mut bench = Bench::begin("log")?;
     let scratch = bench.scratch()?;
     bench.note(format!("file system: {}", scratch.file_system()));
-    prove(&scratch)?;
-    let mut figures = with_writers(&scratch)?;
-    figures.extend(alone(&scratch)?);
+    if let Ok(seconds) = std::env::var("PROFILE") {
+        return socket::profile(&scratch, seconds.parse()?);
+    }
+    let wanted = std::env::var("VARIANT").unwrap_or_default();
+    let mut figures = Vec::new();
+    if wanted != "socket" {
+        prove(&scratch)?;
+        figures.extend(with_writers(&scratch)?);
+        figures.extend(alone(&scratch)?);
+    }
+    if wanted != "in-process" {
+        figures.extend(socket::figures(&scratch)?);
+    }
     bench.finish(&figures)
 }
 
