@@ -176,7 +176,7 @@ impl World {
             vendor: identity.vendor.split_whitespace().collect::<Vec<_>>().join(" "),
             firmware: format!("{:x}", identity.firmware),
             key: key_id(&self.tpm),
-            signatures: self.tpm.counters().sign.count,
+            signatures: self.tpm.counters().signatures(),
         });
         let scheduler = self.probes.as_ref().and_then(|probes| sources::lock(probes).scheduler().ok());
         status.scheduler = scheduler
@@ -217,7 +217,7 @@ fn machine() -> String {
 
 /// The short id of the TPM's signing key.
 fn key_id(tpm: &tpm::Handle) -> String {
-    tpm.public_key().key_id().iter().map(|byte| format!("{byte:02x}")).collect()
+    tpm.head_key().key_id().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A lock that a panic elsewhere does not take away: each part is whole between two calls.

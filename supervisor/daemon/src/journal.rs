@@ -85,7 +85,7 @@ impl Durable<'_> {
 impl Replayed {
     /// Opens the log, folds it into the state, and makes sure that this TPM signed it.
     pub fn open(config: Config, tpm: &tpm::Handle, state: &mut State) -> anyhow::Result<Self> {
-        let key = PublicKey::from_der(&tpm.public_key().spki())?;
+        let key = PublicKey::from_der(&tpm.head_key().spki())?;
         let dir = &config.dir;
         let log = if dir.exists() { replay(dir, state)? } else { create(dir)? };
         if let Some(head) = log.newest_head() {

@@ -1,42 +1,62 @@
 //! What the chip says about itself and what it holds.
 
-use tss_esapi::constants::CapabilityType;
-use tss_esapi::handles::TpmHandle;
-use tss_esapi::structures::CapabilityData;
-
+use crate::codec::{Reader, Writer};
 use crate::link::Link;
-use crate::{Error, Identity};
+use crate::{Error, Identity, code};
 
-/// The most handles that one question asks for; chips have far fewer.
-const HANDLES_MAX: u32 = 64;
+/// The most entries that one question asks for; chips have far fewer handles.
+const COUNT_MAX: u32 = 64;
 
 // TPM 2.0 Library Part 2, section 7.2: the first handle of each kind.
 pub(crate) const FIRST_LOADED_SESSION: u32 = 0x0200_0000;
 pub(crate) const FIRST_TRANSIENT: u32 = 0x8000_0000;
 pub(crate) const FIRST_PERSISTENT: u32 = 0x8100_0000;
 
-pub(crate) fn identity(link: &mut Link) -> Result<Identity, Error> {
-    let (first, count) = Identity::PROPERTIES;
-    let (data, _) = link.command("TPM2_GetCapability", |context| {
-        context.execute_without_session(|context| {
-            context.get_capability(CapabilityType::TpmProperties, first.into(), count)
-        })
-    })?;
-    match data {
-        CapabilityData::TpmProperties(properties) => Ok(Identity::from_properties(&properties)),
-        _ => Err(Error::malformed("TPM2_GetCapability", "not the properties")),
+// TPM_CAP, Part 2, section 6.12.
+const HANDLES: u32 = 1;
+const PROPERTIES: u32 = 6;
+
+/// TPM_PT, Part 2, section 6.13.
+pub(crate) mod property {
+    pub(crate) const FIXED: u32 = 0x100;
+    pub(crate) const REVISION: u32 = 0x102;
+    pub(crate) const MANUFACTURER: u32 = 0x105;
+    pub(crate) const VENDOR_STRINGS: [u32; 4] = [0x106, 0x107, 0x108, 0x109];
+    pub(crate) const FIRMWARE_1: u32 = 0x10b;
+    pub(crate) const FIRMWARE_2: u32 = 0x10c;
+}
+
+/// One answer to TPM2_GetCapability: the list behind its length.
+fn ask(link: &mut Link, capability: u32, first: u32, count: u32) -> Result<Vec<u8>, Error> {
+    let parameters = Writer::new().u32(capability).u32(first).u32(count);
+    let response = link.plain(code::GET_CAPABILITY, &[], &parameters)?;
+    let mut reader = Reader::new(&response.parameters);
+    match (reader.u8(), reader.u32()) {
+        (Some(_), Some(found)) if found == capability => Ok(reader.rest().to_vec()),
+        _ => Err(Error::malformed("GetCapability", "not what was asked for")),
     }
 }
 
+/// A list of entries that `entry` reads.
+fn list<T>(bytes: &[u8], entry: impl Fn(&mut Reader<'_>) -> Option<T>) -> Result<Vec<T>, Error> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.u32().unwrap_or_default();
+    let entries: Option<Vec<T>> = (0..count).map(|_| entry(&mut reader)).collect();
+    entries.filter(|_| reader.is_empty()).ok_or_else(|| Error::malformed("GetCapability", "a wrong list"))
+}
+
+/// Properties from `first` on: tags and values.
+pub(crate) fn properties(link: &mut Link, first: u32, count: u32) -> Result<Vec<(u32, u32)>, Error> {
+    let bytes = ask(link, PROPERTIES, first, count)?;
+    list(&bytes, |reader| Some((reader.u32()?, reader.u32()?)))
+}
+
+pub(crate) fn identity(link: &mut Link) -> Result<Identity, Error> {
+    Ok(Identity::from_properties(&properties(link, property::FIXED, 13)?))
+}
+
 /// The handles that exist, of the kind that `first` is of.
-pub(crate) fn handles(link: &mut Link, first: u32) -> Result<Vec<TpmHandle>, Error> {
-    let (data, _) = link.command("TPM2_GetCapability", |context| {
-        context.execute_without_session(|context| {
-            context.get_capability(CapabilityType::Handles, first, HANDLES_MAX)
-        })
-    })?;
-    match data {
-        CapabilityData::Handles(handles) => Ok(handles.into_inner()),
-        _ => Err(Error::malformed("TPM2_GetCapability", "not the handles")),
-    }
+pub(crate) fn handles(link: &mut Link, first: u32) -> Result<Vec<u32>, Error> {
+    let bytes = ask(link, HANDLES, first, COUNT_MAX)?;
+    list(&bytes, |reader| reader.u32())
 }

@@ -1,38 +1,28 @@
-//! What the open chip keeps, and what is done with it.
+//! What the open chip keeps, and how it is brought back after a reset or a broken connection.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tss_esapi::constants::SessionType;
-use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
-use tss_esapi::handles::{KeyHandle, SessionHandle};
-use tss_esapi::interface_types::algorithm::HashingAlgorithm;
-use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{
-    Digest, HashcheckTicket, SensitiveData, Signature as ChipSignature, SignatureScheme, SymmetricDefinition,
-};
-use tss_esapi::traits::Marshall;
-use tss_esapi::tss2_esys::TPMT_TK_HASHCHECK;
-use types::hash::Hash;
-use zeroize::Zeroizing;
-
-use crate::blob::Blob;
+use crate::code::{self, Code};
+use crate::codec::{Reader, Writer};
 use crate::counters::Shared;
-use crate::key::Auths;
-use crate::key_dir::KeyDir;
-use crate::link::Link;
-use crate::root::Root;
-use crate::{Config, Error, Identity, PublicKey, Signature, capability, key, root, template};
+use crate::fault::Fault;
+use crate::key::{self, AuthValue, Resident};
+use crate::key_dir::{KeyDir, KeyFile, Role};
+use crate::link::{Entity, Link, Response};
+use crate::public::{ALG_AES, ALG_CFB, ALG_NULL, ALG_SHA256};
+use crate::root::{self, Root};
+use crate::session::{Auth, DIGEST, Salt, Session};
+use crate::{Config, Error, Identity, PublicKey, capability};
 
-/// The longest data that can be sealed, bytes: what every TPM 2.0 takes (MAX_SYM_DATA).
-pub const SEAL_MAX: usize = 128;
+/// How long after a failed attempt the connection is tried again at the earliest; it doubles.
+const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// The longest such pause: who switches the chip on again does not wait longer.
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// The most random bytes that one request can get: some thirty commands.
-pub const RANDOM_MAX: usize = 1024;
-
-/// What one command gives on every chip: the length of a SHA-256 digest.
-const RANDOM_CHUNK: usize = 32;
+/// TPM_RH_NULL.
+pub(crate) const NULL: u32 = 0x4000_0007;
 
 /// Where the signing key came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,25 +44,106 @@ pub struct Resources {
     pub persistent: usize,
 }
 
+/// What every secured command needs.
+pub(crate) struct Base {
+    pub(crate) link: Link,
+    pub(crate) root: Root,
+    /// The one session that everything secret goes through, salted to the storage root key.
+    session: Session,
+}
+
+impl Base {
+    fn new(mut link: Link, root: Root) -> Result<Self, Error> {
+        let session = start_session(&mut link, &root, Purpose::Hmac)?;
+        Ok(Self { link, root, session })
+    }
+
+    /// Sends a command in the session; the first handle, if there is one, is authorised with `value`.
+    pub(crate) fn secured(
+        &mut self,
+        code: Code,
+        handles: &[&Entity],
+        parameters: &Writer,
+        value: &[u8],
+    ) -> Result<Response, Fault> {
+        self.link.command(code, handles, parameters, &mut [Auth::Hmac(&mut self.session, value)])
+    }
+
+    /// Sends a command whose second handle needs an authorisation too, an empty one.
+    pub(crate) fn secured_twice(
+        &mut self,
+        code: Code,
+        handles: &[&Entity],
+        parameters: &Writer,
+        value: &[u8],
+    ) -> Result<Response, Fault> {
+        let auths = &mut [Auth::Hmac(&mut self.session, value), Auth::Password(&[])];
+        self.link.command(code, handles, parameters, auths)
+    }
+
+    /// Sends a command that a policy authorises; the session encrypts and proves the response.
+    pub(crate) fn under_policy(
+        &mut self,
+        code: Code,
+        handles: &[&Entity],
+        parameters: &Writer,
+        policy: &mut Session,
+    ) -> Result<Response, Fault> {
+        if !code.hides_parameter && !code.hides_response {
+            // A session that neither authorises nor encrypts is refused; the caller reads back what was done.
+            return self.link.command(code, handles, parameters, &mut [Auth::Policy(policy)]);
+        }
+        let auths = &mut [Auth::Policy(policy), Auth::Hmac(&mut self.session, &[])];
+        self.link.command(code, handles, parameters, auths)
+    }
+
+    /// Sends a command about the storage root key.
+    pub(crate) fn under_root(&mut self, code: Code, parameters: &Writer) -> Result<Response, Fault> {
+        let auths = &mut [Auth::Hmac(&mut self.session, &[])];
+        self.link.command(code, &[&self.root.entity], parameters, auths)
+    }
+
+    /// Starts a session for a policy; its slot is the caller's to free.
+    pub(crate) fn start_policy(&mut self) -> Result<Session, Error> {
+        start_session(&mut self.link, &self.root, Purpose::Policy)
+    }
+}
+
+/// The key files as they were read, to load the keys again.
+struct Files {
+    dir: PathBuf,
+    head: KeyFile,
+    general: KeyFile,
+    attestation: KeyFile,
+}
+
 /// The open chip with everything that is kept in it.
 pub(crate) struct Chip {
-    pub(crate) link: Link,
-    root: Root,
-    session: AuthSession,
-    signing: KeyHandle,
-    auths: Auths,
-    /// Where the signing key came from; for messages alone.
-    key_file: PathBuf,
+    pub(crate) base: Base,
+    pub(crate) head: Resident,
+    pub(crate) general_key: PublicKey,
+    pub(crate) attestation_key: PublicKey,
+    /// What a policy calls the general key.
+    pub(crate) general_name: Vec<u8>,
+    pub(crate) seal_auth: AuthValue,
+    /// Of the NV indices that we define.
+    pub(crate) nv_auth: AuthValue,
     pub(crate) identity: Identity,
-    pub(crate) public_key: PublicKey,
     pub(crate) origin: KeyOrigin,
+    files: Files,
+    srk_handle: u32,
+    /// Session and keys are in the chip, as far as is known.
+    is_ready: bool,
+    /// When the connection may be tried again, and how long the pause after that one would be.
+    retry_at: Instant,
+    pause: Duration,
 }
 
 impl Chip {
     /// Opens the chip and makes sure of everything that it must hold.
     pub(crate) fn open(config: &Config, counters: Arc<Shared>) -> Result<Self, Error> {
         let key_dir = KeyDir::open(&config.key_dir)?;
-        let key_file = key_dir.read()?;
+        let stored = key_dir.read(Role::Head)?;
         let mut link = Link::open(&config.tcti, counters, Instant::now() + config.deadline)?;
         let identity = capability::identity(&mut link)?;
         let root = match root::find(&mut link, config.srk_handle)? {
@@ -81,151 +152,189 @@ impl Chip {
             // Making it again gives the same key unless that is so, and the comparison below tells.
             None => root::create(&mut link, config.srk_handle)?,
         };
-        if key_file.as_ref().is_some_and(|file| file.parent_name != root.name) {
-            return Err(Error::ForeignKeyDir { path: key_dir.file() });
+        if stored.as_ref().is_some_and(|file| file.parent_name != root.entity.name) {
+            return Err(Error::ForeignKeyDir { path: key_dir.file(Role::Head) });
         }
-        let session = start_session(&mut link, root.handle)?;
-        let (key_file, origin) = match key_file {
-            Some(file) => (file, KeyOrigin::Loaded),
-            None => (key::create(&mut link, &root, session, config)?, KeyOrigin::Created),
-        };
-        let auths = Auths::derive(&key_file.secret)?;
-        let (signing, public_key) = key::load(&mut link, &root, session, &key_file, &key_dir)?;
-        link.set_auth(signing.into(), &auths.sign)?;
-        if origin == KeyOrigin::Created {
-            // Only now, when it has proven to work: what is on disk is never a key that cannot be loaded.
-            key_dir.write(&key_file)?;
-        }
+        let origin = if stored.is_some() { KeyOrigin::Loaded } else { KeyOrigin::Created };
+        let mut base = Base::new(link, root)?;
+        let (head_file, head) = provide(&mut base, &key_dir, Role::Head, stored)?;
+        let stored = key_dir.read(Role::General)?;
+        let (general_file, general) = provide(&mut base, &key_dir, Role::General, stored)?;
+        // Slots are few: making an object takes two besides what is resident, and swtpm has three.
+        base.link.flush(general.entity.handle)?;
+        let stored = key_dir.read(Role::Attestation)?;
+        let (attestation_file, attestation) = provide(&mut base, &key_dir, Role::Attestation, stored)?;
+        base.link.flush(attestation.entity.handle)?;
         Ok(Self {
-            link,
-            root,
-            session,
-            signing,
-            auths,
-            key_file: key_dir.file(),
+            base,
+            seal_auth: key::auth_value(&head_file.secret, b"dsmil tpm 1: sealed data"),
+            nv_auth: key::auth_value(&general_file.secret, b"dsmil tpm 1: nv index"),
+            general_name: general.entity.name,
+            head,
+            general_key: general.public,
+            attestation_key: attestation.public,
             identity,
-            public_key,
             origin,
+            files: Files {
+                dir: config.key_dir.clone(),
+                head: head_file,
+                general: general_file,
+                attestation: attestation_file,
+            },
+            srk_handle: config.srk_handle,
+            is_ready: true,
+            retry_at: Instant::now(),
+            pause: RECONNECT_MIN,
         })
     }
 
-    /// Signs a SHA-256 digest.
-    pub(crate) fn sign(&mut self, digest: Hash) -> Result<Signature, Error> {
-        let (session, key) = (self.session, self.signing);
-        let digest =
-            Digest::try_from(digest.0.as_slice()).map_err(|error| Error::library("a digest", error))?;
-        let ticket = no_ticket()?;
-        let signed = self.link.secured("TPM2_Sign", session, |context| {
-            context.sign(key, digest.clone(), SignatureScheme::Null, ticket.clone())
-        });
-        let signature = signed.map_err(|fault| match fault.is_authorization() {
-            true => Error::damaged_key(&self.key_file, "its secret is another"),
-            false => fault.into(),
-        })?;
-        let parts = match &signature {
-            ChipSignature::EcDsa(ecdsa) => {
-                Signature::from_parts(ecdsa.signature_r().value(), ecdsa.signature_s().value())
-            }
-            _ => None,
-        };
-        parts.ok_or_else(|| Error::malformed("TPM2_Sign", "not an ECDSA signature over P-256"))
-    }
-
-    /// Seals 1 to [`SEAL_MAX`] bytes.
-    pub(crate) fn seal(&mut self, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let (session, root) = (self.session, self.root.handle);
-        let data = SensitiveData::try_from(data).map_err(|error| Error::library("data to seal", error))?;
-        let public = template::sealed().map_err(|error| Error::library("a template", error))?;
-        let auth = &self.auths.seal;
-        let made = self.link.secured("TPM2_Create", session, |context| {
-            context.create(root, public.clone(), Some(auth.clone()), Some(data.clone()), None, None)
-        })?;
-        let public = made.out_public.marshall().map_err(|error| Error::library("a public area", error))?;
-        Blob::new(self.root.name.clone(), public, made.out_private.value().to_vec()).to_bytes()
-    }
-
-    /// Opens what [`seal`](Self::seal) made.
-    pub(crate) fn unseal(&mut self, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let blob = Blob::from_bytes(blob)?;
-        if blob.parent_name != self.root.name {
-            return Err(Error::ForeignBlob);
+    /// Does one operation; brings back first what a reset or a broken connection took away.
+    ///
+    /// An operation is repeated once if the chip had forgotten what it holds for us: such a command was not executed.
+    /// It is not repeated if the connection broke, since then nobody knows.
+    pub(crate) fn serve<T>(
+        &mut self,
+        operation: &mut dyn FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.connect()?;
+        self.base.link.forgotten = false;
+        let result = operation(self);
+        if self.base.link.is_lost() {
+            self.is_ready = false;
+        } else if self.base.link.forgotten {
+            self.is_ready = false;
+            self.connect()?;
+            return operation(self);
         }
-        let damaged = |reason: &str| Error::DamagedBlob { reason: reason.to_owned() };
-        let Some((private, public)) = key::areas(&blob.private, &blob.public) else {
-            return Err(damaged("its areas are malformed"));
+        result
+    }
+
+    fn connect(&mut self) -> Result<(), Error> {
+        if self.is_ready {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if now < self.retry_at {
+            let pause = self.retry_at - now;
+            return Err(self.base.link.unavailable(format!("it is tried again in {} ms", pause.as_millis())));
+        }
+        match self.establish() {
+            Ok(()) => {
+                self.is_ready = true;
+                Shared::add(&self.base.link.counters.reconnects);
+                self.pause = RECONNECT_MIN;
+                Ok(())
+            }
+            Err(error) => {
+                self.retry_at = Instant::now() + self.pause;
+                self.pause = RECONNECT_MAX.min(self.pause * 2);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes session and keys again, on a new connection if the old one broke.
+    fn establish(&mut self) -> Result<(), Error> {
+        if self.base.link.is_lost() {
+            self.base.link.reopen()?;
+        }
+        // What is still there is freed; what is not cannot be.
+        let _ = self.base.link.flush_all();
+        let link = &mut self.base.link;
+        let path = KeyDir::file_in(&self.files.dir, Role::Head);
+        let root = root::find(link, self.srk_handle)?.filter(|root| root.entity == self.base.root.entity);
+        let root = root.ok_or(Error::ForeignKeyDir { path })?;
+        self.base.session = start_session(link, &root, Purpose::Hmac)?;
+        self.base.root = root;
+        self.head = self.load(Role::Head)?;
+        self.base.link.forgotten = false;
+        Ok(())
+    }
+
+    fn load(&mut self, role: Role) -> Result<Resident, Error> {
+        let file = match role {
+            Role::Head => &self.files.head,
+            Role::General => &self.files.general,
+            Role::Attestation => &self.files.attestation,
         };
-        let handle =
-            key::load_areas(&mut self.link, &self.root, self.session, private, public).map_err(|fault| {
-                if fault.is_parameter() { damaged("the TPM does not know it") } else { fault.into() }
-            })?;
-        let session = self.session;
-        let unsealed = self.link.set_auth(handle.into(), &self.auths.seal).and_then(|()| {
-            self.link.secured("TPM2_Unseal", session, |context| context.unseal(handle.into())).map_err(
-                |fault| match fault.is_authorization() {
-                    true => damaged("its authorisation is another"),
-                    false => fault.into(),
-                },
-            )
-        });
-        // Whatever came of it: the slot must be free again.
-        let flushed = self.link.flush(handle.into());
-        let data = unsealed?;
+        key::load_file(&mut self.base, &KeyDir::file_in(&self.files.dir, role), role, file)
+    }
+
+    /// Does something with one of the keys that are not resident; its slot is freed whatever comes of it.
+    pub(crate) fn with_key<T>(
+        &mut self,
+        role: Role,
+        work: impl FnOnce(&mut Base, &Resident) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let key = self.load(role)?;
+        let done = work(&mut self.base, &key);
+        let flushed = self.base.link.flush(key.entity.handle);
+        let done = done?;
         flushed?;
-        Ok(Zeroizing::new(data.value().to_vec()))
-    }
-
-    /// Random bytes of the chip's generator, 1 to [`RANDOM_MAX`].
-    pub(crate) fn random(&mut self, len: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let session = self.session;
-        let mut random = Zeroizing::new(Vec::with_capacity(len));
-        while random.len() < len {
-            let wanted = RANDOM_CHUNK.min(len - random.len());
-            let bytes = self.link.secured("TPM2_GetRandom", session, |context| context.get_random(wanted))?;
-            if bytes.is_empty() || bytes.len() > wanted {
-                return Err(Error::malformed("TPM2_GetRandom", "a wrong number of bytes"));
-            }
-            random.extend_from_slice(bytes.value());
-        }
-        Ok(random)
-    }
-
-    /// Counts what the chip holds.
-    pub(crate) fn resources(&mut self) -> Result<Resources, Error> {
-        Ok(Resources {
-            transient: capability::handles(&mut self.link, capability::FIRST_TRANSIENT)?.len(),
-            sessions: capability::handles(&mut self.link, capability::FIRST_LOADED_SESSION)?.len(),
-            persistent: capability::handles(&mut self.link, capability::FIRST_PERSISTENT)?.len(),
-        })
+        Ok(done)
     }
 
     /// Gives back what is kept in the chip, and closes the connection.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        let key = self.link.flush(self.signing.into());
-        let session = self.link.flush(SessionHandle::from(self.session).into());
-        Ok(key.and(session)?)
+        if self.base.link.is_lost() {
+            return Err(self.base.link.unavailable("the connection broke before".to_owned()));
+        }
+        Ok(self.base.link.flush_all()?)
     }
 }
 
-/// The one session that everything secret goes through, salted to the storage root key.
-fn start_session(link: &mut Link, root: KeyHandle) -> Result<AuthSession, Error> {
-    let session = link.command("TPM2_StartAuthSession", |context| {
-        context.execute_without_session(|context| {
-            context.start_auth_session(
-                Some(root),
-                None,
-                None,
-                SessionType::Hmac,
-                SymmetricDefinition::AES_128_CFB,
-                HashingAlgorithm::Sha256,
-            )
-        })
-    })?;
-    session.ok_or_else(|| Error::malformed("TPM2_StartAuthSession", "no session"))
+/// The machine's key of this role: loaded, or made and then written.
+fn provide(
+    base: &mut Base,
+    dir: &KeyDir,
+    role: Role,
+    stored: Option<KeyFile>,
+) -> Result<(KeyFile, Resident), Error> {
+    let is_new = stored.is_none();
+    let file = match stored {
+        Some(file) if file.parent_name != base.root.entity.name => {
+            return Err(Error::ForeignKeyDir { path: dir.file(role) });
+        }
+        Some(file) => file,
+        None => key::create(base, role)?,
+    };
+    let resident = key::load_file(base, &dir.file(role), role, &file)?;
+    if is_new {
+        // Only now, when it has proven to work: what is on disk is never a key that cannot be loaded.
+        dir.write(role, &file)?;
+    }
+    Ok((file, resident))
 }
 
-/// The ticket of a digest that was made outside the TPM.
-fn no_ticket() -> Result<HashcheckTicket, Error> {
-    let ticket =
-        TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
-    ticket.try_into().map_err(|error| Error::library("a ticket", error))
+/// What a session is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Hmac,
+    Policy,
+}
+
+fn start_session(link: &mut Link, root: &Root, purpose: Purpose) -> Result<Session, Error> {
+    let malformed = |text| Error::malformed("StartAuthSession", text);
+    let mut nonce = [0; DIGEST];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| malformed("no random bytes from the system"))?;
+    let salt = match purpose {
+        Purpose::Hmac => Some(
+            Salt::new(&root.point).ok_or_else(|| malformed("the storage root key is not on its curve"))?,
+        ),
+        // It holds a policy and no secret.
+        Purpose::Policy => None,
+    };
+    let (key, point) = match &salt {
+        Some(salt) => (root.entity.clone(), salt.point.as_slice()),
+        None => (Entity::bare(NULL), [].as_slice()),
+    };
+    let parameters = Writer::new().sized(&nonce).sized(point);
+    let parameters = match purpose {
+        Purpose::Hmac => parameters.u8(0).u16(ALG_AES).u16(128).u16(ALG_CFB),
+        Purpose::Policy => parameters.u8(1).u16(ALG_NULL),
+    };
+    let bind = Entity::bare(NULL);
+    let started = link.plain(code::START_AUTH_SESSION, &[&key, &bind], &parameters.u16(ALG_SHA256))?;
+    let theirs = Reader::new(&started.parameters).sized().ok_or_else(|| malformed("no nonce"))?;
+    Ok(Session::new(started.handle, &nonce, theirs, salt.as_ref()))
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 /// Why the TPM did not do what was asked.
 #[derive(thiserror::Error, Debug)]
 pub enum Error {
-    /// No TPM answers at the configured place, or the connection broke. Nothing will work until a new start.
+    /// No TPM answers at the configured place, or the connection broke. A request after a pause tries to open it again.
     #[error(
-        "the TPM at {tcti} does not answer: {reason}; check that it exists and is enabled in the firmware's set-up, \
-         that this user may open it, and that the libtss2-tcti library for it is installed, then start again"
+        "the TPM at {tcti} does not answer: {reason}; check that it exists, is enabled in the firmware's set-up, and \
+         that this user may open it (group tss), then try again"
     )]
     Unavailable {
         /// The configured place.
@@ -88,6 +88,40 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something is defined at this NV index.
+    #[error(
+        "the TPM's NV index {index:#010x} is taken; take another one, or remove it (`tpm2_nvundefine {index:#010x}`)"
+    )]
+    NvDefined {
+        /// The index.
+        index: u32,
+    },
+    /// Nothing is defined at this NV index.
+    #[error("the TPM has no NV index {index:#010x}: it was never defined, or somebody removed it")]
+    NvMissing {
+        /// The index.
+        index: u32,
+    },
+    /// The index was defined, but never written.
+    #[error(
+        "the TPM's NV index {index:#010x} was never written: its definition was interrupted, or it was defined anew"
+    )]
+    NvUnwritten {
+        /// The index.
+        index: u32,
+    },
+    /// The index is somebody else's.
+    #[error(
+        "the TPM's NV index {index:#010x} is not this key folder's: it was defined by somebody else, or under another \
+         key; take another index, or remove it if nobody needs it"
+    )]
+    NvForeign {
+        /// The index.
+        index: u32,
+    },
+    /// The chip has no room for another NV index.
+    #[error("the TPM has no NV space left; see `tpm2_getcap handles-nv-index` for what can be removed")]
+    NvSpace,
     /// A length outside the documented range; a mistake of the caller.
     #[error("{what} of {len} bytes; between 1 and {max} are possible")]
     Length {
@@ -107,15 +141,23 @@ pub enum Error {
         /// The configured limit.
         len: usize,
     },
+    /// This chip, or the software in its place, does not do such a thing.
+    #[error("{what} is not done by {by}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// By whom.
+        by: &'static str,
+    },
     /// [`Handle::shutdown`](crate::Handle::shutdown) was called; the daemon is stopping.
     #[error("the TPM's thread has stopped")]
     Stopped,
-    /// The TPM or libtss2 refused a command in a way that no caller can repair.
-    #[error("the TPM's answer to {command} is {code:#x}: {text}; see `tpm2_rc_decode {code:#x}`")]
+    /// The TPM refused a command in a way that no caller can repair, or gave an answer that is none.
+    #[error("the TPM's answer to TPM2_{command} is {code:#x}: {text}; see `tpm2_rc_decode {code:#x}`")]
     Chip {
-        /// The command, in the specification's words.
+        /// The command, in the specification's words, without `TPM2_`.
         command: &'static str,
-        /// The response code with its layer (TCG TSS 2.0 overview, section 3); 0 where there is none.
+        /// The response code; the kernel's resource manager marks its own above bit 15. 0 where there is none.
         code: u32,
         /// The code in words.
         text: String,
@@ -123,11 +165,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The wrapper of libtss2 did not like what we gave it.
-    pub(crate) fn library(what: &'static str, error: tss_esapi::Error) -> Self {
-        Self::Chip { command: what, code: 0, text: error.to_string() }
-    }
-
     /// An answer that is none.
     pub(crate) fn malformed(command: &'static str, text: &str) -> Self {
         Self::Chip { command, code: 0, text: text.to_owned() }

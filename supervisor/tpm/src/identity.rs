@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use tss_esapi::constants::PropertyTag;
-use tss_esapi::structures::TaggedTpmPropertyList;
+use crate::capability::property;
 
 /// What the chip says about itself: the fixed properties of TPM 2.0 Library Part 2, section 6.13.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,24 +18,14 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The first of the properties that [`from_properties`](Self::from_properties) wants, and how many there are.
-    /// All of this range are in every revision of the specification, so none is unknown to us.
-    pub(crate) const PROPERTIES: (PropertyTag, u32) = (PropertyTag::FamilyIndicator, 13);
-
-    pub(crate) fn from_properties(properties: &TaggedTpmPropertyList) -> Self {
-        let value = |tag| properties.find(tag).map_or(0, |property| property.value());
-        let vendor = [
-            PropertyTag::VendorString1,
-            PropertyTag::VendorString2,
-            PropertyTag::VendorString3,
-            PropertyTag::VendorString4,
-        ];
+    /// From the fixed properties, tags and values.
+    pub(crate) fn from_properties(properties: &[(u32, u32)]) -> Self {
+        let value = |tag| properties.iter().find(|(found, _)| *found == tag).map_or(0, |(_, value)| *value);
         Self {
-            manufacturer: text(&[value(PropertyTag::Manufacturer)]),
-            vendor: text(&vendor.map(value)),
-            firmware: u64::from(value(PropertyTag::FirmwareVersion1)) << 32
-                | u64::from(value(PropertyTag::FirmwareVersion2)),
-            revision: value(PropertyTag::Revision),
+            manufacturer: text(&[value(property::MANUFACTURER)]),
+            vendor: text(&property::VENDOR_STRINGS.map(value)),
+            firmware: u64::from(value(property::FIRMWARE_1)) << 32 | u64::from(value(property::FIRMWARE_2)),
+            revision: value(property::REVISION),
         }
     }
 

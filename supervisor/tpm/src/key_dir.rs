@@ -1,4 +1,4 @@
-//! The signing key's blobs on disk: one file, replaced as a whole or not at all.
+//! The keys' blobs on disk: one file each, replaced as a whole or not at all.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -11,11 +11,45 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::Error;
+use crate::public::{self, Public};
 
-/// The file in the key folder.
-const FILE: &str = "signing.key";
-/// What it is written as before it takes its name; a crash may leave it behind, the next writer replaces it.
-const FILE_NEW: &str = "signing.key.new";
+/// Which of the machine's keys. Each has an authorisation value of its own, so that one cannot stand for another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Signs heads of the log and nothing else. The first key that this program ever made: its file has the oldest name.
+    Head,
+    /// Signs everything else that is made here, such as manifests.
+    General,
+    /// Signs what the TPM itself states.
+    Attestation,
+}
+
+impl Role {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Head => "signing.key",
+            Self::General => "general.key",
+            Self::Attestation => "attestation.key",
+        }
+    }
+
+    /// What its authorisation value is derived with.
+    pub(crate) const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Head => b"dsmil tpm 1: signing key",
+            Self::General => b"dsmil tpm 1: general key",
+            Self::Attestation => b"dsmil tpm 1: attestation key",
+        }
+    }
+
+    pub(crate) fn template(self) -> Public {
+        match self {
+            Self::Head | Self::General => public::signing_key(),
+            Self::Attestation => public::attestation_key(),
+        }
+    }
+}
+
 /// The version of the encoding; it is refused when newer.
 const VERSION: u32 = 1;
 /// The longest file that is read, bytes: the TPM's two areas have at most 1,500.
@@ -120,9 +154,14 @@ impl KeyDir {
         }
     }
 
-    /// Where the key is.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.path.join(FILE)
+    /// Where a key is.
+    pub(crate) fn file(&self, role: Role) -> PathBuf {
+        Self::file_in(&self.path, role)
+    }
+
+    /// Where a key is in a folder that need not be open.
+    pub(crate) fn file_in(dir: &Path, role: Role) -> PathBuf {
+        dir.join(role.file())
     }
 
     /// The key, or `None` where none was ever made.
@@ -130,8 +169,8 @@ impl KeyDir {
     /// # Errors
     /// - `DamagedKey`: it is not what was written, or others may read or write it
     /// - `KeyDir`: it cannot be read
-    pub(crate) fn read(&self) -> Result<Option<KeyFile>, Error> {
-        let path = self.file();
+    pub(crate) fn read(&self, role: Role) -> Result<Option<KeyFile>, Error> {
+        let path = self.file(role);
         let failed = |source| Error::KeyDir { action: "read", path: path.clone(), source };
         let damaged = |reason| Error::DamagedKey { path: path.clone(), reason };
         let file = match File::open(&path) {
@@ -153,8 +192,10 @@ impl KeyDir {
     }
 
     /// Writes a new key so that after a crash it is there whole or not at all, and is there for good on return.
-    pub(crate) fn write(&self, key: &KeyFile) -> Result<(), Error> {
-        let (path, new) = (self.file(), self.path.join(FILE_NEW));
+    pub(crate) fn write(&self, role: Role, key: &KeyFile) -> Result<(), Error> {
+        let path = self.file(role);
+        // A crash may leave it behind; the next writer replaces it.
+        let new = path.with_extension("key.new");
         let failed = |action| {
             let new = new.clone();
             move |source| Error::KeyDir { action, path: new, source }
@@ -198,16 +239,16 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a/b");
         let dir = KeyDir::open(&path).unwrap();
-        assert!(dir.read().unwrap().is_none());
+        assert!(dir.read(Role::Head).unwrap().is_none());
         // What a crash may have left.
-        fs::write(path.join(FILE_NEW), b"half").unwrap();
-        dir.write(&key()).unwrap();
-        let read = dir.read().unwrap().unwrap();
+        fs::write(path.join("signing.key.new"), b"half").unwrap();
+        dir.write(Role::Head, &key()).unwrap();
+        let read = dir.read(Role::Head).unwrap().unwrap();
         assert_eq!(read.secret, key().secret);
         assert_eq!(read.private, key().private);
-        assert_eq!(fs::metadata(dir.file()).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(dir.file(Role::Head)).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        assert!(!path.join(FILE_NEW).exists());
+        assert!(!path.join("signing.key.new").exists());
     }
 
     #[test]
@@ -223,24 +264,24 @@ mod tests {
     fn damage_and_open_modes_are_refused() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = KeyDir::open(temporary.path()).unwrap();
-        dir.write(&key()).unwrap();
-        let whole = fs::read(dir.file()).unwrap();
+        dir.write(Role::Head, &key()).unwrap();
+        let whole = fs::read(dir.file(Role::Head)).unwrap();
         for cut in 0..whole.len() {
-            fs::write(dir.file(), &whole[..cut]).unwrap();
-            assert!(matches!(dir.read(), Err(Error::DamagedKey { .. })), "cut at {cut}");
+            fs::write(dir.file(Role::Head), &whole[..cut]).unwrap();
+            assert!(matches!(dir.read(Role::Head), Err(Error::DamagedKey { .. })), "cut at {cut}");
         }
         for byte in 0..whole.len() {
             let mut spoiled = whole.clone();
             spoiled[byte] ^= 0x10;
-            fs::write(dir.file(), &spoiled).unwrap();
-            assert!(matches!(dir.read(), Err(Error::DamagedKey { .. })), "byte {byte}");
+            fs::write(dir.file(Role::Head), &spoiled).unwrap();
+            assert!(matches!(dir.read(Role::Head), Err(Error::DamagedKey { .. })), "byte {byte}");
         }
-        fs::write(dir.file(), vec![0; 5000]).unwrap();
-        assert!(message(dir.read()).contains("more than 4096"));
-        fs::write(dir.file(), &whole).unwrap();
-        assert!(dir.read().is_ok());
-        fs::set_permissions(dir.file(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(message(dir.read()).contains("chmod 600"));
+        fs::write(dir.file(Role::Head), vec![0; 5000]).unwrap();
+        assert!(message(dir.read(Role::Head)).contains("more than 4096"));
+        fs::write(dir.file(Role::Head), &whole).unwrap();
+        assert!(dir.read(Role::Head).is_ok());
+        fs::set_permissions(dir.file(Role::Head), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(message(dir.read(Role::Head)).contains("chmod 600"));
     }
 
     #[test]

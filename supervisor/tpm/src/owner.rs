@@ -1,84 +1,116 @@
 //! The thread that owns the chip: one request after the other.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use types::hash::Hash;
 use zeroize::Zeroizing;
 
-use crate::chip::{Chip, Resources};
-use crate::counters::{Kind, Shared};
+use crate::chip::Chip;
+use crate::counters::Shared;
+use crate::key_dir::Role;
+use crate::queue::{Answered, Queue, Work};
+use crate::software::Software;
 use crate::{Error, Signature};
 
-/// Where an answer goes; closed when nobody waits for it any more.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// What can be asked of the owner.
-pub(crate) enum Request {
-    Sign(Hash, Reply<Signature>),
-    Seal(Zeroizing<Vec<u8>>, Reply<Vec<u8>>),
-    Unseal(Vec<u8>, Reply<Zeroizing<Vec<u8>>>),
-    Random(usize, Reply<Zeroizing<Vec<u8>>>),
-    Resources(Reply<Resources>),
-    Shutdown(Reply<()>),
+/// What does the work: the chip, or, where the configuration allows it, software.
+pub(crate) enum Backend {
+    Chip(Box<Chip>),
+    Software(Software),
 }
 
-/// A request in the queue.
-pub(crate) struct Job {
-    pub(crate) request: Request,
-    /// When its caller stops waiting.
-    pub(crate) deadline: Instant,
-}
-
-/// Serves until it is told to stop or nobody is left to ask, then leaves the chip as it was found.
-pub(crate) fn run(mut chip: Chip, mut queue: mpsc::Receiver<Job>, counters: &Arc<Shared>) {
-    while let Some(Job { request, deadline }) = queue.blocking_recv() {
-        chip.link.deadline = deadline;
-        match request {
-            Request::Sign(digest, reply) => {
-                serve(&mut chip, counters, Kind::Sign, reply, |chip| chip.sign(digest));
-            }
-            Request::Seal(data, reply) => {
-                serve(&mut chip, counters, Kind::Seal, reply, |chip| chip.seal(&data));
-            }
-            Request::Unseal(blob, reply) => {
-                serve(&mut chip, counters, Kind::Unseal, reply, |chip| chip.unseal(&blob));
-            }
-            Request::Random(len, reply) => {
-                serve(&mut chip, counters, Kind::Random, reply, |chip| chip.random(len));
-            }
-            Request::Resources(reply) => {
-                serve(&mut chip, counters, Kind::Resources, reply, Chip::resources);
-            }
-            Request::Shutdown(reply) => {
-                // Those who come now, and those who wait behind, hear that it has stopped.
-                drop(queue);
-                let closed = chip.close();
-                // Nobody may wait for it any more; it is closed all the same.
-                let _ = reply.send(closed);
-                return;
-            }
+impl Backend {
+    /// Does what only a chip can do.
+    pub(crate) fn chip<T>(
+        &mut self,
+        what: &'static str,
+        operation: &mut dyn FnMut(&mut Chip) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self {
+            Self::Chip(chip) => chip.serve(operation),
+            Self::Software(_) => Err(Error::Unsupported { what, by: "the software key: it is no TPM" }),
         }
     }
-    // Nobody is left who could hear of an error; the connection closes in any case.
-    let _ = chip.close();
+
+    pub(crate) fn sign(&mut self, role: Role, digest: Hash) -> Result<Signature, Error> {
+        match self {
+            Self::Chip(chip) => chip.serve(&mut |chip| chip.sign(role, digest)),
+            Self::Software(software) => software.sign(role, digest),
+        }
+    }
+
+    pub(crate) fn seal(&mut self, data: &[u8]) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Chip(chip) => chip.serve(&mut |chip| chip.seal(data)),
+            Self::Software(software) => software.seal(data),
+        }
+    }
+
+    pub(crate) fn unseal(&mut self, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match self {
+            Self::Chip(chip) => chip.serve(&mut |chip| chip.unseal(blob)),
+            Self::Software(software) => software.unseal(blob),
+        }
+    }
+
+    pub(crate) fn random(&mut self, len: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match self {
+            Self::Chip(chip) => chip.serve(&mut |chip| chip.random(len)),
+            Self::Software(_) => Software::random(len),
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Instant) {
+        if let Self::Chip(chip) = self {
+            chip.base.link.deadline = deadline;
+        }
+    }
+
+    fn close(self) -> Result<(), Error> {
+        match self {
+            Self::Chip(chip) => chip.close(),
+            Self::Software(_) => Ok(()),
+        }
+    }
 }
 
-fn serve<T>(
-    chip: &mut Chip,
-    counters: &Shared,
-    kind: Kind,
-    reply: Reply<T>,
-    operation: impl FnOnce(&mut Chip) -> Result<T, Error>,
-) {
-    // The caller gave up while it waited in the queue: the chip's time belongs to the others.
-    if reply.is_closed() {
-        return;
+/// A request with the place for its answer.
+pub(crate) struct Ask<T, F> {
+    pub(crate) reply: oneshot::Sender<Result<T, Error>>,
+    pub(crate) operation: F,
+}
+
+impl<T, F> Work for Ask<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Backend) -> Result<T, Error> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
     }
-    let start = Instant::now();
-    let result = operation(chip);
-    counters.record(kind, start.elapsed(), result.is_err());
-    // The caller may have given up meanwhile.
-    let _ = reply.send(result);
+
+    fn run(self: Box<Self>, backend: &mut Backend) -> Answered {
+        let Self { reply, operation } = *self;
+        let result = operation(backend);
+        // The caller may have given up meanwhile.
+        Answered { failed: result.is_err(), give: Box::new(move || drop(reply.send(result))) }
+    }
+}
+
+/// Serves until nobody is left to ask or it is told to stop, then leaves the chip as it was found.
+pub(crate) fn run(mut backend: Backend, queue: &Queue, counters: &Shared) {
+    while let Some(job) = queue.pop() {
+        // The caller gave up while it waited in the queue: the chip's time belongs to the others.
+        if job.work.is_abandoned() {
+            Shared::add(&counters.cancelled);
+            continue;
+        }
+        backend.set_deadline(job.deadline);
+        let start = Instant::now();
+        let answered = job.work.run(&mut backend);
+        counters.record(job.kind, start - job.since, start.elapsed(), answered.failed);
+        // Counted before it is given: who has the answer finds it in the counters.
+        (answered.give)();
+    }
+    queue.finish(backend.close());
 }

@@ -1,76 +1,73 @@
 //! The storage root key: found, or made.
 
-use tss_esapi::handles::{KeyHandle, ObjectHandle, PersistentTpmHandle, TpmHandle};
-use tss_esapi::interface_types::dynamic_handles::Persistent;
-use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
-use tss_esapi::interface_types::session_handles::AuthSession;
+use crate::code;
+use crate::codec::{Reader, Writer};
+use crate::fault::Fault;
+use crate::key::creation;
+use crate::link::{Entity, Link};
+use crate::public::{self, Public};
+use crate::session::Auth;
+use crate::{Error, PublicKey, capability};
 
-use crate::link::{Fault, Link};
-use crate::{Error, capability, template};
+/// The owner's persistent handles, TPM 2.0 Library Part 2, section 7.5.
+const OWNERS: std::ops::Range<u32> = 0x8100_0000..0x8180_0000;
 
 /// The storage root key.
 pub(crate) struct Root {
-    pub(crate) handle: KeyHandle,
-    /// Computed by libtss2 from the very public area that it encrypts the session's salt to.
-    pub(crate) name: Vec<u8>,
-}
-
-fn persistent(handle: u32) -> Result<PersistentTpmHandle, Error> {
-    PersistentTpmHandle::new(handle)
-        .map_err(|_| Error::Srk { handle, found: "nothing: it is not a persistent handle".to_owned() })
+    pub(crate) entity: Entity,
+    /// What sessions' salts are encrypted to. The name above is computed from it, not told by the TPM.
+    pub(crate) point: PublicKey,
 }
 
 /// The storage root key if there is one and it is right.
-///
-/// Its existence is asked for first: using a handle that does not exist makes libtss2 complain on standard error.
 pub(crate) fn find(link: &mut Link, handle: u32) -> Result<Option<Root>, Error> {
-    let tpm_handle = TpmHandle::Persistent(persistent(handle)?);
-    if !capability::handles(link, handle)?.contains(&tpm_handle) {
+    if !OWNERS.contains(&handle) {
+        return Err(Error::Srk {
+            handle,
+            found: "nothing: it is not a persistent handle of the owner".to_owned(),
+        });
+    }
+    if !capability::handles(link, handle)?.contains(&handle) {
         return Ok(None);
     }
-    let object = link.command("TPM2_ReadPublic", |context| {
-        context.execute_without_session(|context| context.tr_from_tpm_public(tpm_handle))
-    })?;
-    let (public, ..) = link.command("TPM2_ReadPublic", |context| {
-        context.execute_without_session(|context| context.read_public(object.into()))
-    })?;
-    let template = template::storage_root_key().map_err(|error| Error::library("a template", error))?;
-    if !template::matches(&public, &template) {
-        return Err(Error::Srk { handle, found: template::describe(&public) });
-    }
-    Ok(Some(Root { handle: object.into(), name: name_of(link, object)? }))
+    let response = link.plain(code::READ_PUBLIC, &[&Entity::bare(handle)], &Writer::new())?;
+    let public = Reader::new(&response.parameters).sized().and_then(Public::from_bytes);
+    let found = public.as_ref().map_or_else(|| "an object of another kind".to_owned(), Public::describe);
+    let wrong = || Error::Srk { handle, found };
+    let public = public.filter(|public| public.matches(&public::storage_root_key())).ok_or_else(wrong)?;
+    Ok(Some(of(handle, &public)?))
 }
 
 /// Makes the storage root key and keeps it in the chip for good.
 pub(crate) fn create(link: &mut Link, handle: u32) -> Result<Root, Error> {
-    let persistent = Persistent::Persistent(persistent(handle)?);
-    let template = template::storage_root_key().map_err(|error| Error::library("a template", error))?;
     let denied = |fault: Fault| match fault.is_authorization() {
         true => Error::Authorization { what: "the owner hierarchy".to_owned() },
         false => fault.into(),
     };
+    let owner = Entity::owner();
     // There is no key yet to salt a session to, and the owner's authorisation is empty: nothing to protect.
-    let password = Some(AuthSession::Password);
-    let primary = link
-        .command("TPM2_CreatePrimary", |context| {
-            context.execute_with_session(password, |context| {
-                context.create_primary(Hierarchy::Owner, template.clone(), None, None, None, None)
-            })
-        })
+    let parameters = creation(&[], &[], &public::storage_root_key());
+    let made = link
+        .command(code::CREATE_PRIMARY, &[&owner], &parameters, &mut [Auth::Password(&[])])
         .map_err(denied)?;
-    let kept = link
-        .command("TPM2_EvictControl", |context| {
-            context.execute_with_session(password, |context| {
-                context.evict_control(Provision::Owner, primary.key_handle.into(), persistent)
-            })
-        })
-        .map_err(denied);
-    link.flush(primary.key_handle.into())?;
-    let object = kept?;
-    Ok(Root { handle: object.into(), name: name_of(link, object)? })
+    let public = Reader::new(&made.parameters).sized().and_then(Public::from_bytes);
+    let kept = match &public {
+        Some(public) => {
+            let primary = Entity { handle: made.handle, name: public.name() };
+            let parameters = Writer::new().u32(handle);
+            link.command(code::EVICT_CONTROL, &[&owner, &primary], &parameters, &mut [Auth::Password(&[])])
+                .map(drop)
+                .map_err(denied)
+        }
+        None => Err(Error::malformed("CreatePrimary", "not the storage root key")),
+    };
+    link.flush(made.handle)?;
+    kept?;
+    let public = public.ok_or_else(|| Error::malformed("CreatePrimary", "not the storage root key"))?;
+    of(handle, &public)
 }
 
-fn name_of(link: &mut Link, object: ObjectHandle) -> Result<Vec<u8>, Error> {
-    let name = link.local("the name of the storage root key", |context| context.tr_get_name(object))?;
-    Ok(name.value().to_vec())
+fn of(handle: u32, public: &Public) -> Result<Root, Error> {
+    let point = public.point().ok_or_else(|| Error::malformed("ReadPublic", "no point"))?;
+    Ok(Root { entity: Entity { handle, name: public.name() }, point })
 }

@@ -31,8 +31,19 @@ impl PublicKey {
     ///
     /// Whether the point is on the curve shows at [`verify`], which then says no.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
-        let sec1: [u8; 65] = der.strip_prefix(&SPKI_PREFIX)?.try_into().ok()?;
+        Self::from_sec1(der.strip_prefix(&SPKI_PREFIX)?)
+    }
+
+    /// From the uncompressed point of SEC 1.
+    pub(crate) fn from_sec1(sec1: &[u8]) -> Option<Self> {
+        let sec1: [u8; 65] = sec1.try_into().ok()?;
         (sec1.first() == Some(&UNCOMPRESSED)).then_some(Self { sec1 })
+    }
+
+    /// x and y, big-endian, 32 bytes each.
+    pub(crate) fn coordinates(&self) -> (&[u8], &[u8]) {
+        let [_, point @ ..] = &self.sec1;
+        point.split_at(32)
     }
 
     /// The uncompressed point of SEC 1: 0x04, x, y.
@@ -75,6 +86,11 @@ impl Signature {
         let mut der = vec![0x30, u8::try_from(content.len()).ok()?];
         der.extend(content);
         Some(Self { der })
+    }
+
+    /// From the DER of another implementation.
+    pub(crate) fn from_der(der: &[u8]) -> Self {
+        Self { der: der.to_vec() }
     }
 
     /// The ASN.1 DER `ECDSA-Sig-Value` (RFC 3279, section 2.2.3), as signed notes and X.509 have it.

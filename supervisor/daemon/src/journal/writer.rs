@@ -167,7 +167,7 @@ impl<T: Send + 'static> Writer<T> {
             Ok(digest) => {
                 self.signing = true;
                 let (tpm, queue) = (self.tpm.clone(), Arc::clone(&self.queue));
-                self.workers.spawn(async move { queue.signed((head, tpm.sign(digest).await)) });
+                self.workers.spawn(async move { queue.signed((head, tpm.sign_head(tpm::HeadDigest(digest)).await)) });
             }
             Err(error) => tracing::error!("a head cannot be signed: {error}"),
         }
@@ -199,7 +199,7 @@ impl<T: Send + 'static> Writer<T> {
     fn close(mut self) -> anyhow::Result<()> {
         if self.log.size() > self.signed {
             let head = self.log.head(&self.origin, Vec::new());
-            let signature = self.workers.block_on(self.tpm.sign(head.digest()?));
+            let signature = self.workers.block_on(self.tpm.sign_head(tpm::HeadDigest(head.digest()?)));
             self.store(head, signature)?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::Machine;
 use tokio::task::JoinSet;
-use tpm::{Error, KeyOrigin, PublicKey, RANDOM_MAX, SEAL_MAX, verify};
+use tpm::{Error, HeadDigest, KeyOrigin, Kind, PublicKey, RANDOM_MAX, SEAL_MAX, verify};
 use types::hash::Hash;
 
 fn digest(n: u32) -> Hash {
@@ -35,7 +35,7 @@ async fn it_signs_what_software_verifies() {
     let machine = Machine::new();
     let swtpm = machine.power_on();
     let tpm = machine.open(&swtpm);
-    let key = PublicKey::from_spki(&tpm.public_key().spki()).unwrap();
+    let key = PublicKey::from_spki(&tpm.general_key().spki()).unwrap();
     // Some hundred signatures, so that leading zeros in r and s come up too.
     for n in 0..200 {
         let signature = tpm.sign(digest(n)).await.unwrap();
@@ -52,21 +52,21 @@ async fn the_key_outlives_handle_and_chip_power() {
     let machine = Machine::new();
     let swtpm = machine.power_on();
     let tpm = machine.open(&swtpm);
-    let key = *tpm.public_key();
+    let key = *tpm.general_key();
     let blob = tpm.seal(b"until tomorrow").await.unwrap();
     assert_eq!(tpm.key_origin(), KeyOrigin::Created);
     tpm.shutdown().await.unwrap();
 
     let tpm = machine.open(&swtpm);
     assert_eq!(tpm.key_origin(), KeyOrigin::Loaded);
-    assert_eq!(*tpm.public_key(), key);
+    assert_eq!(*tpm.general_key(), key);
     tpm.shutdown().await.unwrap();
     drop(swtpm);
 
     let swtpm = machine.power_on();
     let tpm = machine.open(&swtpm);
     assert_eq!(tpm.key_origin(), KeyOrigin::Loaded);
-    assert_eq!(*tpm.public_key(), key);
+    assert_eq!(*tpm.general_key(), key);
     let signature = tpm.sign(digest(7)).await.unwrap();
     assert!(verify(&key, digest(7), signature.der()));
     assert_eq!(**tpm.unseal(&blob).await.unwrap(), *b"until tomorrow");
@@ -178,7 +178,7 @@ async fn a_damaged_key_is_refused_and_left_alone() {
     spoiled.extend_from_slice(sum.as_ref());
     std::fs::write(machine.key_file(), &spoiled).unwrap();
     let tpm = machine.open(&swtpm);
-    let error = refused(tpm.sign(digest(1)).await);
+    let error = refused(tpm.sign_head(HeadDigest(digest(1))).await);
     assert!(matches!(error, Error::DamagedKey { .. }), "{error}");
     tpm.shutdown().await.unwrap();
 
@@ -226,14 +226,18 @@ async fn a_hundred_at_once_are_all_served() {
     let mut tasks = JoinSet::new();
     for n in 0..100 {
         let tpm = tpm.clone();
-        tasks.spawn(
-            async move { verify(tpm.public_key(), digest(n), tpm.sign(digest(n)).await.unwrap().der()) },
-        );
+        tasks.spawn(async move {
+            let signature = tpm.sign_head(HeadDigest(digest(n))).await.unwrap();
+            verify(tpm.head_key(), digest(n), signature.der())
+        });
     }
     assert!(tasks.join_all().await.into_iter().all(|valid| valid));
     let counters = tpm.counters();
-    assert_eq!((counters.sign.count, counters.sign.failed), (100, 0));
-    assert!(counters.sign.time_ns >= counters.sign.time_ns_max && counters.sign.time_ns_max > 0);
+    assert_eq!((counters.of(Kind::SignHead).count, counters.of(Kind::SignHead).failed), (100, 0));
+    assert!(
+        counters.of(Kind::SignHead).time_ns >= counters.of(Kind::SignHead).time_ns_max
+            && counters.of(Kind::SignHead).time_ns_max > 0
+    );
     // With the key and the session kept, a signature is one command.
     assert_eq!(counters.commands - start.commands, 100 + counters.retries);
     assert_eq!(counters.queue_len, 0);
@@ -291,7 +295,7 @@ async fn a_passed_deadline_is_an_error_and_the_queue_goes_on() {
     let counters = tpm.counters();
     assert_eq!(counters.deadline_passed, 4);
     // The first was in the chip already; nobody waited for the others any more.
-    assert!(counters.sign.count <= 1, "{counters:?}");
+    assert!(counters.of(Kind::Sign).count <= 1, "{counters:?}");
 
     let tpm = machine.open(&swtpm);
     swtpm.pause();
@@ -301,7 +305,7 @@ async fn a_passed_deadline_is_an_error_and_the_queue_goes_on() {
     ));
     swtpm.resume();
     let signature = tpm.sign(digest(1)).await.unwrap();
-    assert!(verify(tpm.public_key(), digest(1), signature.der()));
+    assert!(verify(tpm.general_key(), digest(1), signature.der()));
 }
 
 #[tokio::test]
@@ -354,14 +358,14 @@ async fn a_chip_that_dies_is_an_error_for_all_and_not_a_hang() {
     for result in tasks.join_all().await {
         let error = refused(result);
         assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("start again"), "{error}");
+        assert!(error.to_string().contains("try again"), "{error}");
     }
     assert!(matches!(tpm.random(8).await, Err(Error::Unavailable { .. })));
     // It can be closed, and a new start finds the key.
-    let key = *tpm.public_key();
-    let _ = tpm.shutdown().await;
+    let key = *tpm.general_key();
+    assert!(matches!(tpm.shutdown().await, Err(Error::Unavailable { .. })));
     let swtpm = machine.power_on();
-    assert_eq!(*machine.open(&swtpm).public_key(), key);
+    assert_eq!(*machine.open(&swtpm).general_key(), key);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
     reason = "helpers of tests, where a failure is a finding"
 )]
 
+mod anchor;
 mod chip;
 mod common;
+mod nv;
 mod wire;

@@ -57,8 +57,7 @@ async fn nothing_secret_passes_in_the_clear() {
     );
     let tpm = tpm.unwrap();
     let secret = b"the repository's key, 32 bytes..";
-    // A command that is refused, by the chip or by somebody on the wire, must not weaken the ones after it: libtss2
-    // takes encryption out of the session for a command that has nothing to encrypt, and puts it back on success only.
+    // A command that is refused, by the chip or by somebody on the wire, must not weaken the ones after it.
     let mut spoiled = tpm.seal(b"spoiled").await.unwrap();
     *spoiled.last_mut().unwrap() ^= 1;
     refused(tpm.unseal(&spoiled).await);
@@ -81,7 +80,7 @@ async fn nothing_secret_passes_in_the_clear() {
         assert!(!on_wire(part));
     }
     // The tape works: what is public is on it.
-    assert!(on_wire(&tpm.public_key().sec1()[1..33]));
+    assert!(on_wire(&tpm.general_key().sec1()[1..33]));
     // And the counter counts what passed.
     assert_eq!(u64::try_from(tape.len() / 2).unwrap(), tpm.counters().commands);
 }
@@ -132,17 +131,12 @@ async fn a_response_that_was_changed_is_refused() {
     assert!(tpm.sign(Hash([1; 32])).await.is_ok());
     let error = refused(tpm.sign(Hash([2; 32])).await);
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    // libtss2 cannot go on with this connection; a new start can.
-    let error = refused(tpm.sign(Hash([3; 32])).await);
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    let key = *tpm.public_key();
-    // It gives nothing back to a chip that it cannot talk to.
-    assert!(matches!(tpm.shutdown().await, Err(Error::Unavailable { .. })));
+    // Nobody knows what was done, so it is not repeated; but the next request gets a new session, and is served.
+    let signature = tpm.sign(Hash([3; 32])).await.unwrap();
+    assert!(verify(tpm.general_key(), Hash([3; 32]), signature.der()));
+    assert_eq!(tpm.counters().reconnects, 1);
+    tpm.shutdown().await.unwrap();
     drop(wire);
-    drop(swtpm);
-    let swtpm = machine.power_on();
-    let signature = machine.open(&swtpm).sign(Hash([3; 32])).await.unwrap();
-    assert!(verify(&key, Hash([3; 32]), signature.der()));
 }
 
 #[tokio::test]
@@ -156,12 +150,12 @@ async fn a_busy_chip_is_asked_again_but_not_for_ever() {
         Box::new(move |command, chip| {
             // The first signature meets a chip that is busy for a while, the second one that is busy for good.
             busy += u32::from(is(command, SIGN));
-            if is(command, SIGN) && busy != 13 { RETRY.to_vec() } else { chip(command) }
+            if is(command, SIGN) && busy != 5 { RETRY.to_vec() } else { chip(command) }
         }),
     );
     let tpm = tpm.unwrap();
     let signature = tpm.sign(Hash([1; 32])).await.unwrap();
-    assert!(verify(tpm.public_key(), Hash([1; 32]), signature.der()));
+    assert!(verify(tpm.general_key(), Hash([1; 32]), signature.der()));
     assert!(tpm.counters().retries > 0);
     let error = refused(tpm.sign(Hash([2; 32])).await);
     assert!(matches!(error, Error::Busy { .. }), "{error}");

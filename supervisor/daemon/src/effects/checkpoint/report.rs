@@ -48,7 +48,7 @@ pub(super) fn verified(
     number: u64,
     manifest: &Manifest,
     chunks: &Chunks,
-    key: &tpm::PublicKey,
+    key: &[u8],
 ) -> Result<VerifyReport, String> {
     let mut bytes = 0;
     for (entry, size) in regular(manifest) {
@@ -71,7 +71,7 @@ pub(super) fn verified(
         number,
         entries: manifest.parts.iter().map(Part::entries).sum(),
         bytes,
-        key: key.key_id().iter().map(|byte| format!("{byte:02x}")).collect(),
+        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
 }
 

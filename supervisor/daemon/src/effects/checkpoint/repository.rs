@@ -47,7 +47,7 @@ impl Repository {
             roots,
             device,
             client: Client::new(restore),
-            key: *tpm.public_key(),
+            keys: Keys { now: *tpm.general_key(), before: *tpm.head_key() },
             identity: vec![format!("machine={}", crate::effects::machine())],
             captured: None,
         };
@@ -85,7 +85,7 @@ pub(super) struct Owner {
     pub(super) roots: Vec<Root>,
     pub(super) device: Option<Arc<Device>>,
     pub(super) client: Client,
-    pub(super) key: tpm::PublicKey,
+    pub(super) keys: Keys,
     pub(super) identity: Vec<String>,
     /// Captured, not yet signed.
     captured: Option<(u64, Unsigned)>,
@@ -120,7 +120,7 @@ impl Owner {
 
     /// What reading checkpoints needs, also while a restore has borrowed the rest.
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { chunks: &self.chunks, dir: self.dir.as_path(), key: &self.key }
+        Reader { chunks: &self.chunks, dir: self.dir.as_path(), keys: &self.keys }
     }
 
     fn capture(&mut self, number: u64, name: &str, time: Time) -> Result<Done, String> {
@@ -150,7 +150,7 @@ impl Owner {
     fn store(&mut self, number: u64, signature: Vec<u8>) -> Result<Done, String> {
         let captured = self.captured.take().filter(|(captured, _)| *captured == number);
         let (_, unsigned) = captured.ok_or_else(|| format!("checkpoint {number} is not captured"))?;
-        let stored = unsigned.sign(signature, self.key.key_id().to_vec());
+        let stored = unsigned.sign(signature, self.keys.now.key_id().to_vec());
         store::manifest::put(&self.dir, number, &stored.encode().map_err(text)?).map_err(text)?;
         // What is signed is read back and checked before anybody is told of it.
         self.reader().load(number)?;
@@ -171,26 +171,39 @@ impl Owner {
     }
 }
 
+/// The keys that sign checkpoints.
+pub(super) struct Keys {
+    now: tpm::PublicKey,
+    /// The key of the log's heads signed them too, until it got a key of its own.
+    before: tpm::PublicKey,
+}
+
+impl Keys {
+    fn named(&self, id: &[u8]) -> Option<&tpm::PublicKey> {
+        [&self.now, &self.before].into_iter().find(|key| key.key_id() == id)
+    }
+}
+
 /// Reads checkpoints.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     chunks: &'a Chunks,
     dir: &'a Path,
-    key: &'a tpm::PublicKey,
+    keys: &'a Keys,
 }
 
 impl<'a> Reader<'a> {
     /// Over borrowed parts.
-    pub(super) const fn new(chunks: &'a Chunks, dir: &'a Path, key: &'a tpm::PublicKey) -> Self {
-        Self { chunks, dir, key }
+    pub(super) const fn new(chunks: &'a Chunks, dir: &'a Path, keys: &'a Keys) -> Self {
+        Self { chunks, dir, keys }
     }
 
     fn stored(&self, number: u64) -> Result<Stored, String> {
         let bytes = store::manifest::get(self.dir, number).map_err(text)?;
         let stored = Stored::decode(number, &bytes).map_err(text)?;
-        if stored.key != self.key.key_id()
-            || !tpm::verify(self.key, Hash(stored.statement.digest()), &stored.signature)
-        {
+        let digest = Hash(stored.statement.digest());
+        let key = self.keys.named(&stored.key);
+        if !key.is_some_and(|key| tpm::verify(key, digest, &stored.signature)) {
             return Err(format!(
                 "checkpoint {number} is not signed by this machine's TPM key: it was changed, or comes from elsewhere"
             ));
@@ -213,8 +226,9 @@ impl<'a> Reader<'a> {
     }
 
     fn verify(&self, number: u64) -> Result<Done, String> {
-        let manifest = self.load(number)?;
-        let report = report::verified(number, &manifest, self.chunks, self.key)?;
+        let stored = self.stored(number)?;
+        let manifest = stored.manifest(self.chunks).map_err(text)?;
+        let report = report::verified(number, &manifest, self.chunks, &stored.key)?;
         Ok(Done::Step(StepResult::Verified(report)))
     }
 

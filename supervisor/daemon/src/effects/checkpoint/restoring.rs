@@ -27,7 +27,7 @@ pub(super) fn restore(
         Ok(manifest) => manifest,
         Err(reason) => return drop(answer.send(Err(reason))),
     };
-    let Owner { chunks, dir, roots, device, client, key, identity, .. } = owner;
+    let Owner { chunks, dir, roots, device, client, keys, identity, .. } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -35,7 +35,7 @@ pub(super) fn restore(
         executor: Some(client),
         identity,
     };
-    let reader = Reader::new(chunks, dir, key);
+    let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
         Ok(restore) => restore,
         Err(error) => return drop(answer.send(Err(text(error)))),

@@ -1,0 +1,412 @@
+//! The anchor of the log: what the chip remembers of it, so that a disk that was put back is noticed.
+//!
+//! Three NV indices:
+//!
+//! | index | what | written by |
+//! |---|---|---|
+//! | counter | counts anchorings; wears the chip, so only now and then | a signature of the general key |
+//! | record | log id, size and root of the log, and the counter's value that belongs to it | a signature of the general key |
+//! | orderly | counts heads between anchorings; kept in memory | the authorisation value |
+//!
+//! # Order
+//!
+//! The log's newest head names counter c + 1, is flushed, then [`advance_anchor`](Handle::advance_anchor) writes the record and
+//! increments. So at a start the counter is what the newest head names, or one less if the power failed in between.
+//! The same goes for the orderly counter.
+//!
+//! # What is detected, by [`check`]
+//!
+//! - *A truncated log*: it ends before the record's size, or its newest head names an earlier counter.
+//! - *An older copy of the disk*: its newest head names a counter that the chip has passed.
+//! - *A log of another machine, or another log of this one*: its id, or its root at the record's size, is another.
+//! - *An anchor that was removed* and one that was *defined anew*: the names differ if attributes, policy or key do; where an
+//!   attacker defines the same index again, it is unwritten and he cannot write the record, since the policy asks for
+//!   a signature of the general key. A counter defined anew begins above all counters that the chip ever had,
+//!   so a value that an older log names cannot be reached again.
+//!
+//! # What is not
+//!
+//! - Between two anchorings only the orderly counter tells: an older copy of the disk *from after the last anchoring* is
+//!   detected while the chip keeps its power. After a power loss that counter jumps forward (by at most 255 on swtpm),
+//!   and a copy from after the last anchoring passes for the newest: that is the window. `check` says so (`is_window_open`).
+//! - An attacker with root on the running machine can act as the daemon.
+//! - TPM2_Clear removes the anchor together with the storage root key: that shows as another TPM.
+//! - Denial: who knows the owner's authorisation can remove the anchor. It is detected, not prevented.
+
+use types::hash::Hash;
+
+use crate::attest::{ATTEST_NV, Clock, Disbelief, NONCE_MAX, Statement};
+use crate::chip::Chip;
+use crate::codec::{Reader, Writer};
+use crate::counters::Kind;
+use crate::handle::check_len;
+use crate::key_dir::Role;
+use crate::link::Entity;
+use crate::nv::{COUNTER_SIZE, Index, NvKind, NvName, NvWriter};
+use crate::public::ALG_NULL;
+use crate::{Error, Handle, PublicKey, code};
+
+/// How often an index can be written before it may fail: what chips are at least made for.
+pub const NV_ENDURANCE: u64 = 100_000;
+
+/// Where the three indices are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnchorHandles {
+    /// The counter of anchorings.
+    pub counter: u32,
+    /// The record.
+    pub record: u32,
+    /// The counter of heads.
+    pub orderly: u32,
+}
+
+impl Default for AnchorHandles {
+    /// In the owner's range, where nothing else is known to lie.
+    fn default() -> Self {
+        Self { counter: 0x0180_d510, record: 0x0180_d511, orderly: 0x0180_d512 }
+    }
+}
+
+/// The names of the three indices, once written: kept in the log, so that others in their place are noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnchorNames {
+    /// The counter's.
+    pub counter: NvName,
+    /// The record's.
+    pub record: NvName,
+    /// The orderly counter's.
+    pub orderly: NvName,
+}
+
+/// What is anchored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogPoint {
+    /// The log's id.
+    pub log_id: [u8; 16],
+    /// Entries.
+    pub size: u64,
+    /// Its root at this size.
+    pub root: Hash,
+}
+
+/// The record as it is in the chip.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnchorRecord {
+    /// What was anchored last.
+    pub point: LogPoint,
+    /// The counter's value that belongs to it: what the counter has, or one more if the increment is missing.
+    pub counter: u64,
+    /// How often the record was written since it was defined, this time included; see [`NV_ENDURANCE`].
+    pub writes: u64,
+}
+
+/// What the chip remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    /// The names of the three indices.
+    pub names: AnchorNames,
+    /// Anchorings, on top of where the chip began to count.
+    pub counter: u64,
+    /// Heads between anchorings, on top of where the chip began to count.
+    pub orderly: u64,
+    /// What was anchored last.
+    pub record: AnchorRecord,
+    /// The chip's clock: equal `resets` and `restarts` mean that the orderly counter cannot have jumped.
+    pub clock: Clock,
+}
+
+/// The length of a record in the chip, bytes.
+const RECORD: u16 = 84;
+const MAGIC: u32 = u32::from_be_bytes(*b"DSMA");
+/// The version of the record; refused when newer.
+const VERSION: u32 = 1;
+
+impl AnchorRecord {
+    fn to_bytes(self) -> Vec<u8> {
+        let LogPoint { log_id, size, root } = self.point;
+        let writer = Writer::new().u32(MAGIC).u32(VERSION).bytes(&log_id).u64(size).bytes(&root.0);
+        // The last four bytes are for later.
+        writer.u64(self.counter).u64(self.writes).u32(0).to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        if (reader.u32()?, reader.u32()?) != (MAGIC, VERSION) {
+            return None;
+        }
+        let log_id = reader.take(16)?.try_into().ok()?;
+        let (size, root) = (reader.u64()?, Hash(reader.take(32)?.try_into().ok()?));
+        let (counter, writes) = (reader.u64()?, reader.u64()?);
+        reader.u32()?;
+        reader.is_empty().then_some(Self { point: LogPoint { log_id, size, root }, counter, writes })
+    }
+}
+
+/// The three indices as we define them.
+struct Indices {
+    counter: Index,
+    record: Index,
+    orderly: Index,
+}
+
+impl Indices {
+    fn new(handles: AnchorHandles, key: &[u8]) -> Self {
+        Self {
+            counter: Index::new(handles.counter, NvKind::Counter, NvWriter::Key, key).written(),
+            record: Index::new(handles.record, NvKind::Bytes(RECORD), NvWriter::Key, key).written(),
+            orderly: Index::new(handles.orderly, NvKind::OrderlyCounter, NvWriter::Value, key).written(),
+        }
+    }
+
+    fn names(&self) -> AnchorNames {
+        AnchorNames { counter: self.counter.name(), record: self.record.name(), orderly: self.orderly.name() }
+    }
+}
+
+impl Chip {
+    fn indices(&self, handles: AnchorHandles) -> Indices {
+        Indices::new(handles, &self.general_name)
+    }
+
+    fn define_anchor(&mut self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
+        let Indices { counter, record, orderly } = self.indices(handles);
+        for index in [handles.counter, handles.record, handles.orderly] {
+            if self.nv_public(index)?.is_some() {
+                return Err(Error::NvDefined { index });
+            }
+        }
+        let made = self.make_anchor(&counter, &record, &orderly, point);
+        if made.is_err() {
+            // Half an anchor would look like one that somebody touched.
+            for index in [handles.counter, handles.record, handles.orderly] {
+                let _ = self.nv_undefine(index);
+            }
+        }
+        made?;
+        self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })
+    }
+
+    fn make_anchor(
+        &mut self,
+        counter: &Index,
+        record: &Index,
+        orderly: &Index,
+        point: LogPoint,
+    ) -> Result<(), Error> {
+        for index in [counter, record, orderly] {
+            self.nv_define(&index.fresh())?;
+        }
+        self.nv_increment(&orderly.fresh())?;
+        self.nv_increment(&counter.fresh())?;
+        let value = self.nv_counter(counter)?.ok_or(Error::NvUnwritten { index: counter.handle })?;
+        let first = AnchorRecord { point, counter: value, writes: 1 };
+        self.nv_write(&record.fresh(), &first.to_bytes())
+    }
+
+    fn read_anchor(&mut self, handles: AnchorHandles) -> Result<Option<Anchor>, Error> {
+        let ours = self.indices(handles);
+        let mut missing = Vec::new();
+        for index in [&ours.counter, &ours.record, &ours.orderly] {
+            match self.nv_public(index.handle)? {
+                Some(found) if !found.is_like(index) => {
+                    return Err(Error::NvForeign { index: index.handle });
+                }
+                Some(found) if !found.is_written() => {
+                    return Err(Error::NvUnwritten { index: index.handle });
+                }
+                Some(_) => {}
+                None => missing.push(index.handle),
+            }
+        }
+        match missing.as_slice() {
+            [] => {}
+            [_, _, _] => return Ok(None),
+            [index, ..] => return Err(Error::NvMissing { index: *index }),
+        }
+        let unwritten = |index: &Index| Error::NvUnwritten { index: index.handle };
+        let counter = self.nv_counter(&ours.counter)?.ok_or_else(|| unwritten(&ours.counter))?;
+        let orderly = self.nv_counter(&ours.orderly)?.ok_or_else(|| unwritten(&ours.orderly))?;
+        let record = AnchorRecord::from_bytes(&self.nv_read(&ours.record)?);
+        let record = record.ok_or(Error::NvForeign { index: handles.record })?;
+        let clock = self.clock()?;
+        Ok(Some(Anchor { names: ours.names(), counter, orderly, record, clock }))
+    }
+
+    fn advance_anchor(&mut self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
+        let before = self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })?;
+        let ours = self.indices(handles);
+        let record = AnchorRecord {
+            point,
+            counter: before.counter.saturating_add(1),
+            writes: before.record.writes.saturating_add(1),
+        };
+        self.nv_write(&ours.record, &record.to_bytes())?;
+        self.nv_increment(&ours.counter)?;
+        // Read back through the session: what somebody on the wire kept from the chip shows here.
+        let after = self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })?;
+        if after.record == record && after.counter == record.counter {
+            Ok(after)
+        } else {
+            Err(Error::malformed("NV_Increment", "the anchor did not take what was written"))
+        }
+    }
+
+    fn increment_orderly(&mut self, handles: AnchorHandles) -> Result<(), Error> {
+        let orderly = self.indices(handles).orderly;
+        self.nv_increment(&orderly)
+    }
+
+    fn forget_anchor(&mut self, handles: AnchorHandles) -> Result<(), Error> {
+        for index in [handles.counter, handles.record, handles.orderly] {
+            match self.nv_undefine(index) {
+                Ok(()) | Err(Error::NvMissing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The chip's clock.
+    pub(crate) fn clock(&mut self) -> Result<Clock, Error> {
+        let response = self.base.secured(code::READ_CLOCK, &[], &Writer::new(), &[]);
+        let response = match response {
+            Ok(response) => response,
+            Err(fault) => return Err(fault.into()),
+        };
+        let mut reader = Reader::new(&response.parameters);
+        let clock = reader.u64().and_then(|_time| Clock::read(&mut reader));
+        clock.ok_or_else(|| Error::malformed("ReadClock", "not a time"))
+    }
+
+    fn certify_anchor(&mut self, handles: AnchorHandles, nonce: &[u8]) -> Result<Certification, Error> {
+        let ours = self.indices(handles);
+        self.with_key(Role::Attestation, |base, key| {
+            let mut certify = |index: &Index| {
+                let parameters = Writer::new().sized(nonce).u16(ALG_NULL).u16(index.size).u16(0);
+                let entities = [&key.entity, &Entity::owner(), &index.entity()];
+                let response = base.secured_twice(code::NV_CERTIFY, &entities, &parameters, &key.auth)?;
+                Statement::from_response("NV_Certify", &response.parameters)
+            };
+            Ok(Certification { counter: certify(&ours.counter)?, record: certify(&ours.record)? })
+        })
+    }
+}
+
+/// The TPM's word on the anchor, for somebody who trusts its attestation key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certification {
+    /// On the counter.
+    pub counter: Statement,
+    /// On the record.
+    pub record: Statement,
+}
+
+/// What a [`Certification`] proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnchorClaim {
+    /// The names of counter and record: compare them with those that the log's owner told.
+    pub counter_name: NvName,
+    /// The record's.
+    pub record_name: NvName,
+    /// The counter's value.
+    pub counter: u64,
+    /// The record.
+    pub record: AnchorRecord,
+    /// The TPM's clock.
+    pub clock: Clock,
+    /// The version of the TPM's firmware.
+    pub firmware: u64,
+}
+
+/// Checks the TPM's word on the anchor in software: who signed, that it answers `nonce`, and that the two parts agree.
+///
+/// # Errors
+/// - one for each reason not to believe it
+pub fn verify_certification(
+    key: &PublicKey,
+    nonce: &[u8],
+    certification: &Certification,
+) -> Result<AnchorClaim, Disbelief> {
+    let part = |statement: &Statement, len: u16| {
+        let mut believed = statement.believe(key, ATTEST_NV, nonce)?;
+        let body = &mut believed.body;
+        let fields = (body.sized(), body.u16(), body.sized());
+        let (Some(name), Some(0), Some(content)) = fields else { return Err(Disbelief::Malformed) };
+        if !body.is_empty() || content.len() != usize::from(len) {
+            return Err(Disbelief::Malformed);
+        }
+        let name = NvName(name.try_into().map_err(|_| Disbelief::Malformed)?);
+        Ok((name, content.to_vec(), believed.clock, believed.firmware))
+    };
+    let (counter_name, value, clock, firmware) = part(&certification.counter, COUNTER_SIZE)?;
+    let (record_name, record, ..) = part(&certification.record, RECORD)?;
+    let counter = value.try_into().map(u64::from_be_bytes).map_err(|_| Disbelief::Malformed)?;
+    let record = AnchorRecord::from_bytes(&record).ok_or(Disbelief::Malformed)?;
+    // The increment may be missing after a power cut; anything else is a mixture of two moments.
+    if record.counter != counter && counter.checked_add(1) != Some(record.counter) {
+        return Err(Disbelief::Contradiction);
+    }
+    Ok(AnchorClaim { counter_name, record_name, counter, record, clock, firmware })
+}
+
+impl Handle {
+    /// Defines the anchor of a log and writes its first record. Some forty commands, once in a log's life.
+    ///
+    /// # Errors
+    /// - `NvDefined`: there is an anchor; [`forget_anchor`](Self::forget_anchor) removes it
+    /// - `NvSpace`: the chip has no room left
+    /// - `Authorization`: the owner hierarchy has an authorisation value
+    pub async fn define_anchor(&self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
+        self.anchor(move |chip| chip.define_anchor(handles, point)).await
+    }
+
+    /// What the chip remembers; `None` where no anchor was ever defined, or all of it was removed. Seven commands.
+    ///
+    /// # Errors
+    /// - `NvMissing`: a part of it was removed
+    /// - `NvForeign`: a part of it was defined by somebody else, or under another key folder
+    /// - `NvUnwritten`: a part of it was defined anew
+    pub async fn read_anchor(&self, handles: AnchorHandles) -> Result<Option<Anchor>, Error> {
+        self.anchor(move |chip| chip.read_anchor(handles)).await
+    }
+
+    /// Writes the record, increments the counter, reads both back. Some thirty commands and two writes to the chip's memory;
+    /// how often is the caller's to say, see [`NV_ENDURANCE`] and [`AnchorRecord::writes`].
+    ///
+    /// # Errors
+    /// As [`read_anchor`](Self::read_anchor); `NvMissing` also where there is no anchor.
+    pub async fn advance_anchor(&self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
+        self.anchor(move |chip| chip.advance_anchor(handles, point)).await
+    }
+
+    /// Adds one to the orderly counter. One command, and no wear.
+    ///
+    /// # Errors
+    /// - `NvMissing`, `NvForeign`
+    pub async fn increment_orderly(&self, handles: AnchorHandles) -> Result<(), Error> {
+        self.anchor(move |chip| chip.increment_orderly(handles)).await
+    }
+
+    /// Removes what there is of the anchor. Two commands each.
+    pub async fn forget_anchor(&self, handles: AnchorHandles) -> Result<(), Error> {
+        self.anchor(move |chip| chip.forget_anchor(handles)).await
+    }
+
+    /// Has the TPM state what the anchor holds, in answer to a nonce of at most [`NONCE_MAX`] bytes. Four commands.
+    ///
+    /// # Errors
+    /// - `Length`: no nonce, or a longer one
+    pub async fn certify_anchor(&self, handles: AnchorHandles, nonce: &[u8]) -> Result<Certification, Error> {
+        check_len("a nonce", nonce.len(), NONCE_MAX)?;
+        let nonce = nonce.to_vec();
+        let certify = move |chip: &mut Chip| chip.certify_anchor(handles, &nonce);
+        self.ask_chip(Kind::Attest, "certifying the anchor", certify).await
+    }
+
+    async fn anchor<T: Send + 'static>(
+        &self,
+        operation: impl FnMut(&mut Chip) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.ask_chip(Kind::Anchor, "the log's anchor", operation).await
+    }
+}

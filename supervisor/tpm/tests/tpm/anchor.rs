@@ -1,0 +1,226 @@
+//! The log's anchor against a real software TPM: what is detected, and what not.
+
+use tpm::{
+    Anchor, AnchorHandles, Certification, Disbelief, Error, Expected, LogPoint, NvKind, NvWriter, PublicKey,
+    Standing, Violation, check, verify_certification,
+};
+use types::hash::Hash;
+
+use crate::common::{Machine, Rival, Wire};
+
+const LOG: [u8; 16] = [7; 16];
+
+fn handles() -> AnchorHandles {
+    AnchorHandles::default()
+}
+
+/// A log whose root at a size is that size.
+fn root(size: u64) -> Hash {
+    let mut hash = Hash::default();
+    hash.0[..8].copy_from_slice(&size.to_be_bytes());
+    hash
+}
+
+fn point(size: u64) -> LogPoint {
+    LogPoint { log_id: LOG, size, root: root(size) }
+}
+
+/// What a log of this size says that was flushed when the chip stood so.
+fn disk(anchor: &Anchor, size: u64) -> Expected {
+    Expected {
+        log_id: LOG,
+        size,
+        names: Some(anchor.names),
+        counter: anchor.counter,
+        orderly: anchor.orderly,
+        epoch: (anchor.clock.resets, anchor.clock.restarts),
+    }
+}
+
+fn compare(expected: &Expected, anchor: &Anchor) -> Result<Standing, Violation> {
+    check(expected, Some(anchor), |size| Some(root(size)))
+}
+
+#[tokio::test]
+async fn it_moves_forward_and_counts_its_writes() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    assert_eq!(tpm.read_anchor(handles()).await.unwrap(), None);
+    assert!(matches!(tpm.advance_anchor(handles(), point(1)).await, Err(Error::NvMissing { .. })));
+    let first = tpm.define_anchor(handles(), point(10)).await.unwrap();
+    assert_eq!((first.record.point, first.record.writes), (point(10), 1));
+    assert!(matches!(tpm.define_anchor(handles(), point(1)).await, Err(Error::NvDefined { .. })));
+    for n in 1..5 {
+        let commands = tpm.counters().commands;
+        tpm.increment_orderly(handles()).await.unwrap();
+        assert_eq!(tpm.counters().commands - commands, 1);
+        let anchor = tpm.advance_anchor(handles(), point(10 + n)).await.unwrap();
+        assert_eq!((anchor.counter, anchor.orderly), (first.counter + n, first.orderly + n));
+        assert_eq!((anchor.record.point, anchor.record.writes), (point(10 + n), 1 + n));
+        assert_eq!(anchor.record.counter, anchor.counter);
+        assert_eq!(anchor.names, first.names);
+        let standing = compare(&disk(&anchor, 20), &anchor).unwrap();
+        assert_eq!((standing.is_increment_missing, standing.is_window_open), (false, false));
+    }
+    let last = tpm.read_anchor(handles()).await.unwrap().unwrap();
+    tpm.shutdown().await.unwrap();
+    drop(swtpm);
+    // SIGKILL is a power cut: what is kept in the chip stays, the orderly counter jumps forward.
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let anchor = tpm.read_anchor(handles()).await.unwrap().unwrap();
+    assert_eq!((anchor.counter, anchor.record, anchor.names), (last.counter, last.record, last.names));
+    assert!(anchor.orderly >= last.orderly);
+    let standing = compare(&disk(&last, 14), &anchor).unwrap();
+    assert!(standing.is_window_open);
+    assert_eq!(standing.orderly_jump, anchor.orderly - last.orderly);
+    tpm.forget_anchor(handles()).await.unwrap();
+    assert_eq!(tpm.read_anchor(handles()).await.unwrap(), None);
+    assert_eq!(check(&disk(&last, 14), None, |_| None), Err(Violation::Missing));
+}
+
+#[tokio::test]
+async fn a_log_that_was_put_back_cut_or_swapped_is_detected() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let mut states = vec![tpm.define_anchor(handles(), point(0)).await.unwrap()];
+    for n in 1..6 {
+        states.push(tpm.advance_anchor(handles(), point(100 * n)).await.unwrap());
+    }
+    let now = *states.last().unwrap();
+    for old in &states[..5] {
+        let violation = compare(&disk(old, old.record.point.size + 50), &now);
+        assert!(matches!(violation, Err(Violation::RolledBack { .. })), "{violation:?}");
+    }
+    let newest = disk(&now, 540);
+    assert!(compare(&newest, &now).is_ok());
+    // The newest head was kept, and entries before it cut away.
+    let cut = Expected { size: 499, ..newest };
+    assert_eq!(compare(&cut, &now), Err(Violation::Truncated { size: 499, anchored: 500 }));
+    let other = Expected { log_id: [8; 16], ..newest };
+    assert_eq!(compare(&other, &now), Err(Violation::OtherLog));
+    let forked = check(&newest, Some(&now), |size| Some(root(size + 1)));
+    assert_eq!(forked, Err(Violation::Forked { size: 500 }));
+    let unknown = Expected { names: None, ..newest };
+    assert_eq!(compare(&unknown, &now), Err(Violation::Unknown));
+    // The disk of another machine, whose chip has counted further.
+    let ahead = Expected { counter: now.counter + 2, ..newest };
+    assert!(matches!(compare(&ahead, &now), Err(Violation::ChipBehind { .. })));
+    // A copy from after the last anchoring, while the chip has power.
+    tpm.increment_orderly(handles()).await.unwrap();
+    let later = tpm.read_anchor(handles()).await.unwrap().unwrap();
+    assert!(matches!(compare(&newest, &later), Err(Violation::RolledBack { .. })));
+    assert!(compare(&Expected { orderly: later.orderly, ..newest }, &later).is_ok());
+    assert!(compare(&Expected { orderly: later.orderly + 1, ..newest }, &later).is_ok());
+}
+
+#[tokio::test]
+async fn an_anchor_that_was_defined_anew_is_detected() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let AnchorHandles { counter, record, orderly } = handles();
+    for index in [counter, record, orderly] {
+        let before = tpm.define_anchor(handles(), point(5)).await.unwrap();
+        Rival::new(&swtpm).define_the_same_again(index);
+        let error = tpm.read_anchor(handles()).await.err().unwrap();
+        assert!(matches!(error, Error::NvUnwritten { index: found } if found == index), "{error}");
+        let error = tpm.advance_anchor(handles(), point(6)).await.err().unwrap();
+        assert!(matches!(error, Error::NvUnwritten { index: found } if found == index), "{error}");
+        if index != orderly {
+            // He cannot bring it to a value: both ask for our key.
+            assert!(Rival::new(&swtpm).increment(index).is_err());
+            assert!(Rival::new(&swtpm).write(index, &[0; 8]).is_err());
+        }
+        // What he can write is not what we defined.
+        tpm.nv_undefine(index).await.unwrap();
+        let kind = if index == record { NvKind::Bytes(84) } else { NvKind::Counter };
+        tpm.nv_define(index, kind, NvWriter::Value).await.unwrap();
+        let error = tpm.read_anchor(handles()).await.err().unwrap();
+        assert!(matches!(error, Error::NvForeign { index: found } if found == index), "{error}");
+        tpm.nv_undefine(index).await.unwrap();
+        assert!(matches!(tpm.read_anchor(handles()).await, Err(Error::NvMissing { .. })));
+        tpm.forget_anchor(handles()).await.unwrap();
+        // And if all of it is made again, with our help: the old log is behind.
+        let after = tpm.define_anchor(handles(), point(5)).await.unwrap();
+        assert_eq!(after.names, before.names);
+        let violation = compare(&disk(&before, 5), &after);
+        assert!(matches!(violation, Err(Violation::RolledBack { .. })), "{violation:?}");
+        tpm.forget_anchor(handles()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_between_record_and_increment_is_accepted_and_said() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    // The second increment of the counter never reaches the chip, which says that it has failed.
+    let mut increments = 0;
+    let wire = Wire::tap(
+        &swtpm,
+        Box::new(move |command, chip| {
+            let is_counter = command[6..10] == [0, 0, 1, 0x34] && command[10..14] == [0x01, 0x80, 0xd5, 0x10];
+            increments += u32::from(is_counter);
+            match is_counter && increments == 2 {
+                true => vec![0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1],
+                false => chip(command),
+            }
+        }),
+    );
+    let mut config = machine.config(&swtpm);
+    config.tcti = wire.tcti();
+    let tpm = tpm::start(&config).unwrap();
+    let before = tpm.define_anchor(handles(), point(5)).await.unwrap();
+    assert!(tpm.advance_anchor(handles(), point(9)).await.is_err());
+    let after = tpm.read_anchor(handles()).await.unwrap().unwrap();
+    assert_eq!((after.counter, after.record.point), (before.counter, point(9)));
+    assert_eq!(after.record.counter, before.counter + 1);
+    // The newest head was flushed before: it names the next value.
+    let newest = Expected { counter: before.counter + 1, ..disk(&before, 9) };
+    assert!(compare(&newest, &after).unwrap().is_increment_missing);
+    let claim = tpm.certify_anchor(handles(), b"n").await.unwrap();
+    assert!(verify_certification(tpm.attestation_key().unwrap(), b"n", &claim).is_ok());
+    // Anchored anew, all is as it should be.
+    let now = tpm.advance_anchor(handles(), point(9)).await.unwrap();
+    assert!(!compare(&newest, &now).unwrap().is_increment_missing);
+}
+
+#[tokio::test]
+async fn others_believe_the_chip_and_nothing_else() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let anchor = tpm.define_anchor(handles(), point(77)).await.unwrap();
+    let key = *tpm.attestation_key().unwrap();
+    let certification = tpm.certify_anchor(handles(), b"fresh").await.unwrap();
+    let claim = verify_certification(&key, b"fresh", &certification).unwrap();
+    assert_eq!((claim.counter, claim.record), (anchor.counter, anchor.record));
+    assert_eq!(claim.counter_name, anchor.names.counter);
+    assert_eq!(claim.record_name, anchor.names.record);
+    let doubt = |key: &PublicKey, nonce: &[u8], certification: &Certification| {
+        verify_certification(key, nonce, certification).err()
+    };
+    assert_eq!(doubt(&key, b"other", &certification), Some(Disbelief::Nonce));
+    for wrong in [tpm.head_key(), tpm.general_key()] {
+        assert_eq!(doubt(wrong, b"fresh", &certification), Some(Disbelief::Signature));
+    }
+    for byte in 0..certification.record.bytes.len() {
+        let mut spoiled = certification.clone();
+        spoiled.record.bytes[byte] ^= 1;
+        assert_eq!(doubt(&key, b"fresh", &spoiled), Some(Disbelief::Signature), "byte {byte}");
+    }
+    // One kind of statement for another.
+    let mut swapped = certification.clone();
+    std::mem::swap(&mut swapped.counter, &mut swapped.record);
+    assert_eq!(doubt(&key, b"fresh", &swapped), Some(Disbelief::Malformed));
+    // Two moments mixed.
+    tpm.advance_anchor(handles(), point(78)).await.unwrap();
+    tpm.advance_anchor(handles(), point(79)).await.unwrap();
+    let mut mixed = tpm.certify_anchor(handles(), b"fresh").await.unwrap();
+    mixed.counter = certification.counter.clone();
+    assert_eq!(doubt(&key, b"fresh", &mixed), Some(Disbelief::Contradiction));
+    assert!(matches!(tpm.certify_anchor(handles(), &[0; 33]).await, Err(Error::Length { .. })));
+    assert_eq!(tpm.resources().await.unwrap().transient, 1);
+}
