@@ -268,11 +268,7 @@ impl Chip {
 
     /// The chip's clock.
     pub(crate) fn clock(&mut self) -> Result<Clock, Error> {
-        let response = self.base.secured(code::READ_CLOCK, &[], &Writer::new(), &[]);
-        let response = match response {
-            Ok(response) => response,
-            Err(fault) => return Err(fault.into()),
-        };
+        let response = self.base.secured(code::READ_CLOCK, &[], &Writer::new(), &[])?;
         let mut reader = Reader::new(&response.parameters);
         let clock = reader.u64().and_then(|_time| Clock::read(&mut reader));
         clock.ok_or_else(|| Error::malformed("ReadClock", "not a time"))
@@ -314,7 +310,7 @@ pub struct AnchorClaim {
     pub record: AnchorRecord,
     /// The TPM's clock.
     pub clock: Clock,
-    /// The version of the TPM's firmware.
+    /// The version of the TPM's firmware, obscured as the clock's counts are: equal values stay equal.
     pub firmware: u64,
 }
 

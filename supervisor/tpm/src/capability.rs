@@ -8,12 +8,16 @@ use crate::{Error, Identity, code};
 const COUNT_MAX: u32 = 64;
 
 // TPM 2.0 Library Part 2, section 7.2: the first handle of each kind.
+pub(crate) const FIRST_NV: u32 = 0x0100_0000;
 pub(crate) const FIRST_LOADED_SESSION: u32 = 0x0200_0000;
 pub(crate) const FIRST_TRANSIENT: u32 = 0x8000_0000;
 pub(crate) const FIRST_PERSISTENT: u32 = 0x8100_0000;
 
 // TPM_CAP, Part 2, section 6.12.
+const ALGORITHMS: u32 = 0;
 const HANDLES: u32 = 1;
+const COMMANDS: u32 = 2;
+const PCRS: u32 = 5;
 const PROPERTIES: u32 = 6;
 
 /// TPM_PT, Part 2, section 6.13.
@@ -22,6 +26,13 @@ pub(crate) mod property {
     pub(crate) const REVISION: u32 = 0x102;
     pub(crate) const MANUFACTURER: u32 = 0x105;
     pub(crate) const VENDOR_STRINGS: [u32; 4] = [0x106, 0x107, 0x108, 0x109];
+    pub(crate) const VARIABLE: u32 = 0x200;
+    pub(crate) const PERMANENT: u32 = 0x200;
+    /// A flag in `PERMANENT`.
+    pub(crate) const IN_LOCKOUT: u32 = 1 << 9;
+    pub(crate) const COUNTERS_LEFT: u32 = 0x20a;
+    pub(crate) const LOCKOUT_COUNTER: u32 = 0x20e;
+    pub(crate) const LOCKOUT_MAX: u32 = 0x20f;
     pub(crate) const FIRMWARE_1: u32 = 0x10b;
     pub(crate) const FIRMWARE_2: u32 = 0x10c;
 }
@@ -53,6 +64,32 @@ pub(crate) fn properties(link: &mut Link, first: u32, count: u32) -> Result<Vec<
 
 pub(crate) fn identity(link: &mut Link) -> Result<Identity, Error> {
     Ok(Identity::from_properties(&properties(link, property::FIXED, 13)?))
+}
+
+/// The algorithms that it has.
+pub(crate) fn algorithms(link: &mut Link) -> Result<Vec<u16>, Error> {
+    let bytes = ask(link, ALGORITHMS, 0, COUNT_MAX)?;
+    list(&bytes, |reader| {
+        let algorithm = reader.u16()?;
+        reader.u32().map(|_attributes| algorithm)
+    })
+}
+
+/// The hash algorithms of the PCR banks that have registers.
+pub(crate) fn banks(link: &mut Link) -> Result<Vec<u16>, Error> {
+    let bytes = ask(link, PCRS, 0, COUNT_MAX)?;
+    let banks = list(&bytes, |reader| {
+        let (algorithm, len) = (reader.u16()?, reader.u8()?);
+        Some((algorithm, reader.take(len.into())?.iter().any(|byte| *byte != 0)))
+    })?;
+    Ok(banks.into_iter().filter(|(_, has_registers)| *has_registers).map(|(bank, _)| bank).collect())
+}
+
+/// Whether it has this command.
+pub(crate) fn has_command(link: &mut Link, command: u32) -> Result<bool, Error> {
+    let bytes = ask(link, COMMANDS, command, 1)?;
+    // TPMA_CC: the low half is the number; the first that exists from there on is told.
+    Ok(list(&bytes, |reader| reader.u32())?.first().is_some_and(|found| found & 0xffff == command))
 }
 
 /// The handles that exist, of the kind that `first` is of.

@@ -126,6 +126,8 @@ pub(crate) struct Chip {
     /// What a policy calls the general key.
     pub(crate) general_name: Vec<u8>,
     pub(crate) seal_auth: AuthValue,
+    /// Of keys that callers have made.
+    pub(crate) made_auth: AuthValue,
     /// Of the NV indices that we define.
     pub(crate) nv_auth: AuthValue,
     pub(crate) identity: Identity,
@@ -168,6 +170,7 @@ impl Chip {
         Ok(Self {
             base,
             seal_auth: key::auth_value(&head_file.secret, b"dsmil tpm 1: sealed data"),
+            made_auth: key::auth_value(&general_file.secret, b"dsmil tpm 1: made key"),
             nv_auth: key::auth_value(&general_file.secret, b"dsmil tpm 1: nv index"),
             general_name: general.entity.name,
             head,

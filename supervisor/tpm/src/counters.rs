@@ -163,7 +163,6 @@ pub(crate) struct Shared {
     pub(crate) reconnects: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) deadline_passed: AtomicU64,
-    pub(crate) cancelled: AtomicU64,
     meters: [Meter; Kind::ALL.len()],
 }
 
@@ -189,14 +188,14 @@ impl Shared {
     }
 
     /// The values now.
-    pub(crate) fn read(&self, queue_len: usize) -> Counters {
+    pub(crate) fn read(&self, queue_len: usize, cancelled: u64) -> Counters {
         Counters {
             commands: self.commands.load(Relaxed),
             retries: self.retries.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
             queue_full: self.queue_full.load(Relaxed),
             deadline_passed: self.deadline_passed.load(Relaxed),
-            cancelled: self.cancelled.load(Relaxed),
+            cancelled,
             queue_len,
             operations: self.meters.each_ref().map(Meter::read),
         }
@@ -229,7 +228,7 @@ mod tests {
     fn operations_are_counted_apart() {
         let shared = Shared::default();
         shared.record(Kind::Cipher, Duration::from_micros(5), Duration::from_millis(2), true);
-        let counters = shared.read(3);
+        let counters = shared.read(3, 0);
         for (place, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
             assert_eq!(counters.of(kind).count, u64::from(kind == Kind::Cipher));

@@ -88,6 +88,30 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The machine was started with other software or settings than the policy names.
+    #[error(
+        "the TPM's PCRs {registers:?} are not those of the policy: firmware, boot loader, kernel or their settings changed; \
+         have the new state signed by the owner of the policy key, or use the recovery key"
+    )]
+    WrongPcr {
+        /// The registers that the policy looks at.
+        registers: Vec<u8>,
+    },
+    /// The revocation counter went on since the policy was signed: it may be a copy of an old one.
+    #[error(
+        "this policy was revoked: it holds up to revocation counter {counter_max}, and the TPM has counted further; use the \
+         newest policy, or have one signed"
+    )]
+    PolicyRevoked {
+        /// What the policy names.
+        counter_max: u64,
+    },
+    /// The policy was not signed by the key that the data is sealed to, or was changed since.
+    #[error(
+        "this policy is not signed by the key that the data is sealed to, or was changed; take the policy that belongs to \
+         this machine's policy key"
+    )]
+    PolicyKey,
     /// Something is defined at this NV index.
     #[error(
         "the TPM's NV index {index:#010x} is taken; take another one, or remove it (`tpm2_nvundefine {index:#010x}`)"

@@ -34,6 +34,7 @@ const VALUE: u32 = 0x84;
 const HANDLE: u32 = 0x8b;
 
 pub(crate) const POLICY: u32 = 0x126;
+pub(crate) const COMMAND_CODE: u32 = 0x143;
 pub(crate) const NV_SPACE: u32 = 0x14b;
 pub(crate) const NV_DEFINED: u32 = 0x14c;
 pub(crate) const NV_UNINITIALIZED: u32 = 0x14a;
@@ -136,7 +137,7 @@ fn words(code: u32) -> &'static str {
         0x120 => "the command is disabled",
         0x125 => "no authorisation where one is needed",
         POLICY => "a condition of the policy does not hold",
-        0x143 => "command code not supported",
+        COMMAND_CODE => "command code not supported",
         0x146 => "NV offset or length outside of the index",
         0x148 => "NV index locked",
         0x149 => "NV access refused by the index's attributes",

@@ -12,6 +12,9 @@
 //! - `operations`: sign, seal, unseal, random bytes
 //! - `nv`: indices and counters; `anchor`: what the chip remembers of the log; `standing`: how a log stands to it;
 //!   `attest`: what the TPM states of itself, and how it is believed
+//! - `policy`: terms signed by the owner's policy key; `policy_seal`: sealing under them; [`recovery`]: the second way in
+//! - `pcr`: what was started, measured and stated
+//! - `made_key`: keys for callers; `features`: what the chip offers
 //! - `chip`: what the open chip keeps, and how it is brought back after a reset
 //! - `root`: the storage root key, found or made; `key`: the keys under it
 //! - `capability`: what the chip says about itself and what it holds
@@ -49,10 +52,17 @@ mod handle;
 mod owner;
 mod queue;
 
+pub mod recovery;
+
 mod anchor;
 mod attest;
+mod features;
+mod made_key;
 mod nv;
 mod operations;
+mod pcr;
+mod policy;
+mod policy_seal;
 mod standing;
 
 mod capability;
@@ -86,10 +96,14 @@ pub use chip::{KeyOrigin, Resources};
 pub use config::{Config, SRK_HANDLE, TCTI_DEVICE};
 pub use counters::{BUCKETS, Counters, Kind, Operation, bucket_us_max};
 pub use error::Error;
+pub use features::{Features, NV_BUDGET};
 pub use handle::{Handle, HeadDigest, start, start_software};
 pub use identity::Identity;
+pub use made_key::{CIPHER_MAX, KeyKind, MadeKey, MadePublic, VECTOR};
 pub use nv::{NV_OWNERS, NV_SIZE_MAX, NvKind, NvName, NvWriter};
 pub use operations::{RANDOM_MAX, SEAL_MAX};
+pub use pcr::{PCR_COUNT, PcrSelection, Pcrs, QuoteClaim, extended, verify_quote};
+pub use policy::{Invalid, SignedPolicy, Terms, sign_policy};
 pub use queue::Priority;
 pub use signature::{PublicKey, Signature, verify};
 pub use standing::{Expected, Standing, Violation, check};

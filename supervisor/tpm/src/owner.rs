@@ -100,11 +100,6 @@ where
 /// Serves until nobody is left to ask or it is told to stop, then leaves the chip as it was found.
 pub(crate) fn run(mut backend: Backend, queue: &Queue, counters: &Shared) {
     while let Some(job) = queue.pop() {
-        // The caller gave up while it waited in the queue: the chip's time belongs to the others.
-        if job.work.is_abandoned() {
-            Shared::add(&counters.cancelled);
-            continue;
-        }
         backend.set_deadline(job.deadline);
         let start = Instant::now();
         let answered = job.work.run(&mut backend);

@@ -77,6 +77,8 @@ struct State {
     is_closed: bool,
     closers: Vec<Closer>,
     is_over: bool,
+    /// Requests that were dropped because nobody waited for them any more.
+    cancelled: u64,
 }
 
 impl Queue {
@@ -98,7 +100,7 @@ impl Queue {
         let extra = if priority == Priority::Urgent { URGENT_EXTRA } else { 0 };
         if state.len() >= self.len_max + extra {
             // Those whose callers gave up need no place.
-            state.lanes.iter_mut().for_each(|lane| lane.retain(|job| !job.work.is_abandoned()));
+            state.forget_abandoned();
         }
         if state.len() >= self.len_max + extra {
             return Err(Refused::Full);
@@ -114,6 +116,8 @@ impl Queue {
     pub(crate) fn pop(&self) -> Option<Job> {
         let mut state = self.state();
         loop {
+            // Before one is chosen: those who gave up must not count as if they had been served.
+            state.forget_abandoned();
             if let Some(job) = state.next() {
                 return Some(job);
             }
@@ -151,6 +155,11 @@ impl Queue {
         self.state().len()
     }
 
+    /// Requests that were dropped because nobody waited for them any more.
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.state().cancelled
+    }
+
     pub(crate) const fn len_max(&self) -> usize {
         self.len_max
     }
@@ -159,6 +168,14 @@ impl Queue {
 impl State {
     fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    fn forget_abandoned(&mut self) {
+        for lane in &mut self.lanes {
+            let before = lane.len();
+            lane.retain(|job| !job.work.is_abandoned());
+            self.cancelled += u64::try_from(before - lane.len()).unwrap_or_default();
+        }
     }
 
     fn next(&mut self) -> Option<Job> {
@@ -247,5 +264,6 @@ mod tests {
         queue.close(None);
         assert!(matches!(queue.push(job(start, 11, &live), Priority::Urgent), Err(Refused::Closed)));
         assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 2 + URGENT_EXTRA);
+        assert_eq!(queue.cancelled(), 1);
     }
 }

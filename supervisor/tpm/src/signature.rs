@@ -4,6 +4,9 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use types::hash::Hash;
 
+use crate::codec::Writer;
+use crate::public::{ALG_ECDSA, ALG_SHA256};
+
 /// What precedes the point in the SubjectPublicKeyInfo of every P-256 key (RFC 5480, section 2): id-ecPublicKey,
 /// secp256r1, BIT STRING of 66 bytes without unused bits.
 const SPKI_PREFIX: [u8; 26] = [
@@ -88,6 +91,24 @@ impl Signature {
         Some(Self { der })
     }
 
+    /// TPMT_SIGNATURE; None if the DER is none.
+    pub(crate) fn to_chip(&self) -> Option<Vec<u8>> {
+        let (r, s) = self.parts()?;
+        let writer = Writer::new().u16(ALG_ECDSA).u16(ALG_SHA256);
+        Some(writer.sized(&pad(r)?).sized(&pad(s)?).to_vec())
+    }
+
+    /// r and s without leading zeros.
+    fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let [0x30, len, content @ ..] = self.der.as_slice() else { return None };
+        if usize::from(*len) != content.len() {
+            return None;
+        }
+        let (r, rest) = read_integer(content)?;
+        let (s, rest) = read_integer(rest)?;
+        rest.is_empty().then_some((r, s))
+    }
+
     /// From the DER of another implementation.
     pub(crate) fn from_der(der: &[u8]) -> Self {
         Self { der: der.to_vec() }
@@ -122,6 +143,16 @@ fn integer(value: [u8; 32]) -> Option<Vec<u8>> {
     let mut der = vec![0x02, u8::try_from(digits.len()).ok()?];
     der.extend(digits);
     Some(der)
+}
+
+/// The digits of a short DER INTEGER without leading zeros, and what follows it.
+fn read_integer(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x02, len, rest @ ..] = der else { return None };
+    let (mut digits, rest) = rest.split_at_checked(usize::from(*len))?;
+    while let [0, fewer @ ..] = digits {
+        digits = fewer;
+    }
+    Some((digits, rest))
 }
 
 #[cfg(test)]
@@ -192,6 +223,9 @@ mod tests {
             prop_assert_eq!(usize::from(der[1]), der.len() - 2);
             let r_len = usize::from(der[3]);
             let (r_der, rest) = der[4..].split_at(r_len);
+            let signature = Signature::from_der(&der);
+            let read = signature.parts().map(|(r, s)| (r.to_vec(), s.to_vec()));
+            prop_assert_eq!(read, Some((stripped(&r), stripped(&s))));
             let s_der = &rest[2..];
             prop_assert_eq!(usize::from(rest[1]), s_der.len());
             for (part, read) in [(r, r_der), (s, s_der)] {

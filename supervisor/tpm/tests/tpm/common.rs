@@ -14,9 +14,10 @@ use tpm::{Config, Handle};
 use tss_esapi::Context;
 use tss_esapi::attributes::NvIndexAttributes;
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, TpmHandle};
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::NvPublicBuilder;
+use tss_esapi::structures::{Auth, NvPublicBuilder};
 
 /// Ports below the kernel's ephemeral ones, three for each software TPM.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -47,6 +48,7 @@ fn with_ports<T>(mut take: impl FnMut(u16) -> Option<T>) -> (T, u16, TcpListener
 pub struct Swtpm {
     child: Child,
     port: u16,
+    state: PathBuf,
     /// Bound as long as this software TPM lives, so that no other test takes the two ports before it.
     _reservation: TcpListener,
 }
@@ -54,7 +56,26 @@ pub struct Swtpm {
 impl Swtpm {
     fn start(state: &Path) -> Self {
         let (child, port, reservation) = with_ports(|port| Self::try_start(state, port));
-        Self { child, port, _reservation: reservation }
+        Self { child, port, state: state.to_owned(), _reservation: reservation }
+    }
+
+    /// Cuts its power.
+    pub fn power_off(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Cuts its power if it has any and switches it on again, at the same place.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+        self.child = Self::try_start(&self.state, self.port).expect("the ports are reserved");
+    }
+
+    /// Puts another machine's chip in its place.
+    pub fn restart_with(&mut self, other: &Machine) {
+        self.state = other.folder.path().join("state");
+        self.restart();
     }
 
     /// None if it ended, which it does when a port is taken.
@@ -223,6 +244,7 @@ fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
 
 /// Somebody else who can open the chip and knows the owner's empty authorisation, with another implementation than ours.
 pub struct Rival {
+    tcti: String,
     context: Context,
 }
 
@@ -230,7 +252,39 @@ impl Rival {
     pub fn new(swtpm: &Swtpm) -> Self {
         let mut context = Context::new(swtpm.tcti().parse().unwrap()).unwrap();
         context.set_sessions((Some(AuthSession::Password), None, None));
-        Self { context }
+        Self { tcti: swtpm.tcti(), context }
+    }
+
+    pub fn context(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    /// Frees his sessions.
+    pub fn flush_sessions(&mut self) {
+        // Closing the context has its sessions flushed.
+        let configuration = self.tcti.parse().unwrap();
+        self.context = Context::new(configuration).unwrap();
+    }
+
+    /// Guesses the value of an index of his, which does count, until the chip is locked out.
+    pub fn lock_out(&mut self) {
+        // TPMA_NV: owner and value may write, owner and value may read.
+        let attributes = NvIndexAttributes::try_from(1 << 1 | 1 << 2 | 1 << 17 | 1 << 18).unwrap();
+        let public = NvPublicBuilder::new()
+            .with_nv_index(NvIndexTpmHandle::new(0x0180_7777).unwrap())
+            .with_index_name_algorithm(HashingAlgorithm::Sha256)
+            .with_index_attributes(attributes)
+            .with_data_area_size(1)
+            .build()
+            .unwrap();
+        let auth = Auth::try_from(b"right".to_vec()).unwrap();
+        let index = self.context.nv_define_space(Provision::Owner, Some(auth), public).unwrap();
+        for _ in 0..40 {
+            self.context.tr_set_auth(index.into(), b"wrong".to_vec().try_into().unwrap()).unwrap();
+            let written =
+                self.context.nv_write(NvAuth::NvIndex(index), index, vec![1].try_into().unwrap(), 0);
+            written.unwrap_err();
+        }
     }
 
     fn index(&mut self, index: u32) -> NvIndexHandle {

@@ -10,5 +10,8 @@
 mod anchor;
 mod chip;
 mod common;
+mod lasting;
+mod made;
 mod nv;
+mod policy;
 mod wire;
