@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::{Error, Place};
 use crate::head::{Head, PublicKey};
+use crate::log::archived::steadily;
 use crate::log::audit::Watch;
 use crate::log::{Unlocked, audit_unlocked};
 use crate::tiles::Edge;
@@ -55,6 +56,15 @@ pub fn verify(dir: &Path, key: Option<&PublicKey>, trusted: Option<&Head>) -> Re
 
 /// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
 pub(crate) fn verify_on(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    given: (Option<&PublicKey>, Option<&Head>),
+    live: bool,
+) -> Result<Report, Error> {
+    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, given, live))
+}
+
+fn verify_once(
     disk: Arc<dyn Disk>,
     dir: &Path,
     (key, trusted): (Option<&PublicKey>, Option<&Head>),

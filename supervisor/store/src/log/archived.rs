@@ -78,3 +78,25 @@ pub(crate) fn read_on(disk: &dyn Disk, dir: &Path) -> Result<Option<Archived>, E
     let edge = Edge::decode(&mut fields).filter(|_| fields.0.is_empty()).ok_or_else(no_mark)?;
     Ok(Some(Archived { id, edge }))
 }
+
+/// How often work is begun anew because files went to the archive meanwhile.
+const RETRIES: u32 = 3;
+
+/// Does work that reads a log, once more if it failed while files went to the archive.
+pub(crate) fn steadily<T>(
+    disk: &dyn Disk,
+    dir: &Path,
+    work: &mut dyn FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let until = || read_on(disk, dir).ok().flatten().map(|mark| mark.until());
+    let mut before = until();
+    for _ in 0..RETRIES {
+        let done = work();
+        let after = until();
+        if done.is_ok() || after == before {
+            return done;
+        }
+        before = after;
+    }
+    work()
+}

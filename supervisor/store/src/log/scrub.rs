@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use types::hash::Hash;
 
+use super::archived::steadily;
 use super::audit::{Begin, Watch, audit};
 use super::cursor::Cursor;
 use super::open::{require, same_log};
@@ -87,6 +88,16 @@ impl Pace<'_> {
 }
 
 pub(crate) fn scrub_on(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    head: &Head,
+    live: bool,
+    goes_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Scrubbed>, Error> {
+    steadily(&*disk, dir, &mut || scrub_once(Arc::clone(&disk), dir, head, live, goes_on))
+}
+
+fn scrub_once(
     disk: Arc<dyn Disk>,
     dir: &Path,
     head: &Head,

@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::{Error, Place};
 use crate::head::SignedHead;
+use crate::log::archived::steadily;
 use crate::log::leaves::{ArchivedLeaves, Leaves};
 use crate::log::{read_newest, require};
 use crate::merkle::proof::{consistency_path, inclusion_path, verify_consistency, verify_inclusion};
@@ -209,7 +210,7 @@ impl Prover {
         }
         self.cache.clear();
         self.mended += 1;
-        let hashes = self.fold(wanted)?;
+        let hashes = steadily(&*self.disk, &self.dir, &mut || self.fold(wanted))?;
         check(self, &hashes).ok_or_else(|| {
             let covered = self.newest.head().size;
             let why = "the root of the entries is not the one of the newest stored head";

@@ -195,3 +195,34 @@ fn a_crash_at_any_step_loses_nothing() {
     }
     assert!(before > 0 && after > 0, "{before} before, {after} after");
 }
+
+/// Whoever reads meanwhile finds no damage.
+#[test]
+fn archiving_disturbs_no_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, elsewhere] = ["log", "archive"].map(|name| folder.path().join(name));
+    let mut log = Log::create(&path, [1; 16], &SMALL).unwrap();
+    while log.size() < 12_000 {
+        append(&mut log, 40);
+    }
+    Signer::new().store(&mut log).unwrap();
+    let head = log.newest_head().unwrap().head().clone();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let reads = |work: &dyn Fn()| {
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            work();
+        }
+    };
+    let never = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| reads(&|| drop(crate::verify::verify(&path, None, None).unwrap())));
+        scope.spawn(|| reads(&|| assert!(crate::log::scrub(&path, &head, 0, &never).unwrap().is_some())));
+        scope.spawn(|| reads(&|| drop(Prover::open(&path).unwrap().inclusion(77, head.size).unwrap())));
+        for before in (1000..12_000).step_by(1000) {
+            super::archive(&path, &elsewhere, before).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(40));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(crate::verify::verify(&path, None, None).unwrap().archived > 10_000);
+}
