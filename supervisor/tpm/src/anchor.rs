@@ -22,7 +22,8 @@
 //! - *An anchor that was removed* and one that was *defined anew*: the names differ if attributes, policy or key do; where an
 //!   attacker defines the same index again, it is unwritten and he cannot write the record, since the policy asks for
 //!   a signature of the general key. A counter defined anew begins above all counters that the chip ever had,
-//!   so a value that an older log names cannot be reached again.
+//!   so a value that an older log names cannot be reached again. The orderly counter has an authorisation value only: who
+//!   defines it anew can increment it, above what any head names, and we then cannot; both show.
 //!
 //! # What is not
 //!
@@ -35,16 +36,12 @@
 
 use types::hash::Hash;
 
-use crate::attest::{ATTEST_NV, Clock, Disbelief, NONCE_MAX, Statement};
+use crate::attest::Clock;
 use crate::chip::Chip;
 use crate::codec::{Reader, Writer};
 use crate::counters::Kind;
-use crate::handle::check_len;
-use crate::key_dir::Role;
-use crate::link::Entity;
-use crate::nv::{COUNTER_SIZE, Index, NvKind, NvName, NvWriter};
-use crate::public::ALG_NULL;
-use crate::{Error, Handle, PublicKey, code};
+use crate::nv::{Index, NvKind, NvName, NvWriter};
+use crate::{Error, Handle, code};
 
 /// How often an index can be written before it may fail: what chips are at least made for.
 pub const NV_ENDURANCE: u64 = 100_000;
@@ -116,7 +113,7 @@ pub struct Anchor {
 }
 
 /// The length of a record in the chip, bytes.
-const RECORD: u16 = 84;
+pub(crate) const RECORD: u16 = 84;
 const MAGIC: u32 = u32::from_be_bytes(*b"DSMA");
 /// The version of the record; refused when newer.
 const VERSION: u32 = 1;
@@ -129,7 +126,7 @@ impl AnchorRecord {
         writer.u64(self.counter).u64(self.writes).u32(0).to_vec()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         if (reader.u32()?, reader.u32()?) != (MAGIC, VERSION) {
             return None;
@@ -143,9 +140,9 @@ impl AnchorRecord {
 }
 
 /// The three indices as we define them.
-struct Indices {
-    counter: Index,
-    record: Index,
+pub(crate) struct Indices {
+    pub(crate) counter: Index,
+    pub(crate) record: Index,
     orderly: Index,
 }
 
@@ -164,7 +161,7 @@ impl Indices {
 }
 
 impl Chip {
-    fn indices(&self, handles: AnchorHandles) -> Indices {
+    pub(crate) fn indices(&self, handles: AnchorHandles) -> Indices {
         Indices::new(handles, &self.general_name)
     }
 
@@ -273,76 +270,6 @@ impl Chip {
         let clock = reader.u64().and_then(|_time| Clock::read(&mut reader));
         clock.ok_or_else(|| Error::malformed("ReadClock", "not a time"))
     }
-
-    fn certify_anchor(&mut self, handles: AnchorHandles, nonce: &[u8]) -> Result<Certification, Error> {
-        let ours = self.indices(handles);
-        self.with_key(Role::Attestation, |base, key| {
-            let mut certify = |index: &Index| {
-                let parameters = Writer::new().sized(nonce).u16(ALG_NULL).u16(index.size).u16(0);
-                let entities = [&key.entity, &Entity::owner(), &index.entity()];
-                let response = base.secured_twice(code::NV_CERTIFY, &entities, &parameters, &key.auth)?;
-                Statement::from_response("NV_Certify", &response.parameters)
-            };
-            Ok(Certification { counter: certify(&ours.counter)?, record: certify(&ours.record)? })
-        })
-    }
-}
-
-/// The TPM's word on the anchor, for somebody who trusts its attestation key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Certification {
-    /// On the counter.
-    pub counter: Statement,
-    /// On the record.
-    pub record: Statement,
-}
-
-/// What a [`Certification`] proves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AnchorClaim {
-    /// The names of counter and record: compare them with those that the log's owner told.
-    pub counter_name: NvName,
-    /// The record's.
-    pub record_name: NvName,
-    /// The counter's value.
-    pub counter: u64,
-    /// The record.
-    pub record: AnchorRecord,
-    /// The TPM's clock.
-    pub clock: Clock,
-    /// The version of the TPM's firmware, obscured as the clock's counts are: equal values stay equal.
-    pub firmware: u64,
-}
-
-/// Checks the TPM's word on the anchor in software: who signed, that it answers `nonce`, and that the two parts agree.
-///
-/// # Errors
-/// - one for each reason not to believe it
-pub fn verify_certification(
-    key: &PublicKey,
-    nonce: &[u8],
-    certification: &Certification,
-) -> Result<AnchorClaim, Disbelief> {
-    let part = |statement: &Statement, len: u16| {
-        let mut believed = statement.believe(key, ATTEST_NV, nonce)?;
-        let body = &mut believed.body;
-        let fields = (body.sized(), body.u16(), body.sized());
-        let (Some(name), Some(0), Some(content)) = fields else { return Err(Disbelief::Malformed) };
-        if !body.is_empty() || content.len() != usize::from(len) {
-            return Err(Disbelief::Malformed);
-        }
-        let name = NvName(name.try_into().map_err(|_| Disbelief::Malformed)?);
-        Ok((name, content.to_vec(), believed.clock, believed.firmware))
-    };
-    let (counter_name, value, clock, firmware) = part(&certification.counter, COUNTER_SIZE)?;
-    let (record_name, record, ..) = part(&certification.record, RECORD)?;
-    let counter = value.try_into().map(u64::from_be_bytes).map_err(|_| Disbelief::Malformed)?;
-    let record = AnchorRecord::from_bytes(&record).ok_or(Disbelief::Malformed)?;
-    // The increment may be missing after a power cut; anything else is a mixture of two moments.
-    if record.counter != counter && counter.checked_add(1) != Some(record.counter) {
-        return Err(Disbelief::Contradiction);
-    }
-    Ok(AnchorClaim { counter_name, record_name, counter, record, clock, firmware })
 }
 
 impl Handle {
@@ -386,17 +313,6 @@ impl Handle {
     /// Removes what there is of the anchor. Two commands each.
     pub async fn forget_anchor(&self, handles: AnchorHandles) -> Result<(), Error> {
         self.anchor(move |chip| chip.forget_anchor(handles)).await
-    }
-
-    /// Has the TPM state what the anchor holds, in answer to a nonce of at most [`NONCE_MAX`] bytes. Four commands.
-    ///
-    /// # Errors
-    /// - `Length`: no nonce, or a longer one
-    pub async fn certify_anchor(&self, handles: AnchorHandles, nonce: &[u8]) -> Result<Certification, Error> {
-        check_len("a nonce", nonce.len(), NONCE_MAX)?;
-        let nonce = nonce.to_vec();
-        let certify = move |chip: &mut Chip| chip.certify_anchor(handles, &nonce);
-        self.ask_chip(Kind::Attest, "certifying the anchor", certify).await
     }
 
     async fn anchor<T: Send + 'static>(

@@ -10,7 +10,7 @@
 //! - `handle`: [`Handle`], what callers hold: a bounded queue with deadlines
 //! - `owner`: the thread, one request after the other; `queue`: in which order
 //! - `operations`: sign, seal, unseal, random bytes
-//! - `nv`: indices and counters; `anchor`: what the chip remembers of the log; `standing`: how a log stands to it;
+//! - `nv`: indices and counters; `anchor`: what the chip remembers of the log; `standing`: how a log stands to it; `certification`: for others;
 //!   `attest`: what the TPM states of itself, and how it is believed
 //! - `policy`: terms signed by the owner's policy key; `policy_seal`: sealing under them; [`recovery`]: the second way in
 //! - `pcr`: what was started, measured and stated
@@ -56,6 +56,7 @@ pub mod recovery;
 
 mod anchor;
 mod attest;
+mod certification;
 mod features;
 mod made_key;
 mod nv;
@@ -87,11 +88,9 @@ mod counters;
 mod error;
 mod identity;
 
-pub use anchor::{
-    Anchor, AnchorClaim, AnchorHandles, AnchorNames, AnchorRecord, Certification, LogPoint, NV_ENDURANCE,
-    verify_certification,
-};
+pub use anchor::{Anchor, AnchorHandles, AnchorNames, AnchorRecord, LogPoint, NV_ENDURANCE};
 pub use attest::{Clock, Disbelief, NONCE_MAX, Statement};
+pub use certification::{AnchorClaim, Certification, verify_certification};
 pub use chip::{KeyOrigin, Resources};
 pub use config::{Config, SRK_HANDLE, TCTI_DEVICE};
 pub use counters::{BUCKETS, Counters, Kind, Operation, bucket_us_max};

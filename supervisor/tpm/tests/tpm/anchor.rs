@@ -6,7 +6,8 @@ use tpm::{
 };
 use types::hash::Hash;
 
-use crate::common::{Machine, Rival, Wire};
+use crate::common::{Machine, Wire};
+use crate::rival::Rival;
 
 const LOG: [u8; 16] = [7; 16];
 

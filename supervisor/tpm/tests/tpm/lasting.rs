@@ -10,7 +10,8 @@ use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::structures::SymmetricDefinition;
 use types::hash::Hash;
 
-use crate::common::{Machine, Rival, Wire};
+use crate::common::{Machine, Wire};
+use crate::rival::Rival;
 
 const DIGEST: Hash = Hash([5; 32]);
 

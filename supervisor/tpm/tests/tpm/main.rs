@@ -14,4 +14,5 @@ mod lasting;
 mod made;
 mod nv;
 mod policy;
+mod rival;
 mod wire;

@@ -2,7 +2,8 @@
 
 use tpm::{Error, NV_SIZE_MAX, NvKind, NvWriter};
 
-use crate::common::{Machine, Rival};
+use crate::common::Machine;
+use crate::rival::Rival;
 
 const INDEX: u32 = 0x0180_1234;
 

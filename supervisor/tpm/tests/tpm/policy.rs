@@ -7,7 +7,8 @@ use tpm::{
 };
 use types::hash::Hash;
 
-use crate::common::{Machine, Rival};
+use crate::common::Machine;
+use crate::rival::Rival;
 
 const REVOCATION: u32 = 0x0180_d520;
 const SECRET: &[u8] = b"the repository's key, 32 bytes..";
