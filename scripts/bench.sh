@@ -110,6 +110,7 @@ case $name in
         # Loading probes is root's.
         runner=(as_root)
         ;;
+    tpm) need swtpm=swtpm tpm2_sign=tpm2-tools ;;
     boot)
         "$ROOT/scripts/setup.sh"
         "$ROOT/scripts/build.sh"

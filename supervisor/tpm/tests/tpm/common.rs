@@ -1,7 +1,7 @@
 //! A real software TPM of its own for each test: a process, a folder, two ports; and a wire to tap.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,9 +198,9 @@ impl Wire {
             for client in control.incoming().map_while(Result::ok) {
                 let upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, chip + 1)).unwrap();
                 let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
-                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                std::thread::spawn(move || forward(&mut from, &mut to));
                 let (mut from, mut to) = (upstream, client);
-                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                std::thread::spawn(move || forward(&mut from, &mut to));
             }
         });
         std::thread::spawn(move || {
@@ -222,6 +222,12 @@ impl Wire {
     pub fn tcti(&self) -> String {
         tcti(self.port)
     }
+}
+
+/// Copies until one side closes, and closes the other: swtpm takes one control connection at a time.
+fn forward(from: &mut TcpStream, to: &mut TcpStream) {
+    let _ = std::io::copy(from, to);
+    let _ = to.shutdown(Shutdown::Both);
 }
 
 /// One command or response: tag, length of the whole, code, the rest. None at the end.
