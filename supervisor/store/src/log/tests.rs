@@ -291,6 +291,24 @@ fn a_full_disk_is_back_pressure() {
 }
 
 #[test]
+fn room_that_was_made_sure_of_is_there_and_the_reserve_behind_it() {
+    let disk = Sim::default();
+    let mut log = create(&disk, &SMALL).unwrap();
+    // Over the end of the first file, where a new one has to be made.
+    disk.set_capacity(Some(disk.used() + 9000));
+    let full = loop {
+        if let Err(error) = log.ensure(200) {
+            break error;
+        }
+        log.append(&[vec![1; 100]]).unwrap();
+    };
+    assert!(matches!(full, Error::Full { .. }), "{full:?}");
+    // The first file holds 28 such batches.
+    assert!(log.size() > 28, "{}", log.size());
+    log.append_urgent(&[vec![2; 150]]).unwrap();
+}
+
+#[test]
 fn heads_are_checked_at_the_start() {
     let (disk, signer) = (Sim::default(), Signer::new());
     let mut log = create(&disk, &SMALL).unwrap();
