@@ -1,6 +1,6 @@
 //! What is kept and recorded is bounded, whatever comes in.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use engine::command::{ITEMS_MAX, KIND_MAX, NOTE_BYTES_MAX, RequestId};
 use engine::reply::{Body, Refusal};
