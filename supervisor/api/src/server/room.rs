@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections at once; the last ones are kept for root.
-pub const CONNECTIONS_MAX: usize = 512;
+pub const CONNECTIONS_MAX: usize = 256;
 /// Connections of all users but root.
-pub const CONNECTIONS_OF_USERS_MAX: usize = 480;
-/// Connections of one user who is not root: 80 agents and those who look at them.
-pub const CONNECTIONS_OF_USER_MAX: usize = 128;
+pub const CONNECTIONS_OF_USERS_MAX: usize = 224;
+/// Connections of one user who is not root.
+pub const CONNECTIONS_OF_USER_MAX: usize = 64;
 
 /// The connections that are open, by user.
 #[derive(Clone, Debug, Default)]
