@@ -1,6 +1,6 @@
 //! Variant `socket`: appends by 80 clients through the daemon's socket, against servers that do the same.
 //!
-//! - [`clients`]: ours
+//! - [`clients`]: the clients of ours
 //! - [`daemon`]: dsmild as it ships
 //! - [`peers`]: the others
 
