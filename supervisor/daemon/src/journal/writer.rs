@@ -167,7 +167,8 @@ impl<T: Send + 'static> Writer<T> {
             Ok(digest) => {
                 self.signing = true;
                 let (tpm, queue) = (self.tpm.clone(), Arc::clone(&self.queue));
-                self.workers.spawn(async move { queue.signed((head, tpm.sign_head(tpm::HeadDigest(digest)).await)) });
+                self.workers
+                    .spawn(async move { queue.signed((head, tpm.sign_head(tpm::HeadDigest(digest)).await)) });
             }
             Err(error) => tracing::error!("a head cannot be signed: {error}"),
         }
