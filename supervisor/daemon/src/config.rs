@@ -20,7 +20,7 @@ use types::token::TokenId;
 /// A configuration that is longer is none.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Where dsmild may lack something, and what.
-const LACKS: [&str; 3] = ["device", "probes", "zones"];
+const LACKS: [&str; 4] = ["anchor", "device", "probes", "zones"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,7 +34,7 @@ pub struct Config {
     pub user: String,
     /// The kernel module's node.
     pub device: PathBuf,
-    /// What the daemon may start without: of `device`, `probes`, `zones`. Every reply then says so.
+    /// What the daemon may start without: of `anchor`, `device`, `probes`, `zones`. Every reply then says so.
     pub without: Vec<String>,
     /// Who may do what.
     pub people: People,
@@ -135,11 +135,23 @@ pub struct Log {
     pub notes_hour_mib: u32,
     /// Notes are refused while the log's disk has less free than this, MiB: the rest is for orders.
     pub notes_free_mib: u32,
+    /// The log is anchored in the TPM's memory, which wears, at latest this long after the last time, seconds (at least 3600).
+    pub anchor_s: u32,
+    /// How fast a start from a snapshot reads the rest of the log beside its work, MiB a second; 0 as fast as it goes.
+    pub scrub_mib: u32,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { head_ms: 1_000, grant_s: 300, note_bytes: 8 << 10, notes_hour_mib: 16, notes_free_mib: 1_024 }
+        Self {
+            head_ms: 1_000,
+            grant_s: 300,
+            note_bytes: 8 << 10,
+            notes_hour_mib: 16,
+            notes_free_mib: 1_024,
+            anchor_s: 7_200,
+            scrub_mib: 32,
+        }
     }
 }
 
@@ -243,6 +255,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((1..=600).contains(&config.tokens.confirm_s), "tokens.confirm_s is 1 to 600 seconds");
     ensure!((1..=64).contains(&config.tokens.changes_max), "tokens.changes_max is 1 to 64");
     ensure!((10..=60_000).contains(&config.log.head_ms), "log.head_ms is 10 to 60000 milliseconds");
+    ensure!((3_600..=86_400).contains(&config.log.anchor_s), "log.anchor_s is 3600 to 86400 seconds");
     ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
     ensure!(config.log.note_bytes <= NOTE_BYTES_MAX, "log.note_bytes is 0 to {NOTE_BYTES_MAX} bytes");
     for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {

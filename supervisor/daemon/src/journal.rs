@@ -15,18 +15,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use engine::{Record, Room, State, evolve};
-use store::head::PublicKey;
+use engine::{Event, Fact, Record, Room, State, evolve};
+use policy::Rules;
+use store::head::{Head, PublicKey, SignedHead};
 use store::log::Log;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use types::hash::Hash;
 
+mod anchor;
 mod queue;
 mod writer;
 
+use anchor::Counts;
 pub use queue::Batch;
-use queue::Queue;
+use queue::{Queue, Snapshot};
 use writer::Writer;
 
 /// What a journal is opened with.
@@ -37,6 +40,10 @@ pub struct Config {
     pub head_every: Duration,
     /// Notes are refused while the disk has fewer bytes free.
     pub notes_free_bytes: u64,
+    /// The log is anchored in the TPM at latest this long after the last time; none: it has no anchor.
+    pub anchor_every: Option<Duration>,
+    /// Why an anchor that is not the log's is to be replaced.
+    pub accept_anchor: Option<String>,
 }
 
 /// A log that is replayed and whose thread does not run yet.
@@ -44,6 +51,9 @@ pub struct Replayed {
     log: Log,
     config: Config,
     key: PublicKey,
+    counts: Option<Counts>,
+    /// How many facts were in the snapshot that the replay began with; 0 without one.
+    pub from: u64,
 }
 
 /// The loop's end of the log.
@@ -83,11 +93,15 @@ impl Durable<'_> {
 }
 
 impl Replayed {
-    /// Opens the log, folds it into the state, and makes sure that this TPM signed it.
-    pub fn open(config: Config, tpm: &tpm::Handle, state: &mut State) -> anyhow::Result<Self> {
+    /// Opens the log, folds it into a state under these rules, and makes sure that this TPM signed it.
+    pub fn open(config: Config, tpm: &tpm::Handle, rules: Rules) -> anyhow::Result<(Self, State)> {
         let key = PublicKey::from_der(&tpm.head_key().spki())?;
         let dir = &config.dir;
-        let log = if dir.exists() { replay(dir, state)? } else { create(dir)? };
+        let Folded { log, state, from } = if dir.exists() {
+            replay(dir, &rules)?
+        } else {
+            Folded { log: create(dir)?, state: State::new(rules), from: 0 }
+        };
         if let Some(head) = log.newest_head() {
             head.verify(&key).with_context(|| {
                 format!(
@@ -101,7 +115,33 @@ impl Replayed {
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&key.to_pem()) {
             store::blob::replace(&path, key.to_pem().as_bytes())?;
         }
-        Ok(Self { log, config, key })
+        Ok((Self { log, config, key, counts: None, from }, state))
+    }
+
+    /// Holds the log against the TPM's anchor, and anchors it; what is to be recorded of that.
+    ///
+    /// # Errors
+    ///
+    /// The log is not the newest that the TPM knows of, or not this TPM's.
+    pub async fn anchor(&mut self, tpm: &tpm::Handle) -> anyhow::Result<Vec<Event>> {
+        let Some(every) = self.config.anchor_every else { return Ok(Vec::new()) };
+        let origin = origin(self.log.id());
+        let accept = self.config.accept_anchor.take();
+        let key = &self.key;
+        let sign = async |head: Head| -> anyhow::Result<SignedHead> {
+            let signature = tpm.sign_head(anchor::digest(&head)?).await.context("signing the first head")?;
+            Ok(SignedHead::assemble(head, key, signature.der())?)
+        };
+        let place = (self.config.dir.as_path(), origin.as_str());
+        let (counts, events) = anchor::begin(&mut self.log, place, tpm, (every, accept), sign).await?;
+        self.counts = Some(counts);
+        Ok(events)
+    }
+
+    /// The newest signed head, up to which a start from a snapshot has left the log unread.
+    pub fn unread(&self) -> Option<(PathBuf, Head)> {
+        let head = self.log.newest_head().filter(|_| self.from > 0)?;
+        Some((self.config.dir.clone(), head.head().clone()))
     }
 
     /// Starts the thread; `workers` wait for the TPM. `let_out` is given what waited, in order, once it is covered by a flush.
@@ -113,7 +153,8 @@ impl Replayed {
     ) -> anyhow::Result<Journal<T>> {
         let queue = Arc::new(Queue::default());
         let (end, ended) = oneshot::channel();
-        let mut writer = Writer::new(self.log, self.config, self.key, (tpm, workers), Arc::clone(&queue));
+        let mut writer =
+            Writer::new(self.log, self.config, self.key, (tpm, workers, self.counts), Arc::clone(&queue));
         writer.look()?;
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             let result = writer.run(let_out);
@@ -135,6 +176,25 @@ impl<T> Journal<T> {
                 self.queue.push(batch);
                 Ok(())
             }
+        }
+    }
+
+    /// Has the state written down, which must hold exactly the records that were queued; the hash of its file.
+    ///
+    /// # Errors
+    ///
+    /// It is not written, which is no harm; or the thread has gone.
+    pub async fn snapshot(
+        &mut self,
+        facts: u64,
+        state: Vec<u8>,
+    ) -> anyhow::Result<Result<Hash, store::Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.snapshot(Snapshot { facts, state, reply });
+        tokio::select! {
+            biased;
+            result = &mut self.ended => Err(failure(result)),
+            answer = answer => answer.context("the log's thread has gone"),
         }
     }
 
@@ -162,6 +222,11 @@ fn failure(ended: Result<anyhow::Result<()>, oneshot::error::RecvError>) -> anyh
     }
 }
 
+/// The name of a log in its heads.
+fn origin(id: [u8; 16]) -> String {
+    format!("dsmil/{}", id.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
 /// The short id of a key, as signed notes name it.
 pub fn short(key: &PublicKey) -> String {
     key.id().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -176,21 +241,86 @@ fn create(dir: &Path) -> anyhow::Result<Log> {
     Ok(Log::create(dir, id, &store::log::Config::default())?)
 }
 
-fn replay(dir: &Path, state: &mut State) -> anyhow::Result<Log> {
-    let mut fault = None;
-    let log = Log::open(dir, &store::log::Config::default(), &mut |index, bytes| {
-        if fault.is_none() {
-            match Record::decode(bytes) {
-                Ok(record) => evolve(state, &record),
-                Err(error) => fault = Some((index, error)),
-            }
+/// What a start has folded.
+struct Folded {
+    log: Log,
+    state: State,
+    /// How many facts were in the snapshot that it began with; 0 without one.
+    from: u64,
+}
+
+/// Folds the log: from the newest snapshot that the log itself names, else from the beginning.
+fn replay(dir: &Path, rules: &Rules) -> anyhow::Result<Folded> {
+    let refused =
+        || format!("the log in {} is not opened, because starting must not mean forgetting", dir.display());
+    for entries in store::snapshot::list(dir).with_context(refused)?.into_iter().rev() {
+        if let Some(folded) = replay_from(dir, entries, rules)? {
+            return Ok(folded);
         }
-    });
-    let log = log.with_context(|| {
-        format!("the log in {} is not opened, because starting must not mean forgetting", dir.display())
-    })?;
-    if let Some((index, error)) = fault {
-        bail!("entry {index} of the log in {}: {error}", dir.display());
+        tracing::warn!("the snapshot at {entries} facts is not used: the log does not vouch for it");
     }
-    Ok(log)
+    let mut fold = Fold::new(State::new(rules.clone()), None);
+    let log = Log::open(dir, &store::log::Config::default(), &mut |index, bytes| fold.see(index, bytes));
+    let log = log.with_context(refused)?;
+    Ok(Folded { log, state: fold.end(dir)?, from: 0 })
+}
+
+/// Folds from a snapshot; none where it cannot be read, or where no fact under a signed head names it.
+fn replay_from(dir: &Path, entries: u64, rules: &Rules) -> anyhow::Result<Option<Folded>> {
+    let Ok(snapshot) = store::snapshot::read(dir, entries) else { return Ok(None) };
+    let Ok(state) = engine::snapshot::decode(&snapshot.state, rules.clone()) else { return Ok(None) };
+    if state.facts != entries {
+        return Ok(None);
+    }
+    let mut fold = Fold::new(state, Some((entries, snapshot.hash)));
+    let config = store::log::Config::default();
+    let log = match Log::open_at(dir, &config, &snapshot.start, &mut |index, bytes| fold.see(index, bytes)) {
+        Ok(log) => log,
+        Err(store::Error::Unproven { .. }) => return Ok(None),
+        Err(error) => return Err(error).context("the log cannot be opened"),
+    };
+    let covered = log.newest_head().map_or(0, |head| head.head().size);
+    if fold.named.is_none_or(|named| named >= covered) {
+        return Ok(None);
+    }
+    Ok(Some(Folded { log, state: fold.end(dir)?, from: entries }))
+}
+
+/// Records one after the other.
+struct Fold {
+    state: State,
+    /// The snapshot that a record is to name, and the index of the one that does.
+    wanted: Option<(u64, Hash)>,
+    named: Option<u64>,
+    fault: Option<(u64, engine::fact::Error)>,
+}
+
+impl Fold {
+    const fn new(state: State, wanted: Option<(u64, Hash)>) -> Self {
+        Self { state, wanted, named: None, fault: None }
+    }
+
+    fn see(&mut self, index: u64, bytes: &[u8]) {
+        if self.fault.is_some() {
+            return;
+        }
+        match Record::decode(bytes) {
+            Ok(record) => {
+                if let Fact::Snapshotted { facts, hash } = record.fact
+                    && self.wanted == Some((facts, Hash(hash)))
+                {
+                    self.named = Some(index);
+                }
+                evolve(&mut self.state, &record);
+            }
+            Err(error) => self.fault = Some((index, error)),
+        }
+    }
+
+    fn end(self, dir: &Path) -> anyhow::Result<State> {
+        match self.fault {
+            Some((index, error)) => bail!("entry {index} of the log in {}: {error}", dir.display()),
+            None => Ok(self.state),
+        }
+    }
 }

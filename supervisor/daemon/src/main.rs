@@ -58,7 +58,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// Run the daemon in the foreground (the default)
-    Run,
+    Run {
+        /// Go on although the TPM's anchor is not that of the log, and record this reason: after a new mainboard, or where a log
+        /// was put back on purpose. The anchor is then made anew
+        #[arg(long, value_name = "REASON")]
+        accept_anchor: Option<String>,
+    },
     /// Read the configuration, say what is wrong with it, and exit
     Check,
     /// Set and seal the tokens that may be written; once after the module is loaded
@@ -101,7 +106,11 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Some(What::Seal) => seal::seal(&config),
         Some(What::Helper { kind, config_hash }) => helpers::serve(*kind, &config, config_hash),
-        Some(What::Run) | None => {
+        Some(What::Run { .. }) | None => {
+            let accept = match &arguments.what {
+                Some(What::Run { accept_anchor }) => accept_anchor.clone(),
+                _ => None,
+            };
             stop_at_panic();
             let opened = open::open(config, &arguments.config)?;
             privileges::drop_to(&opened.user)?;
@@ -112,7 +121,7 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
                 .enable_all()
                 .event_interval(FRONT_TASKS)
                 .build()?;
-            let result = front.block_on(run::run(opened, workers.handle().clone()));
+            let result = front.block_on(run::run(opened, accept, workers.handle().clone()));
             // Stopping has waited already; a call that hangs in the firmware must not keep the process.
             front.shutdown_background();
             workers.shutdown_background();

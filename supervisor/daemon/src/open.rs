@@ -56,6 +56,10 @@ pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
         let none: anyhow::Result<()> = Err(anyhow::anyhow!("the machine shows no thermal zone"));
         or_lack(&config, "zones", none, &mut missing)?;
     }
+    if config.may_lack("anchor") {
+        missing
+            .push("anchor: a log that was cut back or an older copy of the disk is not noticed".to_owned());
+    }
     let mut chip = tpm::Config::new(config.state.join("tpm"));
     chip.tcti.clone_from(&config.tpm.tcti);
     let tpm = tpm::start(&chip).with_context(|| {

@@ -34,6 +34,10 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// Requests that may wait for their end; those whose asker has gone are forgotten first.
 const WAITING_MAX: usize = 4096;
+/// Facts from one snapshot of the state to the next: some tenths of a second of folding.
+const SNAPSHOT_EVERY: u64 = 100_000;
+/// Facts that make a snapshot worth while when the daemon stops.
+const SNAPSHOT_AT_STOP: u64 = 1_000;
 /// How long stopping waits for effects under way; what is not done by then is resumed at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,6 +48,8 @@ pub enum Message {
     Event(Event),
     /// Stop in order.
     Stop,
+    /// The log is not what was written: how it shows.
+    Damaged(String),
 }
 
 /// How far the daemon's life has come.
@@ -70,6 +76,8 @@ struct Loop {
     /// Who waits for which request: the id that they gave it, and the way back.
     waiting: HashMap<RequestId, (RequestId, Replies)>,
     phase: Phase,
+    /// Facts in the newest snapshot.
+    snapshot: u64,
 }
 
 /// What has come in.
@@ -80,16 +88,23 @@ struct Come {
 }
 
 /// Runs the daemon until it is told to stop. Effects and answers to queries are worked out by `workers`.
-pub async fn run(opened: Opened, workers: Handle) -> anyhow::Result<()> {
+///
+/// `accept_anchor` is the owner's reason for going on although the TPM's anchor is not that of the log.
+pub async fn run(opened: Opened, accept_anchor: Option<String>, workers: Handle) -> anyhow::Result<()> {
     let clock = Clock::new()?;
     let Opened { config, device, tpm, probes, zones, roots, restore, listener, missing, .. } = opened;
-    let mut state = State::new(config.rules()?);
+    let anchor_s = (!config.may_lack("anchor")).then(|| u64::from(config.log.anchor_s));
     let log = journal::Config {
         dir: config.state.join("log"),
         head_every: Duration::from_millis(config.log.head_ms),
         notes_free_bytes: u64::from(config.log.notes_free_mib) << 20,
+        anchor_every: anchor_s.map(Duration::from_secs),
+        accept_anchor,
     };
-    let log = Replayed::open(log, &tpm, &mut state)?;
+    let (mut log, state) = Replayed::open(log, &tpm, config.rules()?)?;
+    let anchored = log.anchor(&tpm).await?;
+    let scrub = log.unread().map(|(dir, head)| (dir, head, u64::from(config.log.scrub_mib) << 20));
+    let snapshot = log.from;
     let key = keys::repository(&tpm, &config.state).await?;
     let probes = probes.map(|probes| Arc::new(Mutex::new(probes)));
     let started = Event::Started {
@@ -117,14 +132,19 @@ pub async fn run(opened: Opened, workers: Handle) -> anyhow::Result<()> {
         requests,
         waiting: HashMap::new(),
         phase: Phase::Starting,
+        snapshot,
     };
     // What was under way goes back or on before anybody is served.
     let mut first = vec![Message::Event(started)];
+    first.extend(anchored.into_iter().map(Message::Event));
     first.extend(sources::temperatures(&zones).into_iter().map(Message::Event));
     engine.turn(Come { messages: first, requests: Vec::new() }).await?;
     engine.settle(Phase::Starting).await?;
 
     tokio::spawn(sources::watch_zones(zones, messages.clone(), stop.clone()));
+    if let Some((dir, head, rate)) = scrub {
+        sources::scrub(dir, head, rate, (messages.clone(), stop.clone()))?;
+    }
     if let Some(probes) = probes {
         sources::watch_probes(probes, messages, stop.clone())?;
     }
@@ -174,6 +194,9 @@ impl Loop {
             match message {
                 Message::Event(event) => self.event(event)?,
                 Message::Stop => self.phase = Phase::Stopping,
+                Message::Damaged(why) => {
+                    bail!("{why}; stopping: “dsmil log salvage” copies what can be proven")
+                }
             }
             self.queue_if_large().await?;
         }
@@ -181,7 +204,29 @@ impl Loop {
             self.asked(asked)?;
             self.queue_if_large().await?;
         }
-        self.journal.append(&mut self.batch).await
+        self.journal.append(&mut self.batch).await?;
+        if self.state.facts.saturating_sub(self.snapshot) >= SNAPSHOT_EVERY {
+            self.write_snapshot().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the state down, for the next start.
+    async fn write_snapshot(&mut self) -> anyhow::Result<()> {
+        let facts = self.state.facts;
+        let hash = self.journal.snapshot(facts, engine::snapshot::encode(&self.state)?).await?;
+        // Not again at once, also where it failed: without it the next start takes longer, and that is all.
+        self.snapshot = facts;
+        match hash {
+            Ok(hash) => {
+                self.event(Event::Snapshotted { facts, hash })?;
+                self.journal.append(&mut self.batch).await
+            }
+            Err(error) => {
+                tracing::warn!("the state after {facts} facts is not written down: {error}");
+                Ok(())
+            }
+        }
     }
 
     async fn queue_if_large(&mut self) -> anyhow::Result<()> {
@@ -275,6 +320,9 @@ impl Loop {
         match tokio::time::timeout(STOP_PATIENCE, self.settle(Phase::Stopping)).await {
             Ok(settled) => settled?,
             Err(_) => tracing::warn!("stopping with {} works under way", self.state.works.len()),
+        }
+        if self.state.facts.saturating_sub(self.snapshot) >= SNAPSHOT_AT_STOP {
+            self.write_snapshot().await?;
         }
         let stopping = Come { messages: vec![Message::Event(Event::Stopping)], requests: Vec::new() };
         self.turn(stopping).await?;

@@ -1,6 +1,8 @@
 //! The world's events become inputs: thermal zones, probes, signals.
 
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use anyhow::Context as _;
 use engine::Event;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use store::head::Head;
 use telemetry::Telemetry;
 use telemetry::zone::{Zone, Zones};
 use tokio::signal::unix::{SignalKind, signal};
@@ -124,5 +127,37 @@ pub fn watch_signals(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
             tokio::spawn(async move { messages.send(Message::Stop).await.ok() });
         }
     });
+    Ok(())
+}
+
+/// Reads what a start from a snapshot has left unread, in a thread of its own; damage stops the daemon.
+pub fn scrub(
+    dir: PathBuf,
+    head: Head,
+    bytes_per_second: u64,
+    (messages, stop): (mpsc::Sender<Message>, CancellationToken),
+) -> anyhow::Result<()> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stopped);
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        seen.store(true, Ordering::Relaxed);
+    });
+    std::thread::Builder::new().name("scrub".to_owned()).spawn(move || {
+        match store::log::scrub(&dir, &head, bytes_per_second, &stopped) {
+            Ok(Some(scrubbed)) => {
+                tracing::info!(
+                    entries = scrubbed.entries,
+                    mended = scrubbed.mended,
+                    "the log is as it was written"
+                );
+            }
+            Ok(None) => {}
+            Err(error @ store::Error::Damaged(_)) => {
+                messages.blocking_send(Message::Damaged(error.to_string())).ok();
+            }
+            Err(error) => tracing::warn!("the rest of the log cannot be read: {error}"),
+        }
+    })?;
     Ok(())
 }

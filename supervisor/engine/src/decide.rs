@@ -66,6 +66,13 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
             Decision { facts, replies: Vec::new() }
         }
         Event::Stopping => Decision::fact(Fact::Stopped),
+        Event::Snapshotted { facts, hash } => {
+            Decision::fact(Fact::Snapshotted { facts: *facts, hash: hash.0 })
+        }
+        Event::Anchored { reason } => Decision::fact(Fact::Anchored { reason: reason.clone() }),
+        Event::PowerLost { named, counted } => {
+            Decision::fact(Fact::PowerLost { named: *named, counted: *counted })
+        }
         Event::Asked { request, peer, command } => ask::ask(state, input, *request, *peer, command)?,
         Event::Stepped { work, result } => {
             state.works.get(work).map_or_else(Decision::default, |work| step::step(work, result))

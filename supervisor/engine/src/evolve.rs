@@ -21,7 +21,7 @@ pub fn evolve(state: &mut State, record: &Record) {
             // What sensors said before the start says nothing about now.
             state.zones.clear();
         }
-        Fact::Stopped => {}
+        Fact::Stopped | Fact::Snapshotted { .. } | Fact::Anchored { .. } | Fact::PowerLost { .. } => {}
         Fact::Denied { asker, .. } => denied(state, asker.uid, record.time().wall_ns),
         Fact::Accepted { work, request, asker, order, grant } => {
             state.next_work = state.next_work.max(work.saturating_add(1));

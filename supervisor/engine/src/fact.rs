@@ -266,6 +266,33 @@ pub enum Fact {
         #[cbor(n(3), with = "minicbor::bytes")]
         content: Vec<u8>,
     },
+    /// What follows from the facts before was written to a snapshot. Since version 2.
+    #[n(8)]
+    Snapshotted {
+        /// How many facts it holds.
+        #[n(0)]
+        facts: u64,
+        /// SHA-256 of its file.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        hash: [u8; 32],
+    },
+    /// The log was tied to the TPM's anchor anew. Since version 2.
+    #[n(9)]
+    Anchored {
+        /// Why: the first time, or what was wrong and why it was accepted.
+        #[n(0)]
+        reason: String,
+    },
+    /// The TPM lost its power: a log that was cut back to its last anchoring would look like this one. Since version 2.
+    #[n(10)]
+    PowerLost {
+        /// The count of heads that the newest head names.
+        #[n(0)]
+        named: u64,
+        /// The count that the TPM went on from.
+        #[n(1)]
+        counted: u64,
+    },
 }
 
 impl Fact {

@@ -46,6 +46,25 @@ pub enum Event {
     },
     /// The daemon is asked to stop.
     Stopping,
+    /// The state was written to a snapshot.
+    Snapshotted {
+        /// After how many facts.
+        facts: u64,
+        /// SHA-256 of its file.
+        hash: Hash,
+    },
+    /// The log was tied to the TPM's anchor anew.
+    Anchored {
+        /// Why, in words for people.
+        reason: String,
+    },
+    /// The TPM lost its power since the newest head.
+    PowerLost {
+        /// The count of heads that the newest head names.
+        named: u64,
+        /// The count that the TPM went on from.
+        counted: u64,
+    },
     /// Somebody asks for something with an effect.
     Asked {
         /// Which request.

@@ -104,6 +104,9 @@ fn fact() -> impl Strategy<Value = Fact> {
         }),
         (any::<[u8; 16]>(), asker(), ".*", vec(any::<u8>(), 0..600))
             .prop_map(|(request, asker, kind, content)| Fact::Noted { request, asker, kind, content }),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(facts, hash)| Fact::Snapshotted { facts, hash }),
+        ".*".prop_map(|reason| Fact::Anchored { reason }),
+        any::<(u64, u64)>().prop_map(|(named, counted)| Fact::PowerLost { named, counted }),
     ]
 }
 
@@ -300,7 +303,12 @@ fn facts_2() -> Vec<Fact> {
         kind: "build.end".to_owned(),
         content: "grün, 7 warnings".as_bytes().to_vec(),
     };
-    facts_1().into_iter().chain([noted]).collect()
+    let others = [
+        Fact::Snapshotted { facts: 1 << 33, hash: [0x77; 32] },
+        Fact::Anchored { reason: "for the first time".to_owned() },
+        Fact::PowerLost { named: 70_001, counted: 70_255 },
+    ];
+    facts_1().into_iter().chain([noted]).chain(others).collect()
 }
 
 fn sample(version: u32, facts: Vec<Fact>) -> Vec<Record> {

@@ -74,8 +74,19 @@ impl Entry {
 }
 
 /// The kinds of facts, as [`Entry::fact`] has them.
-pub const FACTS: [&str; 8] =
-    ["started", "stopped", "denied", "accepted", "progressed", "finished", "heat", "noted"];
+pub const FACTS: [&str; 11] = [
+    "started",
+    "stopped",
+    "denied",
+    "accepted",
+    "progressed",
+    "finished",
+    "heat",
+    "noted",
+    "snapshot",
+    "anchored",
+    "power_lost",
+];
 
 const fn name(fact: &Fact) -> &'static str {
     match fact {
@@ -87,6 +98,9 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::Finished { .. } => "finished",
         Fact::Heat { .. } => "heat",
         Fact::Noted { .. } => "noted",
+        Fact::Snapshotted { .. } => "snapshot",
+        Fact::Anchored { .. } => "anchored",
+        Fact::PowerLost { .. } => "power_lost",
     }
 }
 
@@ -95,6 +109,13 @@ fn text(fact: &Fact) -> String {
         Fact::Started { version, missing, .. } if missing.is_empty() => format!("dsmild {version}"),
         Fact::Started { version, missing, .. } => format!("dsmild {version}, without {}", missing.join(", ")),
         Fact::Stopped => "in order".to_owned(),
+        Fact::Snapshotted { facts, hash } => format!("of {facts} facts, {}", types::hash::Hash(*hash)),
+        Fact::Anchored { reason } => reason.clone(),
+        Fact::PowerLost { named, counted } => {
+            format!(
+                "the TPM counted {counted} heads where {named} were signed: up to the last anchoring, a log that was cut back would look like this one"
+            )
+        }
         Fact::Denied { order, reason, .. } => format!("{}: {reason}", describe(order)),
         Fact::Accepted { order, .. } => describe(order),
         Fact::Progressed { progress, .. } => reached(progress),

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use engine::Room;
 use store::head::Head;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use types::hash::Hash;
+
+use super::anchor::Owed;
 
 /// How many bytes of records may be queued before the loop waits.
 const QUEUED_BYTES_MAX: usize = 512 << 10;
@@ -71,20 +74,39 @@ impl<T> Batch<T> {
     }
 }
 
-/// A head that came back from the TPM.
-pub type Signed = (Head, Result<tpm::Signature, tpm::Error>);
+/// What came back from the TPM.
+#[derive(Debug)]
+pub enum FromTpm {
+    /// A head with its signature, and whether it anchors the log.
+    Head(Head, bool, Result<tpm::Signature, tpm::Error>),
+    /// What was counted of what a stored head promised.
+    Paid(Owed, Result<(), tpm::Error>),
+}
+
+/// The state after all records that were queued, to be written down.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// How many facts it holds.
+    pub facts: u64,
+    /// It, encoded.
+    pub state: Vec<u8>,
+    /// Who waits for the file's hash.
+    pub reply: oneshot::Sender<Result<Hash, store::Error>>,
+}
 
 /// What the thread takes at once.
 pub struct Work<T> {
     pub batch: Batch<T>,
-    pub signed: Option<Signed>,
+    pub signed: Option<FromTpm>,
+    pub snapshot: Option<Snapshot>,
     /// Nothing comes after it.
     pub closing: bool,
 }
 
 struct Inner<T> {
     batch: Batch<T>,
-    signed: Option<Signed>,
+    signed: Option<FromTpm>,
+    snapshot: Option<Snapshot>,
     closing: bool,
     /// The thread sleeps until there are so many records, or something that waits for none.
     asleep: bool,
@@ -96,13 +118,13 @@ type Guard<'a, T> = MutexGuard<'a, Inner<T>>;
 impl<T> Inner<T> {
     /// Nothing is to be done.
     fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.signed.is_none() && !self.closing
+        self.batch.is_empty() && self.signed.is_none() && self.snapshot.is_none() && !self.closing
     }
 
     /// It is not worth while to wait for more.
     fn is_filled(&self) -> bool {
         let is_other = self.batch.records.is_empty() && !self.is_idle();
-        self.batch.records.len() >= self.wanted || is_other || self.closing
+        self.batch.records.len() >= self.wanted || is_other || self.snapshot.is_some() || self.closing
     }
 }
 
@@ -116,7 +138,14 @@ pub struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let inner = Inner { batch: Batch::default(), signed: None, closing: false, asleep: false, wanted: 1 };
+        let inner = Inner {
+            batch: Batch::default(),
+            signed: None,
+            snapshot: None,
+            closing: false,
+            asleep: false,
+            wanted: 1,
+        };
         let (filled, taken) = (Condvar::new(), Notify::new());
         Self { inner: Mutex::new(inner), filled, taken, room: AtomicU8::new(0) }
     }
@@ -139,8 +168,13 @@ impl<T> Queue<T> {
         self.change(|inner| inner.batch.append(batch));
     }
 
-    /// Hands back a head that was signed, or was not.
-    pub fn signed(&self, signed: Signed) {
+    /// Has the state written down once all that has queued is durable. Nothing may be queued until the answer has come.
+    pub fn snapshot(&self, snapshot: Snapshot) {
+        self.change(|inner| inner.snapshot = Some(snapshot));
+    }
+
+    /// Hands back what the TPM gave, or did not.
+    pub fn signed(&self, signed: FromTpm) {
         self.change(|inner| inner.signed = Some(signed));
     }
 
@@ -165,12 +199,26 @@ impl<T> Queue<T> {
             }
         }
         let batch = std::mem::replace(&mut inner.batch, spare);
-        let work = Work { batch, signed: inner.signed.take(), closing: inner.closing };
+        let work = Work {
+            batch,
+            signed: inner.signed.take(),
+            snapshot: inner.snapshot.take(),
+            closing: inner.closing,
+        };
         drop(inner);
         if work.batch.bytes >= QUEUED_BYTES_MAX {
             self.taken.notify_one();
         }
         work
+    }
+
+    /// What the TPM gave, as soon as it is there, or none at the deadline.
+    pub fn take_signed(&self, deadline: Instant) -> Option<FromTpm> {
+        let mut inner = self.lock();
+        while inner.signed.is_none() && Instant::now() < deadline {
+            inner = self.wait(inner, Some(deadline));
+        }
+        inner.signed.take()
     }
 
     /// What the disk has room for.

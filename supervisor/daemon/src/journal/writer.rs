@@ -11,13 +11,16 @@ use store::head::{Head, PublicKey, SignedHead};
 use store::log::Log;
 use tokio::runtime::Handle;
 
-use super::queue::{Batch, DECIDED_BYTES_MAX, Queue, Work};
+use super::anchor::{self, Counts, Owed};
+use super::queue::{Batch, DECIDED_BYTES_MAX, FromTpm, Queue, Snapshot, Work};
 use super::{Config, Durable};
 
 /// How long to wait before a full disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How often the disk is asked for its free space.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long closing waits for what is at the TPM.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The thread's own things.
 pub struct Writer<T> {
@@ -28,9 +31,11 @@ pub struct Writer<T> {
     tpm: tpm::Handle,
     workers: Handle,
     queue: Arc<Queue<T>>,
+    /// What the TPM has counted; none without an anchor.
+    counts: Option<Counts>,
     /// Entries covered by a stored head.
     signed: u64,
-    /// A head is at the TPM.
+    /// The TPM is at a head, or counts one.
     signing: bool,
     /// When a head was last sent there.
     sent: Instant,
@@ -49,7 +54,7 @@ impl<T: Send + 'static> Writer<T> {
         log: Log,
         config: Config,
         key: PublicKey,
-        (tpm, workers): (tpm::Handle, Handle),
+        (tpm, workers, counts): (tpm::Handle, Handle, Option<Counts>),
         queue: Arc<Queue<T>>,
     ) -> Self {
         let id = log.id();
@@ -57,11 +62,12 @@ impl<T: Send + 'static> Writer<T> {
             signed: log.newest_head().map_or(0, |head| head.head().size),
             log,
             dir: config.dir,
-            origin: format!("dsmil/{}", id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            origin: super::origin(id),
             key,
             tpm,
             workers,
             queue,
+            counts,
             signing: false,
             sent: Instant::now(),
             head_every: config.head_every,
@@ -77,12 +83,15 @@ impl<T: Send + 'static> Writer<T> {
         let (mut spare, mut expected) = (Batch::default(), 1);
         loop {
             let due = (!self.signing && self.log.size() > self.signed).then(|| self.sent + self.head_every);
-            let Work { mut batch, signed, closing } =
+            let Work { mut batch, signed, snapshot, closing } =
                 self.queue.take(std::mem::take(&mut spare), expected, due);
             self.append(&batch)?;
             expected = batch.records.len().max(1);
-            if let Some((head, signature)) = signed {
-                self.store(head, signature)?;
+            if let Some(answer) = signed {
+                self.take_answer(answer)?;
+            }
+            if let Some(snapshot) = snapshot {
+                self.snapshot(snapshot)?;
             }
             let outputs = std::mem::take(&mut batch.outputs);
             if !outputs.is_empty() {
@@ -155,34 +164,85 @@ impl<T: Send + 'static> Writer<T> {
         self.queue.set_room(room);
     }
 
-    /// Has a head signed if one is due, or `now`.
+    /// Has a head signed if one is due, or `now`, and what the last one promised counted before.
     fn sign(&mut self, now: bool) {
         let is_due = self.log.size() > self.signed && (now || self.sent.elapsed() >= self.head_every);
         if !is_due || self.signing {
             return;
         }
         self.sent = Instant::now();
-        let head = self.log.head(&self.origin, Vec::new());
-        match head.digest() {
+        if let Some(owed) = self.counts.as_ref().map(Counts::owed).filter(|owed| !owed.is_none()) {
+            return self.pay(owed);
+        }
+        let (head, anchors) = self.head(now);
+        match anchor::digest(&head) {
             Ok(digest) => {
                 self.signing = true;
                 let (tpm, queue) = (self.tpm.clone(), Arc::clone(&self.queue));
-                self.workers
-                    .spawn(async move { queue.signed((head, tpm.sign_head(tpm::HeadDigest(digest)).await)) });
+                self.workers.spawn(async move {
+                    queue.signed(FromTpm::Head(head, anchors, tpm.sign_head(digest).await));
+                });
             }
             Err(error) => tracing::error!("a head cannot be signed: {error}"),
         }
     }
 
-    /// Stores a head that was signed; a chip that failed is asked again when the next one is due.
-    fn store(&mut self, head: Head, signature: Result<tpm::Signature, tpm::Error>) -> anyhow::Result<()> {
+    /// The head as it is now, and whether it anchors the log; it does where that is due, or somebody `asks` for it.
+    fn head(&mut self, asks: bool) -> (Head, bool) {
+        let promise = self.counts.as_mut().map(|counts| {
+            let anchors = counts.is_due(asks);
+            counts.promise(anchors)
+        });
+        let (lines, anchors) = promise.map_or((Vec::new(), false), |(line, anchors)| (vec![line], anchors));
+        (self.log.head(&self.origin, lines), anchors)
+    }
+
+    fn pay(&mut self, owed: Owed) {
+        self.signing = true;
+        let (tpm, queue) = (self.tpm.clone(), Arc::clone(&self.queue));
+        self.workers.spawn(async move {
+            let (paid, done) = owed.pay(&tpm).await;
+            queue.signed(FromTpm::Paid(paid, done));
+        });
+    }
+
+    fn take_answer(&mut self, answer: FromTpm) -> anyhow::Result<()> {
         self.signing = false;
+        match answer {
+            FromTpm::Head(head, anchors, signature) => {
+                let owed = self.store(head, anchors, signature)?;
+                if !owed.is_none() {
+                    self.pay(owed);
+                }
+            }
+            FromTpm::Paid(paid, done) => self.paid(paid, done),
+        }
+        Ok(())
+    }
+
+    fn paid(&mut self, paid: Owed, done: Result<(), tpm::Error>) {
+        if let Some(counts) = &mut self.counts {
+            counts.paid(paid);
+        }
+        if let Err(error) = done {
+            tracing::warn!("the TPM has not counted the newest head, and is asked again: {error}");
+        }
+    }
+
+    /// Stores a head that was signed; a chip that failed is asked again when the next one is due. Gives back what the head
+    /// promises.
+    fn store(
+        &mut self,
+        head: Head,
+        anchors: bool,
+        signature: Result<tpm::Signature, tpm::Error>,
+    ) -> anyhow::Result<Owed> {
         let size = head.size;
         let signature = match signature {
             Ok(signature) => signature,
             Err(error) => {
                 tracing::warn!("the head at {size} is not signed: {error}");
-                return Ok(());
+                return Ok(Owed::default());
             }
         };
         let signed = SignedHead::assemble(head, &self.key, signature.der())?;
@@ -190,19 +250,47 @@ impl<T: Send + 'static> Writer<T> {
             Ok(()) => self.signed = size,
             Err(error @ store::Error::Full { .. }) => {
                 tracing::warn!("the head at {size} is not stored: {error}");
+                return Ok(Owed::default());
             }
             Err(error) => return Err(error).context("a head cannot be stored; stopping at once"),
         }
+        let id = self.log.id();
+        let counts = self.counts.as_mut();
+        Ok(counts.map_or_else(Owed::default, |counts| counts.stored(id, signed.head(), anchors)))
+    }
+
+    /// Writes the state down; what cannot be written is no harm, the next start takes longer.
+    fn snapshot(&self, snapshot: Snapshot) -> anyhow::Result<()> {
+        let Snapshot { facts, state, reply } = snapshot;
+        let size = self.log.size();
+        ensure!(facts == size, "a state of {facts} facts came for a log of {size} entries; stopping at once");
+        let written = self.log.start().and_then(|start| store::snapshot::write(&self.dir, &start, &state));
+        // Nobody waits for it any more when the loop has ended.
+        reply.send(written).ok();
         Ok(())
     }
 
-    /// The last head. One that is still at the TPM is not waited for: this one covers more.
+    /// The last head. What is still at the TPM is waited for: two must not count at once.
     fn close(mut self) -> anyhow::Result<()> {
-        if self.log.size() > self.signed {
-            let head = self.log.head(&self.origin, Vec::new());
-            let signature = self.workers.block_on(self.tpm.sign_head(tpm::HeadDigest(head.digest()?)));
-            self.store(head, signature)?;
+        let end = Instant::now() + CLOSE_PATIENCE;
+        while self.signing && Instant::now() < end {
+            if let Some(answer) = self.queue.take_signed(end) {
+                self.take_answer(answer)?;
+            }
         }
+        if self.signing || (self.log.size() == self.signed && self.counts.is_none()) {
+            return Ok(());
+        }
+        let workers = self.workers.clone();
+        if let Some(owed) = self.counts.as_ref().map(Counts::owed) {
+            let (paid, done) = workers.block_on(owed.pay(&self.tpm));
+            self.paid(paid, done);
+        }
+        let (head, anchors) = self.head(true);
+        let signature = workers.block_on(self.tpm.sign_head(anchor::digest(&head)?));
+        let owed = self.store(head, anchors, signature)?;
+        let (paid, done) = workers.block_on(owed.pay(&self.tpm));
+        self.paid(paid, done);
         Ok(())
     }
 }

@@ -95,6 +95,7 @@ impl Oracle {
                 ensure!(self.noted.insert(RequestId(*request)), "one note was recorded twice: {fact:?}");
             }
             Fact::Started { .. } | Fact::Stopped | Fact::Heat { .. } => {}
+            Fact::Snapshotted { .. } | Fact::Anchored { .. } | Fact::PowerLost { .. } => {}
         }
         Ok(())
     }
