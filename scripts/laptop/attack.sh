@@ -431,7 +431,7 @@ place = content.index(b"before")
 with open(log, "r+b") as file:
     file.seek(place)
     file.write(b"B")
-digest = lambda: [(name, hashlib.sha256(open(name, "rb").read()).hexdigest()) for name in sorted(glob.glob(f"{STATE}/log/*"))]
+digest = lambda: [(name, hashlib.sha256(open(name, "rb").read()).hexdigest()) for name in sorted(glob.glob(f"{STATE}/log/*")) if os.path.isfile(name)]
 damaged = digest()
 refuses("a damaged entry", "starting must not mean forgetting", "entr")
 claim(digest() == damaged, "and nothing is overwritten")
@@ -445,6 +445,50 @@ run("chown", "-R", "root:root", STATE)
 refuses("a state folder of another owner", "chown -R dsmil")
 run("chown", "-R", "dsmil:dsmil", STATE)
 claim(daemon("start"), "put right, it starts")
+
+# The disk is put back to what it was; the TPM remembers.
+FOLDER = f"{STATE}/log"
+
+
+def put(copy):
+    run("rm", "-rf", FOLDER)
+    run("cp", "-a", copy, FOLDER)
+
+
+def noted(text):
+    reply = Client().ask(command="note", kind="test", text=text)
+    time.sleep(2.5)  # A head is signed within a second, and counted.
+    return reply["reply"] == "done"
+
+
+daemon("stop")
+run("cp", "-a", FOLDER, "/root/stopped")
+claim(daemon("start") and noted("one"), "a note is taken")
+run("cp", "-a", FOLDER, "/root/running")
+claim(noted("two"), "and another")
+daemon("kill")
+run("cp", "-a", FOLDER, "/root/newest")
+put("/root/stopped")
+refuses("an older copy of the log", "older copy", "--accept-anchor")
+put("/root/running")
+refuses("a copy of a moment ago, while the TPM keeps its power", "older copy")
+run("rm", "-rf", FOLDER)
+refuses("no log, where the TPM knows of one", "does not know of")
+claim(run("ls", FOLDER)[0] == 0 and run("rm", "-rf", FOLDER), "what it made of it is another log")
+put("/root/newest")
+claim(daemon("start"), "the newest is taken")
+daemon("stop")
+put("/root/stopped")
+accepted = subprocess.Popen(["dsmild", "run", "--accept-anchor", "a test put it back"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+for _ in range(600):
+    if run("dsmil", "status", "--quiet")[0] == 0:
+        break
+    time.sleep(0.1)
+said = run("dsmil", "log", "search", "--fact", "anchored", "a test put it back")[1]
+claim("older copy" in said and "accepted" in said, "an older copy is taken with a reason, which is recorded", said)
+accepted.terminate()
+claim(accepted.wait(60) == 0, "and it stops in order")
+claim(daemon("start"), "and starts from then on")
 
 # A second signal stops at once, also while the first waits for a restore.
 fill("f")
