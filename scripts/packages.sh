@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 PACKAGES=(
-    # our own build: C compiler, libtss2, and what the vendored libbpf builds with
+    # our own build: C compiler, libtss2 (which the tests hold our TPM commands against), and what the vendored libbpf builds with
     build-essential pkg-config libtss2-dev clang autoconf automake autopoint flex bison gawk
     # the toolchain's root and the guest's disk
     mmdebstrap debian-archive-keyring squashfs-tools uidmap

@@ -5,8 +5,7 @@ log=/var/log/dsmild.log
 pidfile=/run/dsmild.pid
 
 start() {
-    # Quiets libtss2, which writes to standard error on its own account.
-    TSS2_LOG=all+NONE setsid dsmild --config /etc/dsmil/dsmild.toml >>"$log" 2>&1 </dev/null &
+    setsid dsmild --config /etc/dsmil/dsmild.toml >>"$log" 2>&1 </dev/null &
     echo $! >"$pidfile"
     local try
     for try in $(seq 1 900); do
