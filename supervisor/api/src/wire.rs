@@ -78,6 +78,15 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
+    /// What was known at a point of the past: exactly one of the two.
+    Past {
+        /// After this fact, counted from 0.
+        #[serde(default)]
+        fact: Option<u64>,
+        /// After the last fact up to this moment: nanoseconds since 1970.
+        #[serde(default)]
+        wall_ns: Option<i64>,
+    },
     /// Facts from the log.
     Facts {
         /// The first one wanted; none: the last `limit`.
@@ -246,6 +255,8 @@ pub enum Answer {
         /// Its place in the log, from 0.
         index: u64,
     },
+    /// To `past`.
+    Past(Box<Past>),
     /// To `facts`.
     Facts {
         /// The records.
@@ -253,6 +264,27 @@ pub enum Answer {
         /// Entries in the log.
         size: u64,
     },
+}
+
+/// What was known at a point of the past.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Past {
+    /// The last fact that had happened.
+    pub fact: u64,
+    /// When that was, RFC 3339, UTC.
+    pub time: String,
+    /// Works that were under way.
+    pub works: Vec<String>,
+    /// Thermal zones.
+    pub zones: Vec<Zone>,
+    /// Checkpoints that could be restored.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Guarantees that the daemon lacked.
+    pub missing: Vec<String>,
+    /// Orders denied so far.
+    pub denials: u64,
+    /// Starts of the daemon so far.
+    pub starts: u64,
 }
 
 /// Most bytes of a note, whatever the configuration says.

@@ -6,6 +6,7 @@ use clap::Args;
 use crate::fault::Fault;
 use crate::output::{self, Table, WARNING, count};
 use crate::session::Context;
+use crate::time::Point;
 
 /// Shows how machine, daemon and guarantees stand.
 ///
@@ -16,16 +17,25 @@ use crate::session::Context;
 #[command(after_help = "Examples:
   dsmil status
   dsmil status --quiet && echo the daemon answers
+  dsmil status --at 4711
+  dsmil status --at 2h
   dsmil status --json | jq .answer.log.size")]
 pub struct Status {
     /// Write nothing: the exit code alone says whether the daemon answers.
     #[arg(long, short)]
     pub quiet: bool,
+    /// What was known at a point of the past instead: after this fact, or up to this moment (2026-11-21T08:00:00Z,
+    /// “2026-11-21 08:00”, or how long ago: 2h).
+    #[arg(long, value_name = "POINT", conflicts_with = "quiet")]
+    at: Option<Point>,
 }
 
 impl Status {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        if let Some(point) = self.at {
+            return past(context, point);
+        }
         let (answer, behind) = context.ask("status", Command::Status)?;
         let Answer::Status(status) = &answer else { return Err(Fault::Unexpected) };
         if self.quiet {
@@ -33,6 +43,21 @@ impl Status {
         }
         output::answer(context.json, &answer, &behind, &text(status, &behind))
     }
+}
+
+fn past(context: &Context, point: Point) -> Result<(), Fault> {
+    let (answer, behind) = context.ask("fold the past", point.command()?)?;
+    let Answer::Past(past) = &answer else { return Err(Fault::Unexpected) };
+    let mut table = Table::new(&[]);
+    let mut row = |name: &str, text: String| table.row([name.to_owned(), text]);
+    row("after fact", format!("{}, {}", past.fact, past.time));
+    row("checkpoints", past.checkpoints.len().to_string());
+    row("under way", if past.works.is_empty() { "nothing".to_owned() } else { past.works.join(", ") });
+    let starts = count(past.starts, "start", "starts");
+    row("daemon", format!("{starts}, {}", count(past.denials, "denial", "denials")));
+    lines(&mut table, "zones", past.zones.iter().map(zone));
+    lines(&mut table, "missing", past.missing.iter().cloned());
+    output::answer(context.json, &answer, &behind, &table.to_string())
 }
 
 fn text(status: &wire::Status, behind: &Behind) -> String {

@@ -2,8 +2,11 @@
 
 use std::str::FromStr;
 
+use api::wire::Command;
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp, Zoned};
+
+use crate::fault::Fault;
 
 /// A moment: `2026-11-21T08:00:00Z`, `2026-11-21 08:00` or `2026-11-21` in this machine's time zone, or `2h` for two hours ago.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -13,6 +16,43 @@ impl Moment {
     /// The moment as the log's entries have it: RFC 3339 in UTC, to the millisecond, so that texts compare as times do.
     pub fn text(self) -> String {
         self.0.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    }
+}
+
+/// A point of the past: the number of a fact, or a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// After this fact.
+    Fact(u64),
+    /// After the last fact up to this moment.
+    Moment(Moment),
+}
+
+impl Point {
+    /// The request for what was known then.
+    pub fn command(self) -> Result<Command, Fault> {
+        Ok(match self {
+            Self::Fact(fact) => Command::Past { fact: Some(fact), wall_ns: None },
+            Self::Moment(Moment(moment)) => {
+                let wall_ns = i64::try_from(moment.as_nanosecond());
+                let wall_ns = wall_ns.map_err(|_| Fault::Usage("no log is as old as that".to_owned()))?;
+                Command::Past { fact: None, wall_ns: Some(wall_ns) }
+            }
+        })
+    }
+}
+
+impl FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(fact) => Ok(Self::Fact(fact)),
+            Err(_) => text
+                .parse()
+                .map(Self::Moment)
+                .map_err(|error| format!("neither a fact's number nor a moment; {error}")),
+        }
     }
 }
 

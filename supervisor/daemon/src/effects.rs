@@ -75,6 +75,11 @@ impl World {
         })
     }
 
+    /// The rules in force.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Performs one effect. The grant is looked at now, not when the order came.
     pub async fn perform(&self, effect: Effect, now_ns: i64) -> StepResult {
         match self.redeem(&effect, now_ns) {

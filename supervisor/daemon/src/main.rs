@@ -12,7 +12,7 @@
 //! - [`journal`]: the log as the loop uses it, and its signed heads
 //! - [`sources`]: the world's events become inputs
 //! - [`effects`]: effects act on the world
-//! - [`query`]: answers that change nothing
+//! - [`query`]: answers that change nothing; [`past`]: the state as it was
 //! - [`clock`]: the only place that asks for the time
 
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod helpers;
 mod journal;
 mod keys;
 mod open;
+mod past;
 mod privileges;
 mod query;
 mod run;

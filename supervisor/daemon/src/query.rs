@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use api::wire::{self, record};
+use engine::command::Point;
 use engine::reply::Refusal;
 use engine::state::Checkpoint;
 use engine::{Query, State, Which};
 
 use crate::effects::World;
 use crate::journal::Durable;
-use crate::privileges;
+use crate::{past, privileges};
 
 /// Most bytes of entries in one answer, as they are counted here: far below a frame, and little beside what many
 /// askers at once may leave unread.
@@ -50,23 +51,13 @@ impl View {
             Query::Checkpoints => true,
             Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
             Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
-            Query::Status | Query::Tokens | Query::Facts { .. } => false,
+            Query::Status | Query::Tokens | Query::Past(_) | Query::Facts { .. } => false,
         };
-        let works = state
-            .works
-            .values()
-            .map(|work| format!("{} (work {})", work.order.title(), work.number))
-            .collect();
-        let zones = state.zones.iter().map(|(name, (level, millicelsius))| wire::Zone {
-            name: name.clone(),
-            level: record::level_name(*level).to_owned(),
-            millicelsius: *millicelsius,
-        });
         Self {
             status: wire::Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                works,
-                zones: zones.collect(),
+                works: works(state),
+                zones: zones(state),
                 checkpoints: u64::try_from(state.checkpoints.len()).unwrap_or(u64::MAX),
                 denials: state.denials,
                 starts: state.starts,
@@ -90,6 +81,7 @@ impl View {
                 checkpoints: self.checkpoints.iter().map(Into::into).collect(),
             }),
             Query::Checkpoint(which) => self.checkpoint(world, &which).await,
+            Query::Past(point) => past(world, position, point).await,
             Query::Facts { from, limit } => facts(position, from, limit).await,
         }
     }
@@ -122,6 +114,37 @@ impl View {
             more: u64::try_from(more).unwrap_or(u64::MAX),
         })
     }
+}
+
+fn works(state: &State) -> Vec<String> {
+    state.works.values().map(|work| format!("{} (work {})", work.order.title(), work.number)).collect()
+}
+
+fn zones(state: &State) -> Vec<wire::Zone> {
+    let zone = |(name, (level, millicelsius)): (&String, &(_, Option<i32>))| wire::Zone {
+        name: name.clone(),
+        level: record::level_name(*level).to_owned(),
+        millicelsius: *millicelsius,
+    };
+    state.zones.iter().map(zone).collect()
+}
+
+async fn past(world: &World, position: Position, point: Point) -> Result<wire::Answer, Refusal> {
+    let Position { log: wire::LogStatus { size, .. }, dir } = position;
+    let rules = world.rules().clone();
+    let fold = tokio::task::spawn_blocking(move || past::at(&dir, size, point, &rules));
+    let past::Past { state, fact, wall_ns } =
+        fold.await.map_err(|error| Refusal::Failed(error.to_string())).flatten()?;
+    Ok(wire::Answer::Past(Box::new(wire::Past {
+        fact,
+        time: record::rfc3339(wall_ns),
+        works: works(&state),
+        zones: zones(&state),
+        checkpoints: state.checkpoints.values().map(Into::into).collect(),
+        missing: state.missing.clone(),
+        denials: state.denials,
+        starts: state.starts,
+    })))
 }
 
 async fn facts(position: Position, from: Option<u64>, limit: u32) -> Result<wire::Answer, Refusal> {

@@ -63,6 +63,8 @@ pub enum Query {
     Checkpoints,
     /// One checkpoint with its entries.
     Checkpoint(Which),
+    /// What followed from the facts up to a point of the past.
+    Past(Point),
     /// Facts from the log.
     Facts {
         /// The first one wanted, counted from 0; none: the last `limit`.
@@ -70,6 +72,15 @@ pub enum Query {
         /// How many at most.
         limit: u32,
     },
+}
+
+/// A point of the past.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// After this fact, counted from 0.
+    Fact(u64),
+    /// After the last fact up to this moment: CLOCK_REALTIME, nanoseconds since 1970.
+    Wall(i64),
 }
 
 /// Names a checkpoint.

@@ -1,6 +1,7 @@
 //! Snapshots: a place to start from, and the state there, in one file.
 //!
-//! Named by the number of entries before it, written as a whole or not at all, the newest [`KEPT`] kept. What the state's
+//! Named by the number of entries before it, written as a whole or not at all, the newest [`KEPT`] kept, and of older ones so many that the
+//! distances between them double: any past is near one. What the state's
 //! bytes mean is the caller's. That a snapshot belongs to the log is proven when it is opened from there
 //! ([`crate::log::Log::open_at`]); that its state is right, by its hash, which the caller records as a fact.
 
@@ -40,8 +41,8 @@ pub struct Snapshot {
     pub hash: Hash,
 }
 
-/// Writes a snapshot durably into the folder `dir`, which is made if it is not there (its parent must be), removes all but
-/// the newest [`KEPT`], and returns the SHA-256 of the file. `start` is what [`crate::log::Log::start`] gave when exactly
+/// Writes a snapshot durably into the folder `dir`, which is made if it is not there (its parent must be), removes what is
+/// not to be kept, and returns the SHA-256 of the file. `start` is what [`crate::log::Log::start`] gave when exactly
 /// the entries before it were in the state.
 ///
 /// # Errors
@@ -141,9 +142,7 @@ pub(crate) fn list_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
 
 /// One that stays takes space until the next is written, and nothing else.
 fn remove_older(disk: &dyn Disk, dir: &Path) {
-    let mut numbers = list_on(disk, dir).unwrap_or_default();
-    numbers.truncate(numbers.len().saturating_sub(KEPT));
-    for number in numbers {
+    for number in superfluous(&list_on(disk, dir).unwrap_or_default()) {
         let _ = disk.remove(&path(dir, number));
     }
     for name in disk.list(dir).unwrap_or_default() {
@@ -151,6 +150,22 @@ fn remove_older(disk: &dyn Disk, dir: &Path) {
             let _ = disk.remove(&dir.join(name));
         }
     }
+}
+
+/// Of ascending numbers those that are not kept: between two that are, the distance to the newest doubles at most twice.
+fn superfluous(numbers: &[u64]) -> Vec<u64> {
+    let newest = numbers.last().copied().unwrap_or_default();
+    let second = numbers.iter().rev().nth(KEPT - 1);
+    let (mut kept, mut superfluous) = (second.map_or(0, |second| newest - second), Vec::new());
+    for number in numbers.iter().rev().skip(KEPT) {
+        let distance = newest - number;
+        if distance >= 2 * kept {
+            kept = distance;
+        } else {
+            superfluous.push(*number);
+        }
+    }
+    superfluous
 }
 
 fn file_name(entries: u64) -> String {
@@ -180,8 +195,24 @@ mod tests {
         create(&Sim::default(), &SMALL).unwrap()
     }
 
+    /// Of a long life few stay, and none is far from any past.
     #[test]
-    fn the_newest_two_are_kept_and_read_back() {
+    fn older_ones_are_thinned_out() {
+        let mut numbers = Vec::new();
+        for newest in (1..=1000).map(|number| number * 100) {
+            numbers.push(newest);
+            let gone = superfluous(&numbers);
+            numbers.retain(|number| !gone.contains(number));
+            assert!(numbers.len() <= 14, "{numbers:?}");
+            assert_eq!(numbers.last(), Some(&newest));
+            for pair in numbers.windows(2) {
+                assert!(newest - pair[0] <= 4 * (newest - pair[1]) + 200, "{numbers:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_read_back() {
         let (disk, mut log) = (Sim::default(), log());
         assert!(list_on(&disk, dir()).unwrap().is_empty());
         for round in 0..5_u8 {
@@ -193,8 +224,8 @@ mod tests {
             let file = blob::read_on(&disk, &disk.files(".snap").pop().unwrap(), 1 << 20).unwrap();
             assert_eq!(hash, Hash(Sha256::digest(file).into()));
         }
-        assert_eq!(list_on(&disk, dir()).unwrap(), [4, 5]);
-        assert!(matches!(read_on(&disk, dir(), 3), Err(Error::Absent { .. })));
+        assert_eq!(list_on(&disk, dir()).unwrap(), [3, 4, 5]);
+        assert!(matches!(read_on(&disk, dir(), 2), Err(Error::Absent { .. })));
         crate::disk::Disk::rename(&disk, &path(dir(), 5), &path(dir(), 9)).unwrap();
         assert!(matches!(read_on(&disk, dir(), 9), Err(Error::Damaged(_))));
     }

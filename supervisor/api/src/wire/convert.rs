@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use engine::command::{Command, Query, RequestId, Which};
+use engine::command::{Command, Point, Query, RequestId, Which};
 use engine::order::Item;
 use engine::reply::{Answer, PlanReport, Refusal};
 use types::token::{Change, Select, TokenId};
@@ -44,6 +44,15 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::Tokens => Command::Query(Query::Tokens),
         wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
         wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),
+        wire::Command::Past { fact: Some(fact), wall_ns: None } => {
+            Command::Query(Query::Past(Point::Fact(fact)))
+        }
+        wire::Command::Past { fact: None, wall_ns: Some(wall_ns) } => {
+            Command::Query(Query::Past(Point::Wall(wall_ns)))
+        }
+        wire::Command::Past { .. } => {
+            return Err(Fault("the past is asked for by “fact” or by “wall_ns”, one of the two".to_owned()));
+        }
         wire::Command::Facts { from, limit } => {
             Command::Query(Query::Facts { from, limit: limit.min(wire::FACTS_MAX) })
         }
