@@ -134,7 +134,9 @@ impl Actor {
     /// Does one operation.
     pub(crate) fn run(&mut self, index: u32, op: &Op) -> Done {
         let mut done = Done { index, slot: u32::from(self.slot), ..Done::default() };
-        let armed = op.fail > 0 && self.arm(op.fail);
+        // A pause is the library's, which takes a failing copy for a mistake of its own.
+        let may_fail = !matches!(op.call, Call::Wait { .. });
+        let armed = op.fail > 0 && may_fail && self.arm(op.fail);
         self.act(op, &mut done, armed);
         if armed {
             self.arm(0);
