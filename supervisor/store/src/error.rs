@@ -39,7 +39,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Bytes that were written are no longer what was written: stop, and restore or salvage.
-    #[error("{0}")]
+    #[error("{0}{next}", next = .0.next_step())]
     Damaged(Box<Damage>),
     /// A log cannot be opened from this place: open it as a whole, which says what is wrong with it, if anything is.
     #[error("{} cannot be opened from entry {entries} on: {why}; open it as a whole", path.display())]
@@ -144,6 +144,16 @@ impl fmt::Display for Damage {
     }
 }
 
+impl Damage {
+    /// What a message of a damaged log ends with; of another file there is nothing to salvage.
+    fn next_step(&self) -> &'static str {
+        match self.file.extension().and_then(|extension| extension.to_str()) {
+            Some("log" | "heads") => "; “dsmil log salvage” copies what can be proven",
+            _ => "",
+        }
+    }
+}
+
 impl Error {
     /// An error of the operating system: a full disk is told apart, since it passes.
     pub(crate) fn io(action: &'static str, path: &Path, cause: io::Error) -> Self {
@@ -161,5 +171,21 @@ impl Error {
     /// Bytes that are not what was written.
     pub(crate) fn damaged(file: &Path, offset: u64, place: Place, why: &'static str) -> Self {
         Self::Damaged(Box::new(Damage { file: file.into(), offset, place, why }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_log_names_the_next_step() {
+        let text = |file: &str| Error::damaged(Path::new(file), 7, Place::Entry(3), "why").to_string();
+        for file in ["/log/00000000000000000000.log", "/log/00000000000000000000.heads"] {
+            assert!(text(file).ends_with("at byte 7: why; “dsmil log salvage” copies what can be proven"));
+        }
+        for other in ["/log", "/log/checkpoint", "/checkpoints/chunks/1.pack"] {
+            assert!(text(other).ends_with("at byte 7: why"));
+        }
     }
 }

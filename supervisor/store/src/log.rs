@@ -65,10 +65,11 @@ use appender::{Appender, Growth};
 use open::lock;
 use segment::Kind;
 
-pub use archive::{Archive, archive};
+pub use archive::{Archive, archivable, archive, archived};
 pub use export::{Exported, export};
+pub use open::{Held, hold};
 pub(crate) use open::{Unlocked, audit_unlocked, read_newest, require};
-pub use reader::{Reader, read};
+pub use reader::{Reader, covering, read};
 pub use salvage::{Salvaged, salvage};
 pub use scrub::{Scrubbed, scrub};
 pub use start::Start;

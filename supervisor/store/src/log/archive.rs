@@ -54,6 +54,30 @@ pub fn archive(dir: &Path, to: &Path, before: u64) -> Result<Archive, Error> {
     archive_on(&(Arc::new(Real) as Arc<dyn Disk>), dir, to, before, true)
 }
 
+/// The entries that [`archive`] would archive: from the first that is there to the end of the last file that is wholly
+/// before index `before` and covered by a stored head.
+///
+/// # Errors
+///
+/// - [`Error::Damaged`]: the mark of what was archived, or the newest head, is none
+/// - [`Error::Absent`], [`Error::Version`], [`Error::Io`]
+pub fn archivable(dir: &Path, before: u64) -> Result<Range<u64>, Error> {
+    require(&Real, dir)?;
+    let from = archived(dir)?;
+    let covered = read_newest(&Real, dir)?.map_or(0, |newest| newest.head().size);
+    let firsts = segment::list(&Real, dir, Kind::Entries)?;
+    Ok(from..wholly_before(&firsts, from, before.min(covered)).1)
+}
+
+/// How many entries of the log in the folder `dir`, the first ones, were archived.
+///
+/// # Errors
+///
+/// - [`Error::Damaged`], [`Error::Version`], [`Error::Io`]: the mark that says so cannot be read
+pub fn archived(dir: &Path) -> Result<u64, Error> {
+    Ok(archived::read_on(&Real, dir)?.map_or(0, |mark| mark.until()))
+}
+
 pub(crate) fn archive_on(
     disk: &Arc<dyn Disk>,
     dir: &Path,

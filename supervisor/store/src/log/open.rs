@@ -4,6 +4,8 @@
 //! once the tree that grows from it has the root of a stored head; nothing before is read.
 
 use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -178,6 +180,32 @@ pub(crate) fn audit_unlocked(
 pub(super) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, Error> {
     let lock = disk.lock(&dir.join("lock")).map_err(|e| Error::io("lock", dir, e))?;
     lock.ok_or_else(|| Error::Locked { path: dir.into() })
+}
+
+/// Keeps every process from opening a log for writing until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Held(#[expect(dead_code, reason = "held for its drop")] Option<File>);
+
+/// Makes sure that no process writes the log in the folder `dir`, now or while what is returned lives. It changes nothing
+/// there, so the folder may be read-only.
+///
+/// # Errors
+///
+/// - [`Error::Locked`]: a process has it open for writing
+/// - [`Error::Io`]
+pub fn hold(dir: &Path) -> Result<Held, Error> {
+    let failed = |e| Error::io("lock", dir, e);
+    let file = match File::open(dir.join("lock")) {
+        // Nobody ever wrote here: a copy.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Held(None)),
+        file => file.map_err(failed)?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Held(Some(file))),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.into() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// Refuses a folder without entries. Where heads are left without them, they are what is missing.

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::audit::Heads;
 use super::cursor::{Cursor, Step};
 use super::require;
-use super::segment::Kind;
+use super::segment::{self, Kind};
 use crate::disk::Disk;
 use crate::disk::real::Real;
 use crate::error::Error;
+use crate::head::SignedHead;
 
 /// Reads a log's entries from index `from` on, beside a process that writes it; those that were archived are left out. An
 /// archive is read in the same way.
@@ -22,6 +24,33 @@ pub fn read(dir: &Path, from: u64) -> Result<Reader, Error> {
     let disk: Arc<dyn Disk> = Arc::new(Real);
     require(&*disk, dir)?;
     Ok(Reader { cursor: Cursor::new(disk, dir, Kind::Entries, from, true)?, from, queue: VecDeque::new() })
+}
+
+/// The first stored head that covers the entry of this index; `None` where none does.
+///
+/// # Errors
+///
+/// - [`Error::Damaged`], [`Error::Version`], [`Error::Io`]: the stored heads cannot be read
+pub fn covering(dir: &Path, index: u64) -> Result<Option<SignedHead>, Error> {
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    let mut found = None;
+    // From the last file back, since nothing but the heads says which of them it is in.
+    for first in segment::list(&*disk, dir, Kind::Heads)?.into_iter().rev() {
+        let mut cursor = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, first, true)?;
+        let mut heads = Heads::new(&mut cursor);
+        let Some(begin) = heads.next()? else { continue };
+        if begin.head().size > index {
+            found = Some(begin.signed().clone());
+            continue;
+        }
+        while let Some(stored) = heads.next()? {
+            if stored.head().size > index {
+                return Ok(Some(stored.signed().clone()));
+            }
+        }
+        break;
+    }
+    Ok(found)
 }
 
 /// The entries of a log in order, as index and bytes. After `None` it can be asked again: more may have been appended.

@@ -48,6 +48,8 @@ pub struct Salvaged {
     pub found: Vec<Error>,
     /// Files behind the first damage, which were not read.
     pub unread: Vec<PathBuf>,
+    /// Whether every entry and every head that is known to have been there is in the new log.
+    pub is_whole: bool,
 }
 
 /// Copies what can be proven of the damaged log in the folder `dir` to the folder `out`, which must not have a log, with the
@@ -83,19 +85,36 @@ pub(crate) fn salvage_on(
     }
     copy_entries(disk, dir, first..good.end, &mut log)?;
     copy_heads(disk, dir, good.proven, &mut log)?;
+    let is_sound = found.is_empty();
+    // Only a copy of a stored head: itself it is no loss.
     let newest = read_newest(&**disk, dir).unwrap_or_else(|error| {
         found.push(error);
         None
     });
-    let known = newest.map_or(0, |newest| newest.head().size).max(good.known);
+    let newest = newest.map_or(0, |newest| newest.head().size);
+    let known = newest.max(good.known).max(found.iter().filter_map(end_of).max().unwrap_or(0));
     let unread: Vec<u64> =
         segment::list(&**disk, dir, Kind::Entries)?.into_iter().filter(|file| *file > good.file).collect();
     let known = unread.last().copied().unwrap_or(0).max(known);
     let lost = good.end..known.max(good.end);
+    let is_whole = is_sound && lost.is_empty() && newest <= good.proven;
     let unread = unread.into_iter().map(|file| Kind::Entries.path(dir, file)).collect();
-    let salvaged = Salvaged { id: good.id, proven: good.proven, copied: good.end, lost, found, unread };
+    let salvaged =
+        Salvaged { id: good.id, proven: good.proven, copied: good.end, lost, found, unread, is_whole };
     blob::replace_on(&**disk, &out.join("salvage"), salvaged.text().as_bytes())?;
     Ok(salvaged)
+}
+
+/// Where the entries end that an error speaks of: they were there.
+fn end_of(error: &Error) -> Option<u64> {
+    match error {
+        Error::Damaged(damage) => match &damage.place {
+            Place::Entry(index) => Some(index.saturating_add(1)),
+            Place::Entries(range) => Some(range.end),
+            Place::Head(_) | Place::File => None,
+        },
+        _ => None,
+    }
 }
 
 impl Salvaged {
@@ -107,7 +126,12 @@ impl Salvaged {
         if !lost.is_empty() {
             text.push_str(&format!("not copied: entries from {} to {} at least\n", lost.start, lost.end - 1));
         }
-        found.iter().for_each(|error| text.push_str(&format!("found: {error}\n")));
+        for error in found {
+            match error {
+                Error::Damaged(damage) => text.push_str(&format!("found: {damage}\n")),
+                other => text.push_str(&format!("found: {other}\n")),
+            }
+        }
         unread.iter().for_each(|file| text.push_str(&format!("not read: {}\n", file.display())));
         text
     }
