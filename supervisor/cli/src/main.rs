@@ -6,6 +6,7 @@
 //! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`completions`], [`man`]: one file for each subcommand
 //! - [`session`]: a connection to the daemon, and the warning about what its answers lack
 //! - [`progress`]: what is under way, on the error output
+//! - [`question`]: a question on the terminal before something is changed
 //! - [`output`]: the standard output: tables for people, one JSON document for programs
 //! - [`time`]: moments on the command line
 //! - [`fault`]: what can go wrong, and the exit code that says so
@@ -31,6 +32,7 @@ mod tokens;
 mod fault;
 mod output;
 mod progress;
+mod question;
 mod session;
 mod time;
 

@@ -22,6 +22,17 @@ pub struct Context {
 }
 
 impl Context {
+    /// Shows what is under way once it has lasted for long, as long as it is kept.
+    pub fn progress(&self, doing: &str) -> Progress {
+        Progress::start(doing, self.shown(Show::Late))
+    }
+
+    /// What is shown to whom this runs for.
+    fn shown(&self, show: Show) -> Show {
+        let is_silent = self.quiet || (self.json && !io::stderr().is_terminal());
+        if is_silent { Show::Nothing } else { show }
+    }
+
     /// Connects, asks once, and shows nothing of short works.
     pub fn ask(&self, doing: &str, command: Command) -> Result<(Answer, Behind), Fault> {
         self.connect()?.ask(doing, command, Show::Late)
@@ -44,8 +55,7 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// Asks, shows what is under way, and warns once about what the answers lack.
     pub fn ask(&mut self, doing: &str, command: Command, show: Show) -> Result<(Answer, Behind), Fault> {
-        let silent = self.context.quiet || (self.context.json && !io::stderr().is_terminal());
-        let progress = Progress::start(doing, if silent { Show::Nothing } else { show });
+        let progress = Progress::start(doing, self.context.shown(show));
         let result = self.client.call(command, |phase| progress.reach(phase));
         drop(progress);
         let (answer, behind) = result?;

@@ -1,7 +1,5 @@
 //! `dsmil checkpoint restore`
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
-
 use api::wire::{self, Answer, Command};
 use clap::Args;
 
@@ -9,10 +7,8 @@ use super::plan;
 use crate::fault::Fault;
 use crate::output::{self, count};
 use crate::progress::Show;
+use crate::question;
 use crate::session::{Context, Session};
-
-/// Longest answer to a question, bytes.
-const REPLY_MAX: u64 = 64;
 
 /// Brings tokens and folders back to a checkpoint, and verifies that they are.
 ///
@@ -46,7 +42,7 @@ impl Restore {
             return plan::show(context, &self.which);
         }
         let mut session = context.connect()?;
-        if !self.yes && io::stdin().is_terminal() && io::stderr().is_terminal() {
+        if !self.yes && question::is_possible() {
             self.confirm(&mut session)?;
         }
         let command = Command::Restore { which: self.which.clone(), leave_denied: self.leave_denied };
@@ -62,21 +58,12 @@ impl Restore {
         if super::is_empty(plan) {
             return Ok(());
         }
-        let mut err = io::stderr().lock();
-        let question = format!(
-            "{}{}\nRestore checkpoint {} now? [y/N] ",
+        question::confirm(&format!(
+            "{}{}\nRestore checkpoint {} now?",
             super::differences(plan),
             super::summary(plan),
             plan.number
-        );
-        let asked = err.write_all(question.as_bytes()).and_then(|()| err.flush());
-        let mut reply = String::new();
-        let read = asked.and_then(|()| io::stdin().lock().take(REPLY_MAX).read_line(&mut reply));
-        match read {
-            Ok(_) if matches!(reply.trim(), "y" | "Y" | "yes" | "Yes" | "YES") => Ok(()),
-            Ok(_) => Err(Fault::Failed("not confirmed, so nothing was changed".to_owned())),
-            Err(error) => Err(Fault::Failed(format!("cannot ask: {error}; nothing was changed"))),
-        }
+        ))
     }
 }
 

@@ -10,6 +10,7 @@ use store::head::{PublicKey, SignedHead};
 use store::proof::{Proof, TEXT_BYTES_MAX};
 use store::tiles::prover::Prover;
 
+use super::source;
 use super::tail::lines;
 use super::verify::read_key;
 use crate::fault::Fault;
@@ -37,6 +38,9 @@ pub struct Prove {
     /// The log's folder.
     #[arg(long, default_value = super::DIR)]
     dir: PathBuf,
+    /// The folder with the entries that were archived.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
 }
 
 /// That a log goes on from an earlier head, as JSON.
@@ -70,8 +74,7 @@ impl Prove {
             );
             return Err(Fault::NotFound(why));
         }
-        let entry = store::log::read(&self.dir, index)?.next().transpose()?;
-        let (_, entry) = entry.ok_or_else(|| Fault::NotFound(format!("there is no entry {index}")))?;
+        let entry = source::entry(&self.dir, self.archive.as_deref(), index)?;
         let text = Proof::new(entry, prover.inclusion(index, size)?, head)?.text()?;
         match &self.out {
             None => output::raw(text.as_bytes()),

@@ -1,13 +1,12 @@
 //! Where entries come from: the daemon, or a log's folder without it.
 
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use api::wire::record::Entry;
 use api::wire::{Answer, Command, FACTS_MAX};
 
 use crate::fault::Fault;
-use crate::progress::{Progress, Show};
+use crate::progress::Show;
 use crate::session::Context;
 
 /// How often the line that tells how far it has come changes, entries.
@@ -68,8 +67,7 @@ fn offline(
     from: u64,
     see: &mut dyn FnMut(Entry) -> Result<More, Fault>,
 ) -> Result<(), Fault> {
-    let silent = context.quiet || (context.json && !io::stderr().is_terminal());
-    let progress = Progress::start("read the log", if silent { Show::Nothing } else { Show::Late });
+    let progress = context.progress("read the log");
     for entry in store::log::read(dir, from)? {
         let (index, bytes) = entry?;
         if index.is_multiple_of(TOLD_EVERY) {
@@ -86,6 +84,25 @@ fn offline(
 /// What is said of an entry that this release does not know: no damage, a newer one may have written it.
 pub fn unknown(index: u64, error: &impl std::fmt::Display) -> Fault {
     Fault::Failed(format!("entry {index} is intact, but what it says cannot be told: {error}"))
+}
+
+/// The bytes of an entry of the log in the folder `dir`; of one that was archived, out of the folder `archive`.
+pub fn entry(dir: &Path, archive: Option<&Path>, index: u64) -> Result<Vec<u8>, Fault> {
+    let until = store::log::archived(dir)?;
+    let folder = match archive {
+        Some(archive) if index < until => archive,
+        None if index < until => {
+            return Err(Fault::NotFound(format!(
+                "entry {index} is archived, as are all before entry {until}: name the folder with them by --archive"
+            )));
+        }
+        _ => dir,
+    };
+    // Where files are missing the first entry that is there is another.
+    match store::log::read(folder, index)?.next().transpose()? {
+        Some((found, bytes)) if found == index => Ok(bytes),
+        _ => Err(Fault::NotFound(format!("there is no entry {index} in {}", folder.display()))),
+    }
 }
 
 /// The folder of the log, where the daemon is not asked.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use store::head::{Head, PublicKey};
 use store::verify::Report;
 
+use super::salvage::named;
 use crate::fault::Fault;
 use crate::output::{self, Table, count};
 use crate::session::Context;
@@ -44,6 +45,8 @@ struct Verified {
     dir: String,
     id: String,
     entries: u64,
+    /// How many of them, the first ones, were archived: their hashes were checked.
+    archived: u64,
     heads: u64,
     covered: u64,
     root: Option<String>,
@@ -59,8 +62,11 @@ impl Verify {
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let key = self.key.as_deref().map(read_key).transpose()?;
         let head = self.head.as_deref().map(|path| read_head(path, key.as_ref())).transpose()?;
-        let report = store::verify::verify(&self.dir, key.as_ref(), head.as_ref())?;
+        let progress = context.progress("verify the log");
+        let report = store::verify::verify(&self.dir, key.as_ref(), head.as_ref())
+            .map_err(|error| self.damaged(error, key.is_some() || head.is_some()))?;
         facts(&self.dir, report.entries)?;
+        drop(progress);
         let trusted = head.map(|head| head.size);
         let verified = Verified { trusted, ..verified(&self.dir, &report, key.as_ref()) };
         if context.json {
@@ -74,6 +80,29 @@ impl Verify {
             return Err(Fault::Failed(why.to_owned()));
         }
         Ok(())
+    }
+}
+
+impl Verify {
+    /// Names the next step where there is one. A log that is not the one that a key or a head speaks of may well be sound in
+    /// itself, and is salvaged to nothing else.
+    fn damaged(&self, error: store::Error, is_given: bool) -> Fault {
+        let is_damaged = |error: &store::Error| match error {
+            store::Error::Damaged(damage) => damage.file != self.dir,
+            _ => false,
+        };
+        let is_next = if is_given {
+            store::verify::verify(&self.dir, None, None).as_ref().is_err_and(is_damaged)
+        } else {
+            is_damaged(&error)
+        };
+        match Fault::from(error) {
+            Fault::Damaged { message, damage } if is_next => Fault::Damaged {
+                message: format!("{message}; next, “dsmil log salvage OUT” copies what can be proven"),
+                damage,
+            },
+            fault => fault,
+        }
     }
 }
 
@@ -97,8 +126,11 @@ fn read_head(path: &Path, key: Option<&PublicKey>) -> Result<Head, Fault> {
 /// Checks that each entry is a fact that this release knows.
 fn facts(dir: &Path, entries: u64) -> Result<(), Fault> {
     let log = store::log::read(dir, 0)?;
-    for entry in log.take(usize::try_from(entries).unwrap_or(usize::MAX)) {
+    for entry in log {
         let (index, bytes) = entry?;
+        if index >= entries {
+            break;
+        }
         // No damage: a newer release may have written it.
         Entry::decode(index, &bytes).map_err(|error| {
             Fault::Failed(format!("entry {index} is intact, but what it says cannot be checked: {error}"))
@@ -112,6 +144,7 @@ fn verified(dir: &Path, report: &Report, key: Option<&PublicKey>) -> Verified {
         dir: dir.display().to_string(),
         id: format!("{:032x}", u128::from_be_bytes(report.id)),
         entries: report.entries,
+        archived: report.archived,
         heads: report.heads,
         covered: report.covered,
         root: report.head.as_ref().map(|head| head.root.to_string()),
@@ -126,7 +159,13 @@ fn text(verified: &Verified) -> String {
     let mut table = Table::new(&[]);
     let mut row = |name: &str, text: String| table.row([name.to_owned(), text]);
     row("log", format!("{}, id {}", verified.dir, verified.id));
-    row("entries", format!("{}, each intact and a fact", verified.entries));
+    if verified.archived > 0 {
+        row("entries", format!("{}, each that is here intact and a fact", verified.entries));
+        let archived = named(&(0..verified.archived));
+        row("archived", format!("{archived} are archived: their hashes are those that the heads cover"));
+    } else {
+        row("entries", format!("{}, each intact and a fact", verified.entries));
+    }
     match &verified.root {
         Some(root) => row("heads", format!("{}, each right; the newest has root {root}", verified.heads)),
         None => row("heads", "none".to_owned()),

@@ -6,7 +6,9 @@
 //! - [`human`], [`json`]: what people and programs read
 //! - [`exit`]: exit codes, and what goes wrong
 //! - [`progress`]: what is shown on the way, and the question on a terminal
+//! - [`folder`]: a log in a folder of its own
 //! - [`offline`]: the log without a daemon
+//! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -15,10 +17,15 @@
     reason = "helpers of tests, where a failure is a finding"
 )]
 
+mod archive;
 mod daemon;
 mod exit;
+mod export;
+mod folder;
 mod help;
 mod human;
 mod json;
 mod offline;
 mod progress;
+mod salvage;
+mod show;

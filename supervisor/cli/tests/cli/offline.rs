@@ -1,81 +1,12 @@
 //! The log without a daemon.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
-use store::head::{PublicKey, SignedHead};
-use store::log::{Config, Log};
 
 use crate::daemon::{Output, command};
-
-/// A record of the log as CBOR by hand, so that a change of the encoding shows here: version 1, a boot, two times, and
-/// “stopped” (variant 1 without fields).
-fn record(second: u8) -> Vec<u8> {
-    let wall = 1_795_248_000_000_000_000i64 + i64::from(second) * 1_000_000_000;
-    let mut bytes = vec![0xA5, 0x00, 0x01, 0x01, 0x50];
-    bytes.extend([second; 16]);
-    bytes.extend([0x02, 0x00, 0x03, 0x1B]);
-    bytes.extend(wall.to_be_bytes());
-    bytes.extend([0x04, 0x82, 0x01, 0xA0]);
-    bytes
-}
-
-struct Folder {
-    dir: tempfile::TempDir,
-    log: Log,
-}
-
-impl Folder {
-    /// With entries 0 to 4, each in a batch of its own.
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config { segment_bytes: 1 << 20, step_bytes: 64 << 10, reserve_bytes: 0 };
-        let mut log = Log::create(&dir.path().join("log"), [7; 16], &config).unwrap();
-        for second in 0..5 {
-            log.append(&[record(second)]).unwrap();
-        }
-        Self { dir, log }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("log")
-    }
-
-    /// Signs it as it is, and writes the public key beside it.
-    fn sign(&mut self) -> PathBuf {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-        let head = self.log.head("dsmil.test/log", vec![]);
-        let signature = pair.sign(&SystemRandom::new(), head.text().unwrap().as_bytes()).unwrap();
-        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-        let key = PublicKey::from_point(x.try_into().unwrap(), y.try_into().unwrap()).unwrap();
-        self.log.store_head(&SignedHead::assemble(head, &key, signature.as_ref()).unwrap()).unwrap();
-        let path = self.dir.path().join("key.pem");
-        fs::write(&path, key.to_pem()).unwrap();
-        path
-    }
-
-    /// Runs the command on it, where no daemon is.
-    fn dsmil(&self, arguments: &[&str]) -> Output {
-        let mut command = command(Path::new("/nonexistent/socket"));
-        Output::of(command.args(arguments).arg("--dir").arg(self.path()))
-    }
-}
-
-/// Flips a bit of the time in the record of an entry.
-fn flip(dir: &Path, second: u8) {
-    let wanted = record(second);
-    for file in fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
-        let mut bytes = fs::read(&file).unwrap();
-        if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
-            bytes[at + 30] ^= 1;
-            return fs::write(file, bytes).unwrap();
-        }
-    }
-    panic!("the entry is nowhere");
-}
+use crate::folder::{Folder, flip, record};
 
 #[test]
 fn tail_reads_the_last_entries() {
@@ -111,7 +42,7 @@ fn tail_follows_a_log_that_grows() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains("08:00:04"));
-    folder.log.append(&[record(9)]).unwrap();
+    folder.log().append(&[record(9)]).unwrap();
     assert!(lines.next().unwrap().unwrap().contains("08:00:09"));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -121,7 +52,7 @@ fn tail_follows_a_log_that_grows() {
 fn verify_says_what_was_checked() {
     let mut folder = Folder::new();
     let key = folder.sign();
-    folder.log.append(&[record(5)]).unwrap();
+    folder.log().append(&[record(5)]).unwrap();
     let text = folder.dsmil(&["log", "verify"]).done();
     assert!(text.contains("\nentries      6, each intact and a fact\n"), "{text}");
     assert!(
@@ -148,6 +79,7 @@ fn a_flipped_bit_names_its_entry() {
         let output = folder.dsmil(&["log", "verify"]);
         assert_eq!((output.code, output.out.as_str()), (Some(7), ""));
         assert!(output.err.starts_with(&format!("dsmil: error: entry {index} is damaged")), "{}", output.err);
+        assert!(output.err.contains("next, “dsmil log salvage OUT”"), "{}", output.err);
         let error: Value = serde_json::from_str(&folder.dsmil(&["log", "verify", "--json"]).err).unwrap();
         assert_eq!(error["error"]["code"], "damaged");
         assert_eq!(error["error"]["damage"]["entry"], json!(index));
@@ -167,6 +99,8 @@ fn a_head_of_another_key_is_damage_and_no_head_proves_nothing() {
     let output = folder.dsmil(&["log", "verify", "--key", key]);
     assert_eq!(output.code, Some(7));
     assert!(output.err.contains("head 0 is damaged"), "{}", output.err);
+    // A log that is sound in itself is salvaged to nothing else.
+    assert!(!output.err.contains("salvage"), "{}", output.err);
 }
 
 #[test]
@@ -175,7 +109,7 @@ fn what_cannot_be_checked_is_neither_right_nor_damaged() {
     // A record of a later version: the largest that takes no more bytes.
     let mut newer = record(5);
     newer[2] = 23;
-    folder.log.append(&[newer]).unwrap();
+    folder.log().append(&[newer]).unwrap();
     let output = folder.dsmil(&["log", "verify"]);
     assert_eq!(output.code, Some(1));
     assert!(output.err.contains("entry 5 is intact") && output.err.contains("newer"), "{}", output.err);
@@ -187,7 +121,7 @@ fn what_cannot_be_checked_is_neither_right_nor_damaged() {
 #[test]
 fn there_is_no_log_or_no_key() {
     let folder = Folder::new();
-    let nowhere = folder.dir.path().join("nowhere");
+    let nowhere = folder.beside("nowhere");
     for what in ["verify", "tail"] {
         let mut command = command(Path::new("/nonexistent/socket"));
         let output = Output::of(command.args(["log", what, "--dir"]).arg(&nowhere));
@@ -203,19 +137,19 @@ fn there_is_no_log_or_no_key() {
 fn a_log_that_was_cut_back_is_told_by_a_kept_head_alone() {
     let mut folder = Folder::new();
     folder.sign();
-    let older = folder.dir.path().join("older");
+    let older = folder.beside("older");
     let copied = std::process::Command::new("cp").arg("-r").arg(folder.path()).arg(&older).status();
     assert!(copied.unwrap().success());
-    folder.log.append(&[record(5)]).unwrap();
+    folder.log().append(&[record(5)]).unwrap();
     folder.sign();
-    let kept = folder.dir.path().join("kept");
+    let kept = folder.beside("kept");
     fs::copy(folder.path().join("checkpoint"), &kept).unwrap();
     let kept = kept.to_str().unwrap();
 
     let text = folder.dsmil(&["log", "verify", "--head", kept]).done();
     assert!(text.contains("no: the log goes on from the 6 entries of the trusted head"), "{text}");
     // What follows the trusted head is no harm.
-    folder.log.append(&[record(6)]).unwrap();
+    folder.log().append(&[record(6)]).unwrap();
     let text = folder.dsmil(&["log", "verify", "--head", kept, "--json"]).done();
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["answer"]["trusted"], 6);
@@ -273,8 +207,8 @@ fn an_entry_is_proven_by_a_file_and_a_key_alone() {
     let mut folder = Folder::new();
     let key = folder.sign();
     let key = key.to_str().unwrap();
-    folder.log.append(&[record(5)]).unwrap();
-    let file = folder.dir.path().join("entry.tlog-proof");
+    folder.log().append(&[record(5)]).unwrap();
+    let file = folder.beside("entry.tlog-proof");
     let file = file.to_str().unwrap();
     assert!(
         folder
@@ -312,9 +246,9 @@ fn an_entry_is_proven_by_a_file_and_a_key_alone() {
 fn a_log_goes_on_from_a_kept_head_or_does_not() {
     let mut folder = Folder::new();
     folder.sign();
-    let kept = folder.dir.path().join("kept");
+    let kept = folder.beside("kept");
     fs::copy(folder.path().join("checkpoint"), &kept).unwrap();
-    folder.log.append(&[record(5), record(6), record(7)]).unwrap();
+    folder.log().append(&[record(5), record(6), record(7)]).unwrap();
     folder.sign();
     let kept = kept.to_str().unwrap();
     let document: Value =
@@ -323,7 +257,7 @@ fn a_log_goes_on_from_a_kept_head_or_does_not() {
     assert_eq!((&answer["from"], &answer["to"]), (&json!(5), &json!(8)));
     assert!(!answer["hashes"].as_array().unwrap().is_empty());
     let mut other = Folder::new();
-    other.log.append(&[record(9)]).unwrap();
+    other.log().append(&[record(9)]).unwrap();
     other.sign();
     let head = other.path().join("checkpoint");
     let output = folder.dsmil(&["log", "prove", "--since", head.to_str().unwrap()]);

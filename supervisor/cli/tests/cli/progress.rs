@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -47,11 +48,11 @@ fn a_work_that_lasts_says_that_it_is_under_way() {
 }
 
 /// A run on a terminal of its own: what the terminal shows, the standard output, the exit code.
-fn on_terminal(daemon: &Daemon, arguments: &[&str], typed: &str) -> (String, String, Option<i32>) {
+pub fn on_terminal(socket: &Path, arguments: &[&str], typed: &str) -> (String, String, Option<i32>) {
     let pty = nix::pty::openpty(None, None).unwrap();
     let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("dsmil"));
-    command.args(arguments).env("DSMIL_SOCKET", daemon.socket()).env("NO_COLOR", "1");
+    command.args(arguments).env("DSMIL_SOCKET", socket).env("NO_COLOR", "1");
     command.stdin(side(&pty.slave)).stderr(side(&pty.slave)).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // The command holds the terminal's last open end, so that reading ends with it.
@@ -74,7 +75,7 @@ fn restores(daemon: &Daemon) -> usize {
 fn on_a_terminal_it_shows_the_plan_and_asks() {
     let daemon = restoring(plan);
     let run = |typed, more: &[&str]| {
-        on_terminal(&daemon, &[&["checkpoint", "restore", "before"], more].concat(), typed)
+        on_terminal(&daemon.socket(), &[&["checkpoint", "restore", "before"], more].concat(), typed)
     };
     for no in ["n\n", "\n", "\x04", "yep\n"] {
         let (shown, out, code) = run(no, &[]);
@@ -96,7 +97,8 @@ fn on_a_terminal_it_shows_the_plan_and_asks() {
 fn on_a_terminal_phases_take_one_line_and_leave_none() {
     let daemon = restoring(nothing);
     // Nothing differs, so there is nothing to ask.
-    let (shown, out, code) = on_terminal(&daemon, &["checkpoint", "restore", "before", "--json"], "");
+    let (shown, out, code) =
+        on_terminal(&daemon.socket(), &["checkpoint", "restore", "before", "--json"], "");
     assert!(shown.contains("\r\x1b[2Krestore checkpoint before: prepared · 0 s"), "{shown:?}");
     assert!(shown.contains("in \\u{1b}[31mplace"), "{shown:?}");
     assert!(shown.ends_with("\r\x1b[2K") && !shown.contains('\n'), "{shown:?}");
