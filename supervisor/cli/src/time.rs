@@ -64,10 +64,13 @@ impl FromStr for Moment {
             local.to_zoned(jiff::tz::TimeZone::system()).ok().as_ref().map(Zoned::timestamp)
         };
         let ago = |past: SignedDuration| Timestamp::now().checked_sub(past.abs()).ok();
+        // Days and longer are those of the calendar here.
+        let days_ago = |past: jiff::Span| Some(Zoned::now().checked_sub(past.abs()).ok()?.timestamp());
         let moment = (text.parse::<Timestamp>().ok())
             .or_else(|| text.parse::<DateTime>().ok().and_then(here))
             .or_else(|| text.parse::<Date>().ok().and_then(|date| here(date.into())))
-            .or_else(|| text.parse::<SignedDuration>().ok().and_then(ago));
+            .or_else(|| text.parse::<SignedDuration>().ok().and_then(ago))
+            .or_else(|| text.parse::<jiff::Span>().ok().and_then(days_ago));
         moment.map(Self).ok_or_else(|| {
             "a moment is 2026-11-21T08:00:00Z, 2026-11-21 08:00, 2026-11-21, or how long ago: 90s, 2h, 3 days".to_owned()
         })
@@ -87,9 +90,11 @@ mod tests {
             assert!(text(local).unwrap().starts_with("2026-11-2"), "{local}");
         }
         let now = Moment(Timestamp::now());
-        for past in ["90s", "2h", "1h 30m"] {
+        for past in ["90s", "2h", "1h 30m", "3 days", "3d", "2 weeks", "1 month"] {
             assert!(past.parse::<Moment>().unwrap() < now, "{past}");
         }
+        let (older, newer) = ("3 days".parse::<Moment>().unwrap(), "70h".parse::<Moment>().unwrap());
+        assert!(older < newer && newer < "69h".parse().unwrap());
         for wrong in ["", "yesterday-ish", "2026-13-01", "1h2x"] {
             assert!(text(wrong).is_err(), "{wrong}");
         }

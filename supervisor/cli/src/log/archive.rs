@@ -26,12 +26,12 @@ use crate::time::Moment;
 /// moves anything; where there is nobody to ask it needs --yes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  dsmil log archive /srv/dsmil-archive --before 2026-01-01
+  dsmil log archive /srv/dsmil-archive --before 90d
   dsmil log archive /srv/dsmil-archive --before 1000000 --yes")]
 pub struct Archive {
     /// The folder for them; it is made if it is not there.
     to: PathBuf,
-    /// The first entry that stays, or when it was written: 4711, 2026-01-01, 2160h.
+    /// The first entry that stays, or when it was written: 4711, 2026-01-01, “90d” for 90 days ago.
     #[arg(long, value_name = "INDEX|MOMENT")]
     before: Before,
     /// Do not ask.
@@ -85,7 +85,7 @@ impl Archive {
             return self.say(context, wanted, &[]);
         }
         as_owner(&self.dir)?;
-        let range = store::log::archivable(&self.dir, before.min(startable(&self.dir)?))?;
+        let range = store::log::archivable(&self.dir, before.min(startable(context, &self.dir)?))?;
         if range.end < wanted.end && !context.json {
             output::warning(&format!(
                 "{} stay: dsmild starts from a snapshot before them",
@@ -166,14 +166,35 @@ fn as_owner(dir: &Path) -> Result<(), Fault> {
     )))
 }
 
-/// How many entries may go at most so that the daemon opens the log from each snapshot that is good.
-fn startable(dir: &Path) -> Result<u64, Fault> {
+/// How many entries may go at most so that the daemon can start from either of its two newest snapshots: it takes one that is
+/// whole and that a fact under a signed head names.
+fn startable(context: &Context, dir: &Path) -> Result<u64, Fault> {
     let covered = Prover::open(dir)?.newest().head().size;
-    let is_good = |entries: &u64| *entries < covered && store::snapshot::read(dir, *entries).is_ok();
-    store::snapshot::list(dir)?.into_iter().find(is_good).ok_or_else(|| {
+    let mut found = Vec::new();
+    for entries in store::snapshot::list(dir)?.into_iter().rev() {
+        let Ok(snapshot) = store::snapshot::read(dir, entries) else { continue };
+        if is_named(context, dir, entries..covered, &snapshot.hash.to_string())? {
+            found.push(entries);
+        }
+        if found.len() == store::snapshot::KEPT {
+            break;
+        }
+    }
+    found.last().copied().ok_or_else(|| {
         Fault::Failed(
-            "the log has no snapshot that a signed head covers, and without its first entries it opens from snapshots alone: run dsmild until it has written one"
+            "the log has no snapshot that dsmild would start from, and without its first entries it opens from snapshots alone: run dsmild until it has written one"
                 .to_owned(),
         )
     })
+}
+
+/// Whether one of these facts names the snapshot of this hash.
+fn is_named(context: &Context, dir: &Path, facts: Range<u64>, hash: &str) -> Result<bool, Fault> {
+    let mut is_named = false;
+    source::each(context, Some(dir), facts.start, &mut |entry| {
+        let is_in = entry.index < facts.end;
+        is_named = is_in && entry.fact == "snapshot" && entry.text.contains(hash);
+        Ok(if is_in && !is_named { More::Yes } else { More::No })
+    })?;
+    Ok(is_named)
 }

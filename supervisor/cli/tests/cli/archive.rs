@@ -7,25 +7,45 @@ use serde_json::{Value, json};
 use store::log::{Config, Log};
 
 use crate::daemon::{Output, command};
-use crate::folder::{Folder, files};
+use crate::folder::{Folder, files, record_at};
 use crate::progress::on_terminal;
 
-/// 1201 entries, snapshots at 1000 and 1200, a head over all.
+/// 1203 entries, snapshots at 100, 501 and 1002, each named by the entry that follows; a head over all.
 fn sample() -> Folder {
-    let mut folder = Folder::long();
-    let dir = folder.path();
-    let at = |log: &mut Log| {
-        store::snapshot::write(&dir, &log.start().unwrap(), b"state").unwrap();
-    };
-    at(folder.log());
-    for second in 1000..1200 {
-        folder.log().append(&[crate::folder::record_at(second)]).unwrap();
+    let mut folder = Folder::small();
+    let oldest = folder.path().join(format!("{:020}.snap", 100));
+    let mut kept = Vec::new();
+    for second in (0..1200).step_by(10) {
+        if [100, 500, 1000].contains(&second) {
+            let (size, hash) = (folder.log().size(), snapshot(&mut folder));
+            kept = if second == 100 { fs::read(&oldest).unwrap() } else { kept };
+            folder.log().append(&[snapshotted(size.try_into().unwrap(), &hash)]).unwrap();
+        }
+        folder.log().append(&(second..second + 10).map(record_at).collect::<Vec<_>>()).unwrap();
     }
-    at(folder.log());
-    folder.log().append(&[crate::folder::record_at(1200)]).unwrap();
+    // However many are kept.
+    fs::write(oldest, kept).unwrap();
     folder.sign();
     folder.close();
     folder
+}
+
+/// Writes a snapshot of the log as it is.
+fn snapshot(folder: &mut Folder) -> [u8; 32] {
+    let dir = folder.path();
+    store::snapshot::write(&dir, &folder.log().start().unwrap(), b"state").unwrap().0
+}
+
+/// The fact by hand that names it: version 2, “snapshot” (variant 8).
+fn snapshotted(facts: u16, hash: &[u8; 32]) -> Vec<u8> {
+    let mut bytes = record_at(facts);
+    bytes.truncate(bytes.len() - 3);
+    bytes[2] = 2;
+    bytes.extend([0x82, 0x08, 0xA2, 0x00, 0x19]);
+    bytes.extend(facts.to_be_bytes());
+    bytes.extend([0x01, 0x58, 0x20]);
+    bytes.extend(hash);
+    bytes
 }
 
 fn archive(folder: &Folder, before: &str, more: &[&str]) -> Output {
@@ -62,12 +82,12 @@ fn old_files_move_and_everything_is_still_proven() {
         "{text}"
     );
     let answer = folder.answer(&["log", "verify"]);
-    assert_eq!((&answer["entries"], &answer["archived"]), (&json!(1201), &json!(until)));
-    // The daemon goes on from both snapshots.
-    for snapshot in store::snapshot::list(&folder.path()).unwrap() {
+    assert_eq!((&answer["entries"], &answer["archived"]), (&json!(1203), &json!(until)));
+    // The daemon goes on from its two newest snapshots.
+    for snapshot in [501, 1002] {
         let start = store::snapshot::read(&folder.path(), snapshot).unwrap().start;
         let log = Log::open_at(&folder.path(), &Config::default(), &start, &mut |_, _| ()).unwrap();
-        assert_eq!(log.size(), 1201);
+        assert_eq!(log.size(), 1203);
     }
     // A change of what stayed is found, and so is one of what is left of the archived.
     let mark = folder.path().join("archived");
@@ -100,7 +120,7 @@ fn archived_entries_are_found_where_they_are() {
     let key = folder.beside("key.pem");
     let mut check = command(Path::new("/nonexistent/socket"));
     let output = Output::of(check.args(["log", "verify-proof", proof, "--key"]).arg(key));
-    assert!(output.done().contains("3 of 1201, proven"));
+    assert!(output.done().contains("3 of 1203, proven"));
     // The archive alone is read as a log, without heads.
     let mut read = command(Path::new("/nonexistent/socket"));
     let text = Output::of(read.args(["log", "show", "3", "--dir", there])).done();
@@ -108,7 +128,7 @@ fn archived_entries_are_found_where_they_are() {
 
     let [whole, rest] = ["whole", "rest"].map(|name| folder.beside(name));
     let answer = folder.answer(&["log", "export", whole.to_str().unwrap(), "--archive", there]);
-    assert_eq!((&answer["entries"], &answer["first"]), (&json!(1201), &json!(0)));
+    assert_eq!((&answer["entries"], &answer["first"]), (&json!(1203), &json!(0)));
     assert!(whole.join("tile/entries/000").exists());
     let text = folder.dsmil(&["log", "export", rest.to_str().unwrap()]).done();
     assert!(text.contains("left out  the first ") && !rest.join("tile/entries/000").exists(), "{text}");
@@ -130,25 +150,34 @@ fn the_daemon_can_start_afterwards() {
     assert!(output.err.contains("the log has no snapshot"), "{}", output.err);
     assert!(before == files(&folder.path()) && !folder.beside("archive").exists());
 
+    // Nor is one that no fact names.
+    let mut folder = Folder::long();
+    snapshot(&mut folder);
+    folder.log().append(&[snapshotted(1000, &[1; 32])]).unwrap();
+    folder.sign();
+    folder.close();
+    let output = archive(&folder, "500", &["--yes"]);
+    assert!(output.err.contains("the log has no snapshot"), "{}", output.err);
+
     let folder = sample();
     let output = archive(&folder, "1150", &["--yes"]);
     assert_eq!(output.code, Some(0));
     assert!(output.err.contains("dsmild starts from a snapshot before them"), "{}", output.err);
     let until = firsts(&folder.path())[0];
-    assert!((900..=1000).contains(&until), "{until}");
+    assert!((400..=501).contains(&until), "{until}");
     assert!(output.out.starts_with(&format!("archived entries 0 to {} in ", until - 1)), "{}", output.out);
     // What is archived is archived; there is nothing more.
-    assert!(archive(&folder, "500", &["--yes"]).done().starts_with("nothing to archive"));
+    assert!(archive(&folder, "300", &["--yes"]).done().starts_with("nothing to archive"));
 }
 
 #[test]
 fn a_moment_is_the_first_entry_of_it() {
     let by_index = sample();
-    archive(&by_index, "720", &["--yes"]).done();
+    archive(&by_index, "422", &["--yes"]).done();
     let by_moment = sample();
-    archive(&by_moment, "2026-11-21T08:12:00Z", &["--yes"]).done();
+    archive(&by_moment, "2026-11-21T08:07:01Z", &["--yes"]).done();
     assert_eq!(firsts(&by_index.path()), firsts(&by_moment.path()));
-    assert!(firsts(&by_moment.path())[0] > 600);
+    assert!(firsts(&by_moment.path())[0] > 300);
     for wrong in ["soon", "-1", ""] {
         let output = archive(&by_moment, wrong, &["--yes"]);
         assert_eq!(output.code, Some(2), "{}", output.err);
@@ -173,8 +202,7 @@ fn it_asks_and_waits_for_the_daemon_to_stop() {
     assert_eq!((out.as_str(), code), ("", Some(1)));
     assert!(unchanged());
 
-    let start = store::snapshot::list(&dir).unwrap()[0];
-    let start = store::snapshot::read(&dir, start).unwrap().start;
+    let start = store::snapshot::read(&dir, 1002).unwrap().start;
     let log = Log::open_at(&dir, &Config::default(), &start, &mut |_, _| ()).unwrap();
     let output = archive(&folder, "500", &["--yes"]);
     assert_eq!(output.code, Some(5), "{}", output.err);
