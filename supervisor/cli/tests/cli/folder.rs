@@ -61,7 +61,9 @@ impl Folder {
     }
 
     fn with(mut self, batches: impl Iterator<Item = Vec<Vec<u8>>>) -> Self {
-        batches.for_each(|batch| drop(self.log().append(&batch).unwrap()));
+        for batch in batches {
+            self.log().append(&batch).unwrap();
+        }
         self
     }
 
