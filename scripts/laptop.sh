@@ -164,7 +164,7 @@ start_qemu() {
         -nodefaults -no-user-config -no-reboot -display none
         -machine q35 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m 1G "${count[@]}"
         -kernel "$kernel/vmlinuz" -initrd "$run/initrd"
-        -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on ${LAPTOP_APPEND:-}"
+        -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on no_timer_check ${LAPTOP_APPEND:-}"
         -serial "file:$run/console" -monitor "unix:$run/monitor,server=on,wait=off"
         -drive "if=virtio,format=raw,readonly=on,file=$CACHE/userland.squashfs"
         -drive "if=virtio,format=raw,file=$state/disk.img"

@@ -1,6 +1,10 @@
 #!/bin/bash
 # Memory that cannot be had, memory of user space that cannot be reached: one after the other, wherever the module's own code
 # is on the stack. The commands may fail, the kernel must not.
+#
+#   failing.sh         all of it
+#   failing.sh each    each call of a few commands fails once
+#   failing.sh suite   one call in twenty of the whole suite
 module=/usr/lib/modules/dsmil.ko
 fault=/sys/kernel/debug
 wrong=0
@@ -51,33 +55,44 @@ settle() { :; }
 fail() { wrong=1; echo "FAIL $*"; }
 unload() { ! grep -q '^dsmil ' /proc/modules || rmmod dsmil || fail "$1: it cannot be unloaded"; }
 
-settle() { unload "$1"; }
-each "load" 300 insmod $module read_rate=0 write_rate=0
-unload load
+case ${1:-both} in each | both) calls=1 ;; *) calls=0 ;; esac
+case ${1:-both} in suite | both) suite=1 ;; *) suite=0 ;; esac
+[ $((calls + suite)) -gt 0 ] || { echo "usage: failing.sh [each | suite]"; exit 2; }
 
-insmod $module read_rate=0 write_rate=0 || exit 1
-settle() { [ -e /dev/dsmil ] || fail "$1: no /dev/dsmil"; }
-each "list" 300 dsmil-direct list
-each "read" 300 dsmil-direct read 0x8060 0x8061
-each "seal" 300 dsmild seal --config /etc/dsmil/dsmild.toml
-dsmild seal --config /etc/dsmil/dsmild.toml >/dev/null 2>&1
-value=$(dsmil-direct read 0x8060)
-settle() { [ "$(dsmil-direct read 0x8060)" = "$value" ] || fail "$1: the old value is not back"; }
-each "write" 300 dsmil-direct write 0x8060 4242
-rmmod dsmil || exit 1
+one_by_one() {
+    settle() { unload "$1"; }
+    each "load" 300 insmod $module read_rate=0 write_rate=0
+    unload load
+
+    insmod $module read_rate=0 write_rate=0 || exit 1
+    settle() { [ -e /dev/dsmil ] || fail "$1: no /dev/dsmil"; }
+    each "list" 300 dsmil-direct list
+    each "read" 300 dsmil-direct read 0x8060 0x8061
+    each "seal" 300 dsmild seal --config /etc/dsmil/dsmild.toml
+    dsmild seal --config /etc/dsmil/dsmild.toml >/dev/null 2>&1
+    value=$(dsmil-direct read 0x8060)
+    settle() { [ "$(dsmil-direct read 0x8060)" = "$value" ] || fail "$1: the old value is not back"; }
+    each "write" 300 dsmil-direct write 0x8060 4242
+    rmmod dsmil || exit 1
+}
 
 # The whole suite, with one call in twenty failing. What it finds wrong is the failures' doing; that the kernel lives is the test.
-insmod $module read_rate=0 write_rate=0 || exit 1
-before=$(fired)
-for kind in failslab fail_page_alloc fail_usercopy; do
-    echo Y >$fault/$kind/task-filter
-    echo 5 >$fault/$kind/probability
-done
-bash -c 'echo 1 >/proc/self/make-it-fail && exec dsmil-uapi' 2>&1 | tail -n 1
-for kind in failslab fail_page_alloc fail_usercopy; do echo 0 >$fault/$kind/probability; done
-echo "suite: $(($(fired) - before)) failures"
-[ "$(fired)" -gt "$before" ] || { echo "FAIL none could be provoked"; wrong=1; }
-# The module works on afterwards.
-dsmil-direct list >/dev/null || { echo "FAIL it does not work any more"; wrong=1; }
-unload "the suite"
+whole_suite() {
+    insmod $module read_rate=0 write_rate=0 || exit 1
+    before=$(fired)
+    for kind in failslab fail_page_alloc fail_usercopy; do
+        echo Y >$fault/$kind/task-filter
+        echo 5 >$fault/$kind/probability
+    done
+    bash -c 'echo 1 >/proc/self/make-it-fail && exec dsmil-uapi' 2>&1 | tail -n 1
+    for kind in failslab fail_page_alloc fail_usercopy; do echo 0 >$fault/$kind/probability; done
+    echo "suite: $(($(fired) - before)) failures"
+    [ "$(fired)" -gt "$before" ] || { echo "FAIL none could be provoked"; wrong=1; }
+    # The module works on afterwards.
+    dsmil-direct list >/dev/null || { echo "FAIL it does not work any more"; wrong=1; }
+    unload "the suite"
+}
+
+[ "$calls" -eq 0 ] || one_by_one
+[ "$suite" -eq 0 ] || whole_suite
 exit $wrong
