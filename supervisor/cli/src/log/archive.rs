@@ -4,7 +4,6 @@ use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::Args;
 use serde::Serialize;
@@ -16,7 +15,7 @@ use crate::fault::Fault;
 use crate::output::{self, count};
 use crate::question;
 use crate::session::Context;
-use crate::time::Moment;
+use crate::time::{Moment, Point};
 
 /// Moves old files of the log to another folder; their hashes stay, and with them every proof.
 ///
@@ -33,33 +32,13 @@ pub struct Archive {
     to: PathBuf,
     /// The first entry that stays, or when it was written: 4711, 2026-01-01, “90d” for 90 days ago.
     #[arg(long, value_name = "INDEX|MOMENT")]
-    before: Before,
+    before: Point,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
     /// The log's folder.
     #[arg(long, default_value = super::DIR)]
     dir: PathBuf,
-}
-
-/// Up to where.
-#[derive(Debug, Clone, Copy)]
-enum Before {
-    Index(u64),
-    Moment(Moment),
-}
-
-impl FromStr for Before {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(index) => Ok(Self::Index(index)),
-            Err(_) => {
-                text.parse().map(Self::Moment).map_err(|error| format!("an index, or a moment; {error}"))
-            }
-        }
-    }
 }
 
 /// What was archived, as JSON.
@@ -77,8 +56,8 @@ impl Archive {
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let _held = store::log::hold(&self.dir)?;
         let before = match self.before {
-            Before::Index(index) => index,
-            Before::Moment(moment) => first_at(context, &self.dir, moment)?,
+            Point::Fact(index) => index,
+            Point::Moment(moment) => first_at(context, &self.dir, moment)?,
         };
         let wanted = store::log::archivable(&self.dir, before)?;
         if wanted.is_empty() {
