@@ -65,6 +65,7 @@ impl Verify {
         let progress = context.progress("verify the log");
         let report = store::verify::verify(&self.dir, key.as_ref(), head.as_ref())
             .map_err(|error| self.damaged(error, key.is_some() || head.is_some()))?;
+        progress.reach("what its entries say");
         facts(&self.dir, report.entries)?;
         drop(progress);
         let trusted = head.map(|head| head.size);

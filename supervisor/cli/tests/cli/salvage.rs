@@ -75,7 +75,7 @@ fn programs_read_what_is_lost_and_where() {
     assert_eq!((&answer["kind"], &answer["whole"]), (&json!("log_salvaged"), &json!(false)));
     assert_eq!((&answer["proven"], &answer["copied"]), (&json!(5), &json!(6)));
     assert_eq!(answer["lost"], json!({"start": 6, "end": 8}));
-    assert_eq!(answer["found"][0]["damage"]["entry"], 6);
+    assert_eq!((&answer["found"][0]["damage"]["entry"], &answer["found"][1]), (&json!(6), &json!(null)));
     let error = serde_json::from_str::<serde_json::Value>(&output.err).unwrap()["error"].take();
     assert_eq!((&error["code"], &error["damage"]["entry"]), (&json!("damaged"), &json!(6)));
 }

@@ -203,11 +203,12 @@ fn survey(disk: &Arc<dyn Disk>, dir: &Path, mut tree: Edge, found: &mut Vec<Erro
     heads.advance(u64::MAX);
     let known = heads.known;
     found.extend(cursor.err());
+    let is_explained = failed.is_some();
     found.extend(failed);
     if is_refuted {
         let why = "the root of the entries is not the one of the head over them";
         found.push(Error::damaged(entries.path(), 0, Place::Entries(proven..refuted), why));
-    } else if known > end {
+    } else if known > end && !is_explained {
         let why = "a stored head covers them, but they are not there, or cannot be read";
         found.push(Error::damaged(entries.path(), entries.offset(), Place::Entries(end..known), why));
     }
