@@ -92,8 +92,26 @@ pub struct Operation {
     pub wait_ns: u64,
     /// The longest such wait, nanoseconds.
     pub wait_ns_max: u64,
+    /// Requests that wait now.
+    pub waiting: usize,
     /// How many took how long: bucket 0 less than 2 µs, each next one up to twice as long, the last one all above.
     pub buckets: [u64; BUCKETS],
+}
+
+impl Operation {
+    /// What so many of a hundred took less than, microseconds, to a power of two; `None` where nothing was counted, or where it lies in
+    /// the last bucket.
+    pub fn percentile_us(&self, percent: u64) -> Option<u64> {
+        let total: u64 = self.buckets.iter().sum();
+        // In wide numbers, rounded up: 99 of 100 of one are that one.
+        let wanted = (u128::from(total) * u128::from(percent)).div_ceil(100);
+        let mut seen = 0;
+        let bucket = self.buckets.iter().position(|count| {
+            seen += u128::from(*count);
+            seen > 0 && seen >= wanted
+        });
+        bucket.and_then(bucket_us_max)
+    }
 }
 
 /// What [`Handle::counters`](crate::Handle::counters) gives.
@@ -129,6 +147,9 @@ impl Counters {
     }
 }
 
+/// Requests that wait, one for each of [`Kind::ALL`].
+pub(crate) type Waiting = [usize; Kind::ALL.len()];
+
 /// One kind of operation, being counted.
 #[derive(Default)]
 struct Meter {
@@ -142,8 +163,9 @@ struct Meter {
 }
 
 impl Meter {
-    fn read(&self) -> Operation {
+    fn read(&self, waiting: usize) -> Operation {
         Operation {
+            waiting,
             count: self.count.load(Relaxed),
             failed: self.failed.load(Relaxed),
             time_ns: self.time_ns.load(Relaxed),
@@ -188,7 +210,11 @@ impl Shared {
     }
 
     /// The values now.
-    pub(crate) fn read(&self, queue_len: usize, cancelled: u64) -> Counters {
+    pub(crate) fn read(&self, waiting: Waiting, cancelled: u64) -> Counters {
+        let mut operations = [Operation::default(); Kind::ALL.len()];
+        for (operation, (meter, waiting)) in operations.iter_mut().zip(self.meters.iter().zip(waiting)) {
+            *operation = meter.read(waiting);
+        }
         Counters {
             commands: self.commands.load(Relaxed),
             retries: self.retries.load(Relaxed),
@@ -196,8 +222,8 @@ impl Shared {
             queue_full: self.queue_full.load(Relaxed),
             deadline_passed: self.deadline_passed.load(Relaxed),
             cancelled,
-            queue_len,
-            operations: self.meters.each_ref().map(Meter::read),
+            queue_len: waiting.iter().sum(),
+            operations,
         }
     }
 }
@@ -225,10 +251,33 @@ mod tests {
     }
 
     #[test]
+    fn percentiles_are_the_bounds_of_buckets() {
+        let counted = |times: &[u64]| {
+            let mut operation = Operation::default();
+            for us in times {
+                operation.buckets[bucket_of(*us)] += 1;
+            }
+            (operation.percentile_us(50), operation.percentile_us(99))
+        };
+        assert_eq!(counted(&[]), (None, None));
+        assert_eq!(counted(&[5]), (Some(8), Some(8)));
+        assert_eq!(counted(&[5, 5000]), (Some(8), Some(8192)));
+        assert_eq!(counted(&[&[1000; 99][..], &[100_000]].concat()), (Some(1024), Some(1024)));
+        assert_eq!(counted(&[&[1000; 98][..], &[100_000; 2]].concat()), (Some(1024), Some(131_072)));
+        assert_eq!(counted(&[u64::MAX]), (None, None));
+    }
+
+    #[test]
     fn operations_are_counted_apart() {
         let shared = Shared::default();
         shared.record(Kind::Cipher, Duration::from_micros(5), Duration::from_millis(2), true);
-        let counters = shared.read(3, 0);
+        let mut waiting = Waiting::default();
+        waiting[Kind::Pcr as usize] = 3;
+        let counters = shared.read(waiting, 0);
+        assert_eq!(
+            (counters.queue_len, counters.of(Kind::Pcr).waiting, counters.of(Kind::Nv).waiting),
+            (3, 3, 0)
+        );
         for (place, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
             assert_eq!(counters.of(kind).count, u64::from(kind == Kind::Cipher));

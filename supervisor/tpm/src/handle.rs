@@ -199,7 +199,7 @@ impl Handle {
 
     /// What was done since the start, and what waits. Sends nothing to the chip.
     pub fn counters(&self) -> Counters {
-        self.counters.read(self.queue.0.len(), self.queue.0.cancelled())
+        self.counters.read(self.queue.0.waiting(), self.queue.0.cancelled())
     }
 
     /// Serves what was asked for before, gives back what is kept in the chip, closes the connection and ends the

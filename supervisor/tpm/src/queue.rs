@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::Error;
-use crate::counters::Kind;
+use crate::counters::{Kind, Waiting};
 use crate::owner::Backend;
 
 /// In which order requests are served.
@@ -151,8 +151,15 @@ impl Queue {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.state().len()
+    /// How many wait, by kind.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let mut waiting = Waiting::default();
+        for job in self.state().lanes.iter().flatten() {
+            if let Some(count) = waiting.get_mut(job.kind as usize) {
+                *count += 1;
+            }
+        }
+        waiting
     }
 
     /// Requests that were dropped because nobody waited for them any more.
@@ -263,6 +270,7 @@ mod tests {
         assert!(queue.push(job(start, 10, &live), Priority::Urgent).is_ok());
         queue.close(None);
         assert!(matches!(queue.push(job(start, 11, &live), Priority::Urgent), Err(Refused::Closed)));
+        assert_eq!(queue.waiting()[Kind::Sign as usize], 2 + URGENT_EXTRA);
         assert_eq!(std::iter::from_fn(|| queue.pop()).count(), 2 + URGENT_EXTRA);
         assert_eq!(queue.cancelled(), 1);
     }
