@@ -2,10 +2,13 @@
 //!
 //! - [`convert`]: between the wire and `engine`
 //! - [`record`]: an entry of the log as JSON
+//! - [`tpm`]: what is told of the TPM
 
 pub mod convert;
 
 pub mod record;
+
+pub mod tpm;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,8 @@ pub struct Request {
 pub enum Command {
     /// How machine, daemon and guarantees stand.
     Status,
+    /// The TPM.
+    Tpm,
     /// The firmware's table.
     Tokens,
     /// Looks at locations.
@@ -199,6 +204,8 @@ pub enum Code {
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
+    /// To `tpm`.
+    Tpm(Box<tpm::Report>),
     /// To `tokens`.
     Tokens {
         /// The firmware's table in its order.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::fault::{self, EXIT_HELP, Exit, Fault};
 use crate::session::Context;
-use crate::{checkpoint, completions, log, man, status, tokens};
+use crate::{checkpoint, completions, log, man, status, tokens, tpm};
 
 /// The environment's name for the daemon's socket.
 const SOCKET_ENV: &str = "DSMIL_SOCKET";
@@ -50,6 +50,8 @@ enum Command {
     Checkpoint(checkpoint::Checkpoint),
     #[command(subcommand)]
     Log(log::Log),
+    #[command(subcommand)]
+    Tpm(tpm::Tpm),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -68,6 +70,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Fault> {
         Command::Tokens(tokens) => tokens.run(context),
         Command::Checkpoint(checkpoint) => checkpoint.run(context),
         Command::Log(log) => log.run(context),
+        Command::Tpm(tpm) => tpm.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }

@@ -24,9 +24,13 @@ impl Clock {
     pub fn now(&self) -> Time {
         // Neither clock can fail on Linux; a zero would only look like 1970.
         let boottime = clock_gettime(ClockId::CLOCK_BOOTTIME).map(nanoseconds).unwrap_or_default();
-        let wall = clock_gettime(ClockId::CLOCK_REALTIME).map(nanoseconds).unwrap_or_default();
-        Time { boot: self.boot, boottime_ns: boottime.try_into().unwrap_or_default(), wall_ns: wall }
+        Time { boot: self.boot, boottime_ns: boottime.try_into().unwrap_or_default(), wall_ns: wall_ns() }
     }
+}
+
+/// The time of day, nanoseconds since 1970.
+pub fn wall_ns() -> i64 {
+    clock_gettime(ClockId::CLOCK_REALTIME).map(nanoseconds).unwrap_or_default()
 }
 
 fn nanoseconds(time: nix::sys::time::TimeSpec) -> i64 {

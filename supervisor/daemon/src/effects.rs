@@ -2,8 +2,10 @@
 //!
 //! - [`tokens`]: the kernel device
 //! - [`checkpoint`]: capture, sign, verify, plan, restore
+//! - [`chip`]: what is told of the TPM
 
 mod checkpoint;
+mod chip;
 mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +36,7 @@ pub struct World {
     device: Option<Arc<Device>>,
     tokens: Vec<Token>,
     tpm: tpm::Handle,
+    offers: chip::Offers,
     probes: Option<Probes>,
     missing: Vec<String>,
     /// Writes that the kernel undoes unless they are confirmed, by work.
@@ -66,6 +69,7 @@ impl World {
             device,
             tokens,
             tpm,
+            offers: chip::Offers::default(),
             probes,
             missing,
             pending: Mutex::new(HashMap::new()),
@@ -180,7 +184,7 @@ impl World {
             // Chips pad their four words with blanks.
             vendor: identity.vendor.split_whitespace().collect::<Vec<_>>().join(" "),
             firmware: format!("{:x}", identity.firmware),
-            key: key_id(&self.tpm),
+            key: key_id(self.tpm.head_key()),
             signatures: self.tpm.counters().signatures(),
         });
         let scheduler = self.probes.as_ref().and_then(|probes| sources::lock(probes).scheduler().ok());
@@ -220,9 +224,9 @@ fn machine() -> String {
     format!("{} {}", read("sys_vendor"), read("product_name")).trim().to_owned()
 }
 
-/// The short id of the TPM's signing key.
-fn key_id(tpm: &tpm::Handle) -> String {
-    tpm.head_key().key_id().iter().map(|byte| format!("{byte:02x}")).collect()
+/// The short id of a key.
+fn key_id(key: &tpm::PublicKey) -> String {
+    key.key_id().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A lock that a panic elsewhere does not take away: each part is whole between two calls.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use api::wire;
 use engine::{Event, Fact, Record, Room, State, evolve};
 use policy::Rules;
 use store::head::{Head, PublicKey, SignedHead};
@@ -25,6 +26,7 @@ use types::hash::Hash;
 
 mod anchor;
 mod queue;
+mod window;
 mod writer;
 
 use anchor::Counts;
@@ -68,6 +70,7 @@ pub struct Durable<'a> {
     log: &'a Log,
     dir: &'a Path,
     signed: u64,
+    counts: Option<&'a Counts>,
 }
 
 impl Durable<'_> {
@@ -84,6 +87,11 @@ impl Durable<'_> {
     /// The Merkle root.
     pub fn root(&self) -> Hash {
         self.log.root()
+    }
+
+    /// How it is anchored in the TPM; none where it is not.
+    pub fn anchor(&self) -> Option<wire::tpm::Anchor> {
+        self.counts.map(Counts::describe)
     }
 
     /// Where it lies.

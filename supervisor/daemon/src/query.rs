@@ -28,6 +28,7 @@ pub struct View {
 /// What a query may need of the log.
 pub struct Position {
     log: wire::LogStatus,
+    anchor: Option<wire::tpm::Anchor>,
     dir: PathBuf,
 }
 
@@ -35,11 +36,12 @@ impl Position {
     /// Takes it.
     pub fn new(durable: &Durable<'_>, query: &Query) -> Self {
         let root = match query {
-            Query::Status => durable.root().to_string(),
+            Query::Status | Query::Tpm => durable.root().to_string(),
             _ => String::new(),
         };
         let log = wire::LogStatus { size: durable.size(), signed: durable.signed(), root };
-        Self { log, dir: durable.dir().to_owned() }
+        let anchor = if matches!(query, Query::Tpm) { durable.anchor() } else { None };
+        Self { log, anchor, dir: durable.dir().to_owned() }
     }
 }
 
@@ -51,7 +53,7 @@ impl View {
             Query::Checkpoints => true,
             Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
             Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
-            Query::Status | Query::Tokens | Query::Past(_) | Query::Facts { .. } => false,
+            Query::Status | Query::Tpm | Query::Tokens | Query::Past(_) | Query::Facts { .. } => false,
         };
         Self {
             status: wire::Status {
@@ -76,6 +78,11 @@ impl View {
     ) -> Result<wire::Answer, Refusal> {
         match query {
             Query::Status => Ok(wire::Answer::Status(Box::new(self.status(world, position.log)))),
+            Query::Tpm => Ok(wire::Answer::Tpm(Box::new(wire::tpm::Report {
+                anchor: position.anchor,
+                log: position.log,
+                ..world.tpm_report().await
+            }))),
             Query::Tokens => Ok(wire::Answer::Tokens { tokens: world.tokens()? }),
             Query::Checkpoints => Ok(wire::Answer::Checkpoints {
                 checkpoints: self.checkpoints.iter().map(Into::into).collect(),
@@ -148,7 +155,7 @@ async fn past(world: &World, position: Position, point: Point) -> Result<wire::A
 }
 
 async fn facts(position: Position, from: Option<u64>, limit: u32) -> Result<wire::Answer, Refusal> {
-    let Position { log: wire::LogStatus { size, .. }, dir } = position;
+    let Position { log: wire::LogStatus { size, .. }, dir, .. } = position;
     let read = tokio::task::spawn_blocking(move || read(&dir, size, from, limit));
     let records = read.await.map_err(|error| error.to_string()).flatten().map_err(Refusal::Failed)?;
     Ok(wire::Answer::Facts { records, size })

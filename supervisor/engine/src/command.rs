@@ -65,6 +65,8 @@ pub enum Query {
     Checkpoint(Which),
     /// What followed from the facts up to a point of the past.
     Past(Point),
+    /// The TPM: what it offers, what it has cost, and how the log is anchored in it.
+    Tpm,
     /// Facts from the log.
     Facts {
         /// The first one wanted, counted from 0; none: the last `limit`.

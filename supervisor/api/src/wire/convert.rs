@@ -41,6 +41,7 @@ pub fn request_text(id: RequestId) -> String {
 pub fn command(command: wire::Command) -> Result<Command, Fault> {
     Ok(match command {
         wire::Command::Status => Command::Query(Query::Status),
+        wire::Command::Tpm => Command::Query(Query::Tpm),
         wire::Command::Tokens => Command::Query(Query::Tokens),
         wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
         wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),

@@ -29,6 +29,8 @@ const COMMANDS: &[&[&str]] = &[
     &["log", "export"],
     &["log", "salvage"],
     &["log", "archive"],
+    &["tpm"],
+    &["tpm", "status"],
     &["completions"],
     &["man"],
 ];
@@ -77,6 +79,7 @@ fn the_help_teaches() {
         (&["tokens", "set"], "all of the changes or none"),
         (&["checkpoint", "create"], "the checkpoint is durable and signed"),
         (&["checkpoint", "restore"], "unless --leave-denied is given"),
+        (&["tpm", "status"], "What lies between the two is the window"),
         (&["log", "verify"], "can rewrite the whole log"),
         (&["log", "salvage"], "Exit code 7 says that something is lost"),
         (&["log", "archive"], "where there is nobody to ask it needs --yes"),

@@ -9,6 +9,7 @@
 //! - [`folder`]: a log in a folder of its own
 //! - [`offline`]: the log without a daemon
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
+//! - [`tpm`]: what is told of the TPM
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -29,3 +30,4 @@ mod offline;
 mod progress;
 mod salvage;
 mod show;
+mod tpm;

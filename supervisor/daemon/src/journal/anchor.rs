@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use api::wire;
 use engine::Event;
 use sha2::{Digest as _, Sha256};
 use store::head::{Head, SignedHead};
@@ -15,6 +16,8 @@ use store::log::Log;
 use store::tiles::prover::Prover;
 use tpm::{Anchor, AnchorHandles, AnchorNames, Expected, HeadDigest, LogPoint, Standing, Violation};
 use types::hash::Hash;
+
+use super::window::Window;
 
 /// What a head's line about the anchor begins with.
 const MARK: &str = "dsmil-anchor/1";
@@ -79,6 +82,8 @@ pub struct Counts {
     refilled: Instant,
     anchored: Instant,
     every: Duration,
+    /// For those who ask.
+    window: Window,
 }
 
 /// What a stored head has promised and the chip has not counted yet.
@@ -91,7 +96,7 @@ pub struct Owed {
 }
 
 impl Counts {
-    fn new(anchor: &Anchor, every: Duration) -> Self {
+    fn new(anchor: &Anchor, every: Duration, found: Option<Standing>) -> Self {
         let now = Named {
             counter: anchor.counter,
             orderly: anchor.orderly,
@@ -99,7 +104,8 @@ impl Counts {
             names: hash(&anchor.names),
         };
         let moment = Instant::now();
-        Self { now, owed: Owed::default(), allowed: BURST, refilled: moment, anchored: moment, every }
+        let window = Window::new(anchor, found);
+        Self { now, owed: Owed::default(), allowed: BURST, refilled: moment, anchored: moment, every, window }
     }
 
     /// Whether an anchoring is due, or allowed where somebody `asks` for it.
@@ -121,6 +127,7 @@ impl Counts {
 
     /// A head with this promise is stored.
     pub fn stored(&mut self, id: [u8; 16], head: &Head, anchors: bool) -> Owed {
+        self.window.stored(head.size);
         self.owed = Owed { point: anchors.then(|| point(id, head)), head: true };
         self.owed
     }
@@ -135,13 +142,20 @@ impl Counts {
         if paid.head {
             self.owed.head = false;
             self.now.orderly = self.now.orderly.saturating_add(1);
+            self.window.counted();
         }
-        if paid.point.is_some() {
+        if let Some(point) = paid.point {
             self.owed.point = None;
+            self.window.anchored(point.size);
             self.now.counter = self.now.counter.saturating_add(1);
             self.allowed = self.allowed.saturating_sub(1);
             self.anchored = Instant::now();
         }
+    }
+
+    /// How the log is anchored, for the wire.
+    pub fn describe(&self) -> wire::tpm::Anchor {
+        self.window.describe(self.now.counter, !self.owed.is_none(), (self.anchored, self.every))
     }
 }
 
@@ -193,6 +207,8 @@ pub async fn begin(
         ) => (None, Err(error.to_string())),
         Err(error) => return Err(error).context("reading the log's anchor in the TPM"),
     };
+    // One that is made anew is not what was found.
+    let stands = standing.as_ref().ok().copied().flatten();
     let anchor = match (standing, found, accept) {
         (Ok(Some(standing)), Some(anchor), _) => {
             if standing.is_window_open && standing.orderly_jump > 1 {
@@ -222,7 +238,7 @@ pub async fn begin(
              restored disk: “dsmild run --accept-anchor 'WHY'” makes a new anchor and records the reason"
         ),
     };
-    let mut counts = Counts::new(&anchor, every);
+    let mut counts = Counts::new(&anchor, every, stands);
     let (line, _) = counts.promise(true);
     let head = log.head(origin, vec![line]);
     let signed = sign(head).await?;
@@ -317,6 +333,8 @@ pub fn digest(head: &Head) -> anyhow::Result<HeadDigest> {
 
 #[cfg(test)]
 mod tests {
+    use tpm::AnchorRecord;
+
     use super::*;
 
     fn named() -> Named {
@@ -340,6 +358,13 @@ mod tests {
     #[test]
     fn a_promise_is_owed_until_it_is_paid() {
         let moment = Instant::now();
+        let record = AnchorRecord {
+            point: LogPoint { log_id: [7; 16], size: 2, root: Hash([1; 32]) },
+            counter: 7,
+            writes: 7,
+        };
+        let clock = tpm::Clock { ms: 0, resets: 3, restarts: 0, is_safe: true };
+        let anchor = Anchor { names: NOBODYS, counter: 7, orderly: 1 << 40, record, clock };
         let mut counts = Counts {
             now: named(),
             owed: Owed::default(),
@@ -347,7 +372,13 @@ mod tests {
             refilled: moment,
             anchored: moment,
             every: Duration::from_secs(7200),
+            window: Window::new(&anchor, None),
         };
+        let told = |counts: &Counts| {
+            let told = counts.describe();
+            (told.noticed, told.noticed_unpowered, told.heads, told.writes, told.owed)
+        };
+        assert_eq!(told(&counts), (2, 2, 0, 7, false));
         assert!(!counts.is_due(false) && counts.is_due(true));
         let (line, anchors) = counts.promise(true);
         assert_eq!(
@@ -355,10 +386,15 @@ mod tests {
             Some(Named { counter: 8, orderly: (1 << 40) + 1, ..named() })
         );
         let owed = counts.stored([7; 16], &head(vec![]), anchors);
+        assert_eq!(told(&counts), (2, 2, 0, 7, true));
         counts.paid(Owed { head: true, point: None });
+        // Who puts back what was there before this head is noticed while the chip has power, and not after.
+        assert_eq!(told(&counts), (4, 2, 1, 7, true));
         assert_eq!(counts.owed(), Owed { head: false, ..owed });
         counts.paid(Owed { head: false, ..owed });
         assert!(counts.owed().is_none());
+        assert_eq!(told(&counts), (4, 4, 0, 8, false));
+        assert_eq!((counts.describe().counter, counts.describe().found.made), (8, true));
         // No more of them for now.
         assert!(!counts.is_due(true));
     }

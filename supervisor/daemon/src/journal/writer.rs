@@ -95,7 +95,8 @@ impl<T: Send + 'static> Writer<T> {
             }
             let outputs = std::mem::take(&mut batch.outputs);
             if !outputs.is_empty() {
-                let_out(outputs, &Durable { log: &self.log, dir: &self.dir, signed: self.signed });
+                let (log, dir, counts) = (&self.log, self.dir.as_path(), self.counts.as_ref());
+                let_out(outputs, &Durable { log, dir, signed: self.signed, counts });
             }
             if closing {
                 return self.close();
