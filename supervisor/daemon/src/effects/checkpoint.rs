@@ -104,7 +104,7 @@ impl World {
             Err(error) => return failed(&format!("the TPM did not sign the checkpoint: {error}")),
         };
         match self.step(Task::Store { number, signature }).await {
-            StepResult::Done => StepResult::Signed { key: key_id(self.tpm.head_key()) },
+            StepResult::Done => StepResult::Signed { key: key_id(self.tpm.general_key()) },
             other => other,
         }
     }
