@@ -172,6 +172,7 @@ for name, uid in (("member", MEMBER), ("deputy", OPERATOR), ("stranger", STRANGE
     run("useradd", "--no-create-home", "--uid", str(uid), name)
 good = open(CONFIG).read()
 good += '\n[people]\noperators = ["deputy"]\n'
+good += '\n[log]\nnotes_free_mib = 16\n'  # The whole disk has less than the default.
 open(CONFIG, "w").write(good)
 claim(daemon("restart"), "the daemon starts anew with another configuration")
 
@@ -461,11 +462,25 @@ def noted(text):
     return reply["reply"] == "done"
 
 
+def told():
+    answer = Client().ask(command="tpm")["answer"]
+    return answer["anchor"], answer["log"]
+
+
 daemon("stop")
 run("cp", "-a", FOLDER, "/root/stopped")
 claim(daemon("start") and noted("one"), "a note is taken")
+begun, log = told()
 run("cp", "-a", FOLDER, "/root/running")
 claim(noted("two"), "and another")
+now, log = told()
+claim(begun["found"] == {"made": False, "window_open": False, "heads_ahead": 0}, "after a start in order the window was closed", begun)
+# What was put into the log after the copy is in what would be missed, and the anchor has not moved.
+claim(begun["noticed"] < now["noticed"] == log["signed"] == log["size"] and now["heads"] > begun["heads"] and
+      begun["noticed_unpowered"] == now["noticed_unpowered"] < begun["noticed"], "the daemon tells what the TPM would notice", (begun, now, log))
+status, said = run("dsmil", "tpm", "status")
+claim(status == 0 and f"any of the first {now['noticed']} is noticed now; after a power loss, any of the first {now['noticed_unpowered']}." in said,
+      "and the command says it", said)
 daemon("kill")
 run("cp", "-a", FOLDER, "/root/newest")
 put("/root/stopped")
@@ -486,6 +501,7 @@ for _ in range(600):
     time.sleep(0.1)
 said = run("dsmil", "log", "search", "--fact", "anchored", "a test put it back")[1]
 claim("older copy" in said and "accepted" in said, "an older copy is taken with a reason, which is recorded", said)
+claim(told()[0]["found"]["made"], "and that the anchor is new is told")
 accepted.terminate()
 claim(accepted.wait(60) == 0, "and it stops in order")
 claim(daemon("start"), "and starts from then on")
