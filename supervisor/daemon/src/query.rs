@@ -137,7 +137,7 @@ fn zones(state: &State) -> Vec<wire::Zone> {
 }
 
 async fn past(world: &World, position: Position, point: Point) -> Result<wire::Answer, Refusal> {
-    let Position { log: wire::LogStatus { size, .. }, dir } = position;
+    let Position { log: wire::LogStatus { size, .. }, dir, .. } = position;
     let rules = world.rules().clone();
     let fold = tokio::task::spawn_blocking(move || past::at(&dir, size, point, &rules));
     let past::Past { state, fact, wall_ns } =
