@@ -506,6 +506,17 @@ accepted.terminate()
 claim(accepted.wait(60) == 0, "and it stops in order")
 claim(daemon("start"), "and starts from then on")
 
+# The TPM's own statement is the owner's to give away, and holds what was asked for.
+quote = {"command": "quote", "nonce": "00c0ffee" * 4, "pcrs": [0, 7]}
+for uid in (MEMBER, OPERATOR):
+    got = as_user(uid, lambda: outcome(Client().ask(**quote)))
+    claim(got == "denied", f"user {uid} gets no quote", got)
+status, said = run("dsmil", "--json", "tpm", "quote", "--nonce", quote["nonce"], "--pcr", "0,7")
+said = json.loads(said[said.index('{"answer"'):])["answer"] if status == 0 else said
+claim(status == 0 and quote["nonce"] in said["statement"] and
+      hashlib.sha256(bytes.fromhex("".join(pcr["value"] for pcr in said["pcrs"]))).hexdigest() in said["statement"],
+      "root's quote has nonce and PCRs", said)
+
 # A second signal stops at once, also while the first waits for a restore.
 fill("f")
 client = Client()

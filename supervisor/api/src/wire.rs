@@ -30,6 +30,13 @@ pub enum Command {
     Status,
     /// The TPM.
     Tpm,
+    /// A quote: what the TPM itself states of its registers. Takes an owner.
+    Quote {
+        /// 1 to 32 bytes of the asker's choice, hexadecimal.
+        nonce: String,
+        /// Which registers of the SHA-256 bank, 0 to 23.
+        pcrs: Vec<u8>,
+    },
     /// The firmware's table.
     Tokens,
     /// Looks at locations.
@@ -206,6 +213,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// To `tpm`.
     Tpm(Box<tpm::Report>),
+    /// To `quote`.
+    Quote(Box<tpm::Quote>),
     /// To `tokens`.
     Tokens {
         /// The firmware's table in its order.

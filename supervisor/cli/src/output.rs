@@ -1,7 +1,9 @@
 //! The standard output: tables for people, one JSON document for programs.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 use api::wire::{Answer, Behind};
 use clap::builder::styling::{AnsiColor, Style};
@@ -51,6 +53,13 @@ pub fn print(text: &str) -> Result<(), Fault> {
 pub fn raw(bytes: &[u8]) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Fault::Output)
+}
+
+/// Writes a new file; one that is there stays.
+pub fn write_new(path: &Path, text: &str) -> Result<(), Fault> {
+    let file = File::options().write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Fault::Failed(format!("cannot write {}: {error}", path.display())))
 }
 
 /// A line on the error output. Where nobody can read it, there is nobody to tell that.

@@ -1,7 +1,8 @@
 //! `dsmil tpm`
 //!
-//! - [`status`]: its subcommand
+//! - [`status`], [`quote`]: its subcommands
 
+mod quote;
 mod status;
 
 use clap::Subcommand;
@@ -13,9 +14,11 @@ use crate::session::Context;
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   dsmil tpm status
-  dsmil tpm status --json | jq .answer.anchor")]
+  dsmil tpm status --json | jq .answer.anchor
+  dsmil tpm quote --nonce 6f1d0c22a97e4b58")]
 pub enum Tpm {
     Status(status::Status),
+    Quote(quote::Quote),
 }
 
 impl Tpm {
@@ -23,6 +26,7 @@ impl Tpm {
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         match self {
             Self::Status(status) => status.run(context),
+            Self::Quote(quote) => quote.run(context),
         }
     }
 }

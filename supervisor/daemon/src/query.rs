@@ -53,7 +53,12 @@ impl View {
             Query::Checkpoints => true,
             Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
             Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
-            Query::Status | Query::Tpm | Query::Tokens | Query::Past(_) | Query::Facts { .. } => false,
+            Query::Status
+            | Query::Tpm
+            | Query::Quote { .. }
+            | Query::Tokens
+            | Query::Past(_)
+            | Query::Facts { .. } => false,
         };
         Self {
             status: wire::Status {
@@ -83,6 +88,9 @@ impl View {
                 log: position.log,
                 ..world.tpm_report().await
             }))),
+            Query::Quote { nonce, registers } => {
+                Ok(wire::Answer::Quote(Box::new(world.quote(&nonce, registers).await?)))
+            }
             Query::Tokens => Ok(wire::Answer::Tokens { tokens: world.tokens()? }),
             Query::Checkpoints => Ok(wire::Answer::Checkpoints {
                 checkpoints: self.checkpoints.iter().map(Into::into).collect(),

@@ -260,6 +260,10 @@ impl Loop {
     fn asked(&mut self, asked: Incoming) -> anyhow::Result<()> {
         let Incoming { peer, request, command, replies } = asked;
         if let Command::Query(query) = command {
+            if let Err(refusal) = query.admit(&self.state.rules, &peer) {
+                self.batch.outputs.push(Output::Reply { body: Body::Refused(refusal), request, replies });
+                return Ok(());
+            }
             let view = Box::new(query::View::new(&self.state, &query));
             self.batch.outputs.push(Output::Query { view, query, request, replies });
             return Ok(());

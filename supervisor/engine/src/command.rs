@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use policy::{Denial, Role, Rules};
+use types::peer::Peer;
 use types::token::{Change, Select, TokenId};
+
+use crate::reply::Refusal;
 
 /// Names a request for ever: asking again under the same id is the same request, not a second one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,6 +71,13 @@ pub enum Query {
     Past(Point),
     /// The TPM: what it offers, what it has cost, and how the log is anchored in it.
     Tpm,
+    /// The TPM's own statement of its registers.
+    Quote {
+        /// Of the asker's choice, so that an old statement does not pass for a new one.
+        nonce: Vec<u8>,
+        /// Which registers, one bit each, register 0 the lowest.
+        registers: u32,
+    },
     /// Facts from the log.
     Facts {
         /// The first one wanted, counted from 0; none: the last `limit`.
@@ -74,6 +85,22 @@ pub enum Query {
         /// How many at most.
         limit: u32,
     },
+}
+
+impl Query {
+    /// Whether the rules let a peer ask. Whoever may connect may look at state, log and tokens; a statement that the machine's
+    /// attestation key signs is the owner's to give away.
+    ///
+    /// # Errors
+    ///
+    /// `Denied`: it takes an owner.
+    pub fn admit(&self, rules: &Rules, peer: &Peer) -> Result<(), Refusal> {
+        let needed = if matches!(self, Self::Quote { .. }) { Role::Owner } else { Role::Observer };
+        if rules.role(peer) < needed {
+            return Err(Refusal::Denied(Denial::Role { needed }));
+        }
+        Ok(())
+    }
 }
 
 /// A point of the past.
@@ -135,5 +162,21 @@ pub fn kind_fault(kind: &str) -> Option<&'static str> {
         Some("a note's kind has small letters, digits, “.”, “_” and “-” only")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_takes_an_owner_and_looking_takes_nobody() {
+        let rules = Rules { owners: [1].into(), operators: [2].into(), ..Rules::default() };
+        let may = |uid, query: &Query| query.admit(&rules, &Peer { pid: 1, uid, gid: uid }).is_ok();
+        let quote = Query::Quote { nonce: vec![1], registers: 1 };
+        assert_eq!([0, 1, 2, 3].map(|uid| may(uid, &quote)), [true, true, false, false]);
+        for query in [Query::Status, Query::Tpm, Query::Facts { from: None, limit: 1 }] {
+            assert!([0, 1, 2, 3].iter().all(|uid| may(*uid, &query)));
+        }
     }
 }

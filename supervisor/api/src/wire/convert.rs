@@ -42,6 +42,7 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
     Ok(match command {
         wire::Command::Status => Command::Query(Query::Status),
         wire::Command::Tpm => Command::Query(Query::Tpm),
+        wire::Command::Quote { nonce, pcrs } => Command::Query(quote(&nonce, &pcrs)?),
         wire::Command::Tokens => Command::Query(Query::Tokens),
         wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
         wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),
@@ -94,6 +95,29 @@ fn content(text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, Faul
         }
         _ => Err(Fault("a note has either “text” or “base64”".to_owned())),
     }
+}
+
+/// Bytes in a nonce, at most: what every TPM takes.
+const NONCE_MAX: usize = 32;
+/// Registers of a TPM.
+const REGISTERS: u8 = 24;
+
+fn quote(nonce: &str, pcrs: &[u8]) -> Result<Query, Fault> {
+    let nonce = bytes(nonce)
+        .filter(|nonce| (1..=NONCE_MAX).contains(&nonce.len()))
+        .ok_or_else(|| Fault(format!("a nonce is 1 to {NONCE_MAX} bytes, two hexadecimal digits each")))?;
+    let mask = pcrs.iter().try_fold(0, |mask, pcr| (*pcr < REGISTERS).then(|| mask | 1 << *pcr));
+    let registers = mask
+        .filter(|mask| *mask != 0)
+        .ok_or_else(|| Fault(format!("a quote is of one or more PCRs, 0 to {}", REGISTERS - 1)))?;
+    Ok(Query::Quote { nonce, registers })
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits =
+        text.bytes().map(|digit| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()));
+    let digits: Vec<u8> = digits.collect::<Option<_>>()?;
+    digits.chunks(2).map(|pair| if let [high, low] = pair { Some(high << 4 | low) } else { None }).collect()
 }
 
 fn token(text: &str) -> Result<TokenId, Fault> {
@@ -222,6 +246,22 @@ mod tests {
         }
         for (text, base64) in [(None, None), (Some(""), Some("")), (None, Some("/wD")), (None, Some("ü"))] {
             assert!(note(text, base64).is_err());
+        }
+    }
+
+    #[test]
+    fn a_quote_is_of_registers_that_are_there_and_answers_a_nonce() {
+        let quote = |nonce: &str, pcrs: &[u8]| {
+            command(wire::Command::Quote { nonce: nonce.to_owned(), pcrs: pcrs.to_vec() })
+        };
+        let expected = Query::Quote { nonce: vec![0, 0xAB, 0xC1], registers: 0x80_0005 };
+        assert_eq!(quote("00aBc1", &[23, 0, 2, 0]), Ok(Command::Query(expected)));
+        assert!(quote(&"00".repeat(32), &[0]).is_ok());
+        for nonce in ["", "0", "000", "+0", "0x", "ü0", &"00".repeat(33)] {
+            assert!(quote(nonce, &[0]).is_err(), "{nonce}");
+        }
+        for pcrs in [&[][..], &[24], &[0, 255]] {
+            assert!(quote("00", pcrs).unwrap_err().0.contains("0 to 23"), "{pcrs:?}");
         }
     }
 

@@ -144,6 +144,28 @@ pub struct Operation {
     pub buckets: Vec<u64>,
 }
 
+/// What the TPM states of its registers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Quote {
+    /// TPMS_ATTEST as it came from the TPM, hexadecimal; it holds the nonce.
+    pub statement: String,
+    /// ECDSA over its SHA-256 in DER, hexadecimal.
+    pub signature: String,
+    /// The attestation key, PEM. Who checks compares it with what the owner told.
+    pub key: String,
+    /// What the registers hold: the statement has the hash over all of them.
+    pub pcrs: Vec<Pcr>,
+}
+
+/// One register of the SHA-256 bank.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Pcr {
+    /// 0 to 23.
+    pub register: u8,
+    /// Hexadecimal.
+    pub value: String,
+}
+
 #[cfg(test)]
 mod tests {
     use engine::{Command, Query};

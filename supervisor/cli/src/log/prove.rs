@@ -79,7 +79,7 @@ impl Prove {
         match &self.out {
             None => output::raw(text.as_bytes()),
             Some(path) => {
-                write_new(path, &text)?;
+                output::write_new(path, &text)?;
                 let said = format!("{}: entry {index} in the log of {size} entries\n", path.display());
                 if context.json {
                     Ok(())
@@ -116,7 +116,7 @@ impl Prove {
             Some(path) => {
                 let text =
                     serde_json::to_string(&consistent).map_err(|error| Fault::Failed(error.to_string()))?;
-                write_new(path, &(text + "\n"))
+                output::write_new(path, &(text + "\n"))
             }
         }
     }
@@ -194,11 +194,4 @@ pub(super) fn read_head(path: &Path) -> Result<SignedHead, Fault> {
     let at = |error: &dyn std::fmt::Display| Fault::Failed(format!("the head {}: {error}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| at(&error))?;
     SignedHead::parse(&text).map_err(|error| at(&error))
-}
-
-fn write_new(path: &Path, text: &str) -> Result<(), Fault> {
-    use std::io::Write as _;
-    let file = fs::File::options().write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| Fault::Failed(format!("cannot write {}: {error}", path.display())))
 }

@@ -31,6 +31,7 @@ const COMMANDS: &[&[&str]] = &[
     &["log", "archive"],
     &["tpm"],
     &["tpm", "status"],
+    &["tpm", "quote"],
     &["completions"],
     &["man"],
 ];

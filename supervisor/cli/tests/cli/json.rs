@@ -17,6 +17,7 @@ fn every_answer_is_the_wire_answer_with_what_is_behind_it() {
     for (arguments, answer) in [
         (&["status"][..], status()),
         (&["tokens", "list"], tokens()),
+        (&["tpm", "quote", "--nonce", "00"], Answer::Quote(Box::new(crate::tpm::quote()))),
         (&["tpm", "status"], crate::tpm::answer(crate::tpm::report())),
         (&["tokens", "get", "0x8000"], Answer::Read { values: vec![reading("0x8000", 26)] }),
         (&["tokens", "set", "0x8000=1"], Answer::Written { before: vec![reading("0x8000", 26)] }),

@@ -1,6 +1,6 @@
 //! What is told of the TPM.
 
-use api::wire::tpm::{Anchor, Features, Found, Keys, Operation, Queue, Report};
+use api::wire::tpm::{Anchor, Features, Found, Keys, Operation, Pcr, Queue, Quote, Report};
 use api::wire::{Answer, Command, LogStatus};
 
 use crate::daemon::{Daemon, Say, lacking};
@@ -125,4 +125,31 @@ fn a_chip_that_does_not_answer_is_told_too() {
     assert!(output.out.starts_with("MISSING      tpm\n"), "{}", output.out);
     assert!(output.out.contains("offers        unknown: the TPM is\\u{1b}[2J gone\n"), "{}", output.out);
     assert!(!output.out.contains("algorithms"), "{}", output.out);
+}
+
+pub fn quote() -> Quote {
+    Quote {
+        statement: "ff544347".to_owned(),
+        signature: "3045".to_owned(),
+        key: "-----BEGIN PUBLIC KEY-----\n".to_owned(),
+        pcrs: vec![Pcr { register: 7, value: "00".repeat(32) }],
+    }
+}
+
+#[test]
+fn a_quote_is_asked_for_with_the_nonce_and_kept_as_it_came() {
+    let daemon = Daemon::answering(Answer::Quote(Box::new(quote())));
+    let read = |text: &str| serde_json::from_str::<Quote>(text).unwrap();
+    assert_eq!(read(&daemon.dsmil(&["tpm", "quote", "--nonce", "0aff"]).done()), quote());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("quote.json");
+    let out = path.to_str().unwrap();
+    let arguments = ["tpm", "quote", "--nonce", "0aff", "--pcr", "0,7", "--out", out];
+    assert_eq!(daemon.dsmil(&arguments).done(), "");
+    assert_eq!(read(&std::fs::read_to_string(&path).unwrap()), quote());
+    let asked = |pcrs: &[u8]| Command::Quote { nonce: "0aff".to_owned(), pcrs: pcrs.to_vec() };
+    assert_eq!(daemon.asked(), [asked(&[0, 1, 2, 3, 7]), asked(&[0, 7])]);
+    // What is there is not written over.
+    assert_eq!(daemon.dsmil(&arguments).code, Some(1));
+    assert_eq!(daemon.dsmil(&["tpm", "quote"]).code, Some(2));
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use api::wire::tpm::{Features, Keys, Operation, Queue, Report};
+use api::wire::tpm::{Features, Keys, Operation, Pcr, Queue, Quote, Report};
+use engine::reply::Refusal;
 use tokio::sync::Mutex;
-use tpm::{Counters, Kind, NV_BUDGET, Priority};
+use tpm::{Counters, Kind, NV_BUDGET, PcrSelection, Priority};
 
 use super::{World, key_id};
 
@@ -42,6 +43,32 @@ impl World {
         }
     }
 
+    /// What the TPM states of these registers, one bit each, with their values, which it states by their hash alone.
+    pub async fn quote(&self, nonce: &[u8], registers: u32) -> Result<Quote, Refusal> {
+        let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
+        let selection = PcrSelection::from_mask(registers)
+            .ok_or_else(|| Refusal::Invalid("a quote is of one or more PCRs, 0 to 23".to_owned()))?;
+        let tpm = self.tpm.within(PATIENCE);
+        let key = self.tpm.attestation_key();
+        let key = key.ok_or_else(|| Refusal::Failed("a key in software cannot quote".to_owned()))?;
+        let statement = tpm.quote(selection, nonce).await.map_err(|error| failed(&error))?;
+        let pcrs = tpm.pcr_read(selection).await.map_err(|error| failed(&error))?;
+        // One that somebody extended in between would not match: better none than one that looks forged.
+        tpm::verify_quote(key, nonce, &pcrs, &statement)
+            .map_err(|why| Refusal::Failed(format!("the quote is not given away: {why}; ask again")))?;
+        let pem = store::head::PublicKey::from_der(&key.spki()).map_err(|error| failed(&error))?.to_pem();
+        Ok(Quote {
+            statement: hex(&statement.bytes),
+            signature: hex(&statement.signature),
+            key: pem,
+            pcrs: pcrs
+                .0
+                .iter()
+                .map(|(register, value)| Pcr { register: *register, value: value.to_string() })
+                .collect(),
+        })
+    }
+
     async fn offers(&self) -> Result<Features, String> {
         let mut kept = self.offers.lock().await;
         if let Some((since, offers)) = kept.as_ref()
@@ -54,6 +81,10 @@ impl World {
         *kept = Some((Instant::now(), offers.clone()));
         offers
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn features(features: tpm::Features) -> Features {
