@@ -172,7 +172,6 @@ for name, uid in (("member", MEMBER), ("deputy", OPERATOR), ("stranger", STRANGE
     run("useradd", "--no-create-home", "--uid", str(uid), name)
 good = open(CONFIG).read()
 good += '\n[people]\noperators = ["deputy"]\n'
-good += '\n[log]\nnotes_free_mib = 16\n'  # The whole disk has less than the default.
 open(CONFIG, "w").write(good)
 claim(daemon("restart"), "the daemon starts anew with another configuration")
 
