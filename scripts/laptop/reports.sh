@@ -29,6 +29,8 @@ check() {
     }
     failed=1
     printf 'FAIL %s: status %d, %d lines of the kernel report something\n' "$title" "$status" "$lines"
+    # What it says of itself first: it may have gone on for long.
+    head -n -25 /tmp/said | grep -E '^ *FAIL|^error' | head -n 20 | sed 's/^/    | /'
     tail -n 25 /tmp/said | sed 's/^/    | /'
     if [ "$lines" -ne 0 ]; then
         grep -nE "$REPORTS" /tmp/kernel | head -n 20 | sed 's/^/    # /'
