@@ -127,7 +127,10 @@ fn flip(victim: &Victim, random: &mut Choices) -> Option<Sim> {
     let disk = victim.disk.copy();
     let entry = &victim.entries[index(victim, random)];
     let bit = random.next();
-    let (path, at) = place(&disk, entry).filter(|_| !entry.is_empty())?;
+    if entry.is_empty() {
+        return None;
+    }
+    let (path, at) = place(&disk, entry)?;
     let byte = usize::try_from(bit >> 3).unwrap() % entry.len();
     disk.tamper(&path, |bytes| bytes[at + byte] ^= 1 << (bit & 7));
     Some(disk)
