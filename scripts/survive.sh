@@ -58,7 +58,7 @@ fuzz() {
 log() {
     local status=0
     SURVIVE_LOG=${TIMES:-100000} SEED=${SEED:-1} "$ROOT/scripts/cargo.sh" test --release -q -p store --lib survive -- --nocapture |
-        sed -n '/^figure /p; /FAILED\|panicked\|seed /p' || status=1
+        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed /p' || status=1
     return $status
 }
 
