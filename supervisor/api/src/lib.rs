@@ -8,6 +8,7 @@
 //!
 //! - [`wire`]: the messages, the only serialized form of commands and answers
 //! - [`client`]: asks and waits, without a runtime
+//! - [`metrics`]: what is counted, for Prometheus
 //! - [`server`]: accepts, knows who asks, hands on
 //!
 //! # Invariants
@@ -21,6 +22,7 @@
 pub mod wire;
 
 pub mod client;
+pub mod metrics;
 
 pub mod server;
 

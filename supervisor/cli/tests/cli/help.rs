@@ -32,6 +32,7 @@ const COMMANDS: &[&[&str]] = &[
     &["tpm"],
     &["tpm", "status"],
     &["tpm", "quote"],
+    &["metrics"],
     &["completions"],
     &["man"],
 ];

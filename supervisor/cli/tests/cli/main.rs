@@ -10,6 +10,7 @@
 //! - [`offline`]: the log without a daemon
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`tpm`]: what is told of the TPM
+//! - [`metrics`]: what is counted
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ mod folder;
 mod help;
 mod human;
 mod json;
+mod metrics;
 mod offline;
 mod progress;
 mod salvage;
