@@ -1,5 +1,6 @@
 //! The file operations that everything here is built on, so that tests can run on a disk that crashes.
 
+pub(crate) mod blocks;
 pub(crate) mod real;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -17,6 +18,10 @@ pub(crate) enum Mode {
     Write,
     /// For reading and writing; what it held is dropped.
     Create,
+    /// As [`Mode::Write`], for what is appended to and flushed at once.
+    Append,
+    /// As [`Mode::Create`], likewise.
+    CreateAppend,
 }
 
 /// A folder tree. Names become durable with [`Disk::sync_dir`], contents with [`File::sync`].
@@ -47,6 +52,10 @@ pub(crate) trait File: Send + Sync + fmt::Debug {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes all of it.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Writes all of it where nothing but zeros follows, as far as the file reaches.
+    fn append_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
     /// Makes sure that writing to this range needs no new space, growing the file if it must.
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
     /// Makes the contents, and the length that they need, durable.

@@ -5,7 +5,7 @@
 //! - `frame`: one batch
 //! - `segment`: the files
 //! - `cursor`: reading them; a torn tail is told from damage here
-//! - `appender`: writing them
+//! - `appender`: writing them; `spare`: the next one, made ready beside it
 //! - `audit`: entries against heads
 //! - `open`: from files to an open log: wholly, or quickly from a `start`
 //! - `reader`: the entries for others
@@ -43,6 +43,7 @@ mod reader;
 mod salvage;
 mod scrub;
 mod segment;
+mod spare;
 pub(crate) mod start;
 
 use std::collections::VecDeque;
@@ -72,6 +73,7 @@ pub(crate) use open::{Unlocked, audit_unlocked, read_newest, require};
 pub use reader::{Reader, covering, read};
 pub use salvage::{Salvaged, salvage};
 pub use scrub::{Scrubbed, scrub};
+pub use spare::Chore;
 pub use start::Start;
 
 /// The largest entry, in bytes: what a C2SP tile can hold.
@@ -281,6 +283,12 @@ impl Log {
     pub fn prepare(&mut self) -> Result<(), Error> {
         self.tiles.flush();
         self.entries.prepare()
+    }
+
+    /// Work that makes the next file ready, once the present one is half full: for another thread, beside the appending. None
+    /// while there is nothing to do.
+    pub fn chore(&mut self) -> Option<Chore> {
+        self.entries.chore()
     }
 
     /// Makes sure that ordinary batches of so many bytes in all, as they lie on the disk, find room beyond the reserve.

@@ -115,10 +115,11 @@ fn with_writers(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
     let kinds = kinds();
     let mut arms: Vec<Arm<'_, Run>> = Vec::new();
     for kind in &kinds {
-        let open = kind.open;
+        let mut sink = (kind.open)(scratch)?;
         let round = move || {
-            let mut sink = open(scratch)?;
-            commit::run(&mut *sink, scratch.path(), WRITERS, TIME)
+            let run = commit::run(&mut *sink, scratch.path(), WRITERS, TIME)?;
+            sink.settle()?;
+            Ok(run)
         };
         arms.push((kind.name, Box::new(round)));
     }
@@ -175,7 +176,7 @@ fn notes(counts: &Map<String, Value>) -> Vec<String> {
     notes.extend(
         [
             "one commit thread takes what has queued, one flush for all of it, then wakes the writers",
-            "bare and bare-merkle overwrite blocks that were zeroed before the round; ours zeroes new ones in it",
+            "bare and bare-merkle overwrite blocks that were zeroed before the round; ours zeroes new ones in it, in another thread",
             "bare and sqlite cannot tell a changed byte, bare-merkle keeps no frames; ours has CRC and Merkle tree",
             "flushes and bytes are those of the whole disk",
         ]
@@ -191,9 +192,9 @@ struct Alone {
     cpu_us: f64,
 }
 
-/// CPU time of this thread so far, the kernel's too: what others do on disk and processor does not count.
+/// CPU time of this process so far, the kernel's too: what others do on disk and processor does not count.
 fn cpu_time() -> anyhow::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
 /// The sinks alone, without the cost of waking 80 writers, which is the same for all and hides the difference.
@@ -203,18 +204,19 @@ fn alone(scratch: &Scratch) -> anyhow::Result<[Figure; 2]> {
     let batch = &batch;
     let mut arms: Vec<Arm<'_, Alone>> = Vec::new();
     for kind in &kinds {
-        let open = kind.open;
+        let mut sink = (kind.open)(scratch)?;
         let round = move || {
-            let mut sink = open(scratch)?;
             let (began, cpu_began, mut commits) = (Instant::now(), cpu_time()?, 0_u32);
             while began.elapsed() < TIME_ALONE {
                 sink.commit(batch)?;
                 sink.prepare()?;
                 commits += 1;
             }
+            let time = began.elapsed();
+            sink.settle()?;
             let cpu = cpu_time()?.saturating_sub(cpu_began);
             Ok(Alone {
-                rate: f64::from(commits) / began.elapsed().as_secs_f64(),
+                rate: f64::from(commits) / time.as_secs_f64(),
                 cpu_us: cpu.as_secs_f64() * 1e6 / f64::from(commits),
             })
         };

@@ -103,6 +103,7 @@ impl<T: Send + 'static> Writer<T> {
             }
             self.sign(batch.sign);
             self.look()?;
+            self.make_ready();
             batch.records.clear();
             spare = Batch { first: 0, bytes: 0, sign: false, ..batch };
         }
@@ -147,6 +148,17 @@ impl<T: Send + 'static> Writer<T> {
         };
         self.tell(room);
         Ok(())
+    }
+
+    /// Has the next file made beside the work. What fails is tried again by the log itself when it needs the file.
+    fn make_ready(&mut self) {
+        if let Some(chore) = self.log.chore() {
+            self.workers.spawn_blocking(move || {
+                chore
+                    .run()
+                    .unwrap_or_else(|error| tracing::debug!("the log's next file is not ready yet: {error}"));
+            });
+        }
     }
 
     /// Whether the disk has more free than notes must leave.

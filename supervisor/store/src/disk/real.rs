@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 
+use super::blocks::BlockFile;
 use super::{Disk, File, Lock, Mode};
 
 /// Facts and sealed chunks are for the owner and its group alone.
@@ -22,10 +23,17 @@ impl Disk for Real {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(mode != Mode::Read).mode(FILE_MODE);
-        if mode == Mode::Create {
+        if matches!(mode, Mode::Create | Mode::CreateAppend) {
             options.create(true).truncate(true);
         }
-        Ok(Box::new(options.open(path)?))
+        let file = options.open(path)?;
+        if matches!(mode, Mode::Append | Mode::CreateAppend) {
+            return Ok(match BlockFile::open(path, file) {
+                Ok(file) => Box::new(file),
+                Err(file) => Box::new(file),
+            });
+        }
+        Ok(Box::new(file))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -215,7 +215,7 @@ impl NameChange {
 
 impl Disk for Sim {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
-        if mode != Mode::Create {
+        if !matches!(mode, Mode::Create | Mode::CreateAppend) {
             let state = self.0.lock().unwrap();
             let inode = *state.live.get(path).ok_or(io::ErrorKind::NotFound)?;
             return Ok(Box::new(SimFile { disk: self.clone(), inode }));

@@ -8,6 +8,7 @@ use types::hash::Hash;
 use super::cursor::{Cursor, Tail};
 use super::frame;
 use super::segment::{self, Kind};
+use super::spare::{Chore, Spares};
 use crate::bytes::length;
 use crate::disk::{Disk, File, Mode};
 use crate::error::Error;
@@ -53,6 +54,9 @@ pub(super) struct Appender {
     next: u64,
     /// Set by a failed write or flush: what the disk holds is unknown.
     failed: bool,
+    spares: Spares,
+    /// A spare was asked for while this file is filled: should it fail, it is tried again in the next one.
+    asked: bool,
     buffer: Vec<u8>,
     leaves: Vec<Hash>,
 }
@@ -72,6 +76,8 @@ impl Appender {
         let (offset, next, failed) = (segment::HEADER_BYTES, first, false);
         let (buffer, leaves) = (Vec::new(), Vec::new());
         Ok(Self {
+            spares: Spares::new(Arc::clone(&disk), &dir),
+            asked: false,
             disk,
             dir,
             kind,
@@ -101,7 +107,7 @@ impl Appender {
         tail: Tail,
     ) -> Result<Self, Error> {
         let path = cursor.path().to_owned();
-        let file = disk.open(&path, Mode::Write).map_err(|e| Error::io("open", &path, e))?;
+        let file = disk.open(&path, Mode::Append).map_err(|e| Error::io("open", &path, e))?;
         let offset = cursor.offset();
         let fail = |e| Error::io("repair the end of", &path, e);
         if tail.torn_bytes > 0 {
@@ -125,6 +131,8 @@ impl Appender {
         let (seed, next) = (frame::seed(&id, &kind.magic()), cursor.next());
         let (buffer, leaves, failed) = (Vec::new(), Vec::new(), false);
         Ok(Self {
+            spares: Spares::new(Arc::clone(&disk), &dir),
+            asked: false,
             disk,
             dir,
             kind,
@@ -177,7 +185,7 @@ impl Appender {
             self.failed = matches!(error, Error::Flush { .. });
         })?;
         frame::encode(&mut self.buffer, &mut self.leaves, (self.seed, self.offset, self.next), entries);
-        let written = self.file.write_at(self.offset, &self.buffer).and_then(|()| self.file.sync());
+        let written = self.file.append_at(self.offset, &self.buffer).and_then(|()| self.file.sync());
         written.map_err(|e| {
             self.failed = true;
             Error::flush(&self.path, e)
@@ -200,6 +208,16 @@ impl Appender {
         self.extend(end).inspect_err(|error| self.failed = matches!(error, Error::Flush { .. }))
     }
 
+    /// The work of making the next file ready, once this one is half full.
+    pub(super) fn chore(&mut self) -> Option<Chore> {
+        if self.asked || self.failed || self.offset < self.growth.segment_bytes / 2 {
+            return None;
+        }
+        let chore = self.spares.chore(self.growth.segment_bytes, self.growth.step_bytes);
+        self.asked = chore.is_some();
+        chore
+    }
+
     /// Prepares room for so many bytes beyond the reserve, in a new file if this one must not grow any more.
     pub(super) fn ensure(&mut self, bytes: u64) -> Result<(), Error> {
         self.check()?;
@@ -220,14 +238,28 @@ impl Appender {
             return Ok(());
         }
         if self.offset > segment::HEADER_BYTES && end > self.growth.segment_bytes {
-            let zeros = room.next_multiple_of(self.growth.step_bytes.max(1));
-            let place = (self.kind, self.next);
-            let (file, path) = segment::create(&*self.disk, &self.dir, place, &self.id, zeros)?;
-            (self.file, self.path, self.first) = (file, path, self.next);
-            (self.offset, self.prepared) = (segment::HEADER_BYTES, segment::HEADER_BYTES + zeros);
-            return Ok(());
+            return self.next_file(room);
         }
         self.extend(self.prepared + (end - self.prepared).next_multiple_of(self.growth.step_bytes.max(1)))
+    }
+
+    /// The spare one, or a new one with as many steps as there must be.
+    fn next_file(&mut self, room: u64) -> Result<(), Error> {
+        let place = (self.kind, self.next);
+        let ((file, path), prepared) = match self.spares.take(segment::HEADER_BYTES + room) {
+            Some(spare) => {
+                let bytes = spare.bytes;
+                (segment::adopt(&*self.disk, &self.dir, place, &self.id, spare)?, bytes)
+            }
+            None => {
+                let zeros = room.next_multiple_of(self.growth.step_bytes.max(1));
+                let made = segment::create(&*self.disk, &self.dir, place, &self.id, zeros)?;
+                (made, segment::HEADER_BYTES + zeros)
+            }
+        };
+        (self.file, self.path, self.first) = (file, path, self.next);
+        (self.offset, self.prepared, self.asked) = (segment::HEADER_BYTES, prepared, false);
+        Ok(())
     }
 
     fn extend(&mut self, end: u64) -> Result<(), Error> {

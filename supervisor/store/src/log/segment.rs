@@ -12,7 +12,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::spare::Spare;
 use crate::bytes::{Fields, length};
+use crate::disk::blocks::Zeros;
 use crate::disk::{Disk, File, Mode};
 use crate::error::{Error, Place};
 
@@ -105,18 +107,45 @@ pub(super) fn create(
 ) -> Result<(Box<dyn File>, PathBuf), Error> {
     let path = kind.path(dir, first);
     let temporary = crate::blob::temporary_name(&path);
-    let prepare = || {
-        let file = disk.open(&temporary, Mode::Create).map_err(|e| Error::io("create", &path, e))?;
+    let make = || {
+        let file = disk.open(&temporary, Mode::CreateAppend).map_err(|e| Error::io("create", &path, e))?;
         zero(&*file, &path, 0, HEADER_BYTES + zeros, Some(&header(kind, first, id)))?;
         Ok(file)
     };
-    let file = prepare().inspect_err(|_| {
+    give_name(disk, make, &temporary, &path)
+}
+
+/// The same of a file that has its zeros already.
+pub(super) fn adopt(
+    disk: &dyn Disk,
+    dir: &Path,
+    (kind, first): (Kind, u64),
+    id: &[u8; 16],
+    spare: Spare,
+) -> Result<(Box<dyn File>, PathBuf), Error> {
+    let path = kind.path(dir, first);
+    let Spare { file, temporary, .. } = spare;
+    let make = || {
+        file.write_at(0, &header(kind, first, id)).map_err(|e| Error::io("create", &path, e))?;
+        file.sync().map_err(|e| Error::flush(&path, e))?;
+        Ok(file)
+    };
+    give_name(disk, make, &temporary, &path)
+}
+
+fn give_name(
+    disk: &dyn Disk,
+    make: impl FnOnce() -> Result<Box<dyn File>, Error>,
+    temporary: &Path,
+    path: &Path,
+) -> Result<(Box<dyn File>, PathBuf), Error> {
+    let file = make().inspect_err(|_| {
         // Its space is what is missing; should this fail, the next start removes it.
-        let _ = disk.remove(&temporary);
+        let _ = disk.remove(temporary);
     })?;
-    disk.rename_new(&temporary, &path).map_err(|e| Error::flush(&path, e))?;
-    disk.sync_dir(dir).map_err(|e| Error::flush(&path, e))?;
-    Ok((file, path))
+    disk.rename_new(temporary, path).map_err(|e| Error::flush(path, e))?;
+    disk.sync_dir(path.parent().unwrap_or(path)).map_err(|e| Error::flush(path, e))?;
+    Ok((file, path.to_owned()))
 }
 
 /// Writes zeros from `start` to `end` and flushes, so that later writes there change neither length nor extents of the
@@ -130,11 +159,12 @@ pub(super) fn zero(
 ) -> Result<(), Error> {
     let fail = |e| Error::io("extend", path, e);
     file.allocate(start, end.saturating_sub(start)).map_err(fail)?;
-    let zeros = vec![0; ZEROS_BYTES];
+    let zeros = Zeros::new(ZEROS_BYTES);
+    let zeros = zeros.get();
     let mut at = start;
     while at < end {
         let left = crate::bytes::size(end - at);
-        let part = zeros.get(..left).unwrap_or(&zeros);
+        let part = zeros.get(..left).unwrap_or(zeros);
         file.write_at(at, part).map_err(fail)?;
         at += length(part.len());
     }

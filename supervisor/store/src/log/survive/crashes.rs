@@ -59,6 +59,9 @@ fn step(disk: &Sim, log: &mut Log, story: &mut Story, random: &mut Choices) -> R
         5 | 6 => story.head = Some(KEYS.store(log)?),
         _ => {
             log.prepare()?;
+            if let Some(chore) = log.chore() {
+                chore.run()?;
+            }
             if story.head.is_some() {
                 snapshot::write_on(disk, dir(), &log.start()?, b"state")?;
             }
