@@ -81,7 +81,7 @@ impl Base {
         self.link.command(code, handles, parameters, auths)
     }
 
-    /// Sends a command that a policy authorises; the session encrypts and proves the response.
+    /// Sends a command that a policy authorises; both sessions prove the response, and the lasting one encrypts.
     pub(crate) fn under_policy(
         &mut self,
         code: Code,
@@ -90,7 +90,7 @@ impl Base {
         policy: &mut Session,
     ) -> Result<Response, Fault> {
         if !code.hides_parameter && !code.hides_response {
-            // A session that neither authorises nor encrypts is refused; the caller reads back what was done.
+            // A session that neither authorises nor encrypts is refused; the policy's own proves the response.
             return self.link.command(code, handles, parameters, &mut [Auth::Policy(policy)]);
         }
         let auths = &mut [Auth::Policy(policy), Auth::Hmac(&mut self.session, &[])];
@@ -193,22 +193,22 @@ impl Chip {
 
     /// Does one operation; brings back first what a reset or a broken connection took away.
     ///
-    /// An operation is repeated once if the chip had forgotten what it holds for us: such a command was not executed.
-    /// It is not repeated if the connection broke, since then nobody knows.
+    /// An operation is repeated once if the chip had forgotten what it holds for us: such a command was not executed. Those before
+    /// it in the same operation were, so an operation does no harm when it is done twice. It is not repeated if the
+    /// connection broke, since then nobody knows.
     pub(crate) fn serve<T>(
         &mut self,
         operation: &mut dyn FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.connect()?;
         self.base.link.forgotten = false;
-        let result = operation(self);
-        if self.base.link.is_lost() {
-            self.is_ready = false;
-        } else if self.base.link.forgotten {
+        let mut result = operation(self);
+        if self.base.link.forgotten && !self.base.link.is_lost() {
             self.is_ready = false;
             self.connect()?;
-            return operation(self);
+            result = operation(self);
         }
+        self.is_ready &= !self.base.link.is_lost() && !self.base.link.forgotten;
         result
     }
 
@@ -320,24 +320,16 @@ fn start_session(link: &mut Link, root: &Root, purpose: Purpose) -> Result<Sessi
     let malformed = |text| Error::malformed("StartAuthSession", text);
     let mut nonce = [0; DIGEST];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| malformed("no random bytes from the system"))?;
-    let salt = match purpose {
-        Purpose::Hmac => Some(
-            Salt::new(&root.point).ok_or_else(|| malformed("the storage root key is not on its curve"))?,
-        ),
-        // It holds a policy and no secret.
-        Purpose::Policy => None,
-    };
-    let (key, point) = match &salt {
-        Some(salt) => (root.entity.clone(), salt.point.as_slice()),
-        None => (Entity::bare(NULL), [].as_slice()),
-    };
-    let parameters = Writer::new().sized(&nonce).sized(point);
+    let salt = Salt::new(&root.point);
+    let salt = salt.ok_or_else(|| malformed("the storage root key is not on its curve"))?;
+    let parameters = Writer::new().sized(&nonce).sized(&salt.point);
     let parameters = match purpose {
         Purpose::Hmac => parameters.u8(0).u16(ALG_AES).u16(128).u16(ALG_CFB),
         Purpose::Policy => parameters.u8(1).u16(ALG_NULL),
     };
     let bind = Entity::bare(NULL);
-    let started = link.plain(code::START_AUTH_SESSION, &[&key, &bind], &parameters.u16(ALG_SHA256))?;
+    let started =
+        link.plain(code::START_AUTH_SESSION, &[&root.entity, &bind], &parameters.u16(ALG_SHA256))?;
     let theirs = Reader::new(&started.parameters).sized().ok_or_else(|| malformed("no nonce"))?;
-    Ok(Session::new(started.handle, &nonce, theirs, salt.as_ref()))
+    Ok(Session::new(started.handle, &nonce, theirs, &salt))
 }

@@ -27,7 +27,7 @@ pub(crate) const AUDIT: u8 = 1 << 7;
 /// A session that the chip holds.
 pub(crate) struct Session {
     pub(crate) handle: u32,
-    /// Derived from the salt; empty for a session that only holds a policy.
+    /// Derived from the salt.
     key: Zeroizing<Vec<u8>>,
     /// The chip's newest nonce.
     pub(crate) nonce: Vec<u8>,
@@ -59,9 +59,8 @@ impl Salt {
 
 impl Session {
     /// What the chip's answer to TPM2_StartAuthSession makes.
-    pub(crate) fn new(handle: u32, nonce_caller: &[u8], nonce: &[u8], salt: Option<&Salt>) -> Self {
-        let key = salt.map(|salt| derive(&salt.value, b"ATH", nonce, nonce_caller));
-        Self { handle, key: key.unwrap_or_default(), nonce: nonce.to_vec() }
+    pub(crate) fn new(handle: u32, nonce_caller: &[u8], nonce: &[u8], salt: &Salt) -> Self {
+        Self { handle, key: derive(&salt.value, b"ATH", nonce, nonce_caller), nonce: nonce.to_vec() }
     }
 }
 
@@ -71,7 +70,8 @@ pub(crate) enum Auth<'a> {
     Password(&'a [u8]),
     /// The salted session, with the authorisation value of the object. It encrypts too.
     Hmac(&'a mut Session, &'a [u8]),
-    /// A policy that needs no authorisation value.
+    /// A policy that needs no authorisation value. Its session is salted too: without that somebody on the wire could use it
+    /// for commands of his own, once it is satisfied.
     Policy(&'a mut Session),
 }
 
@@ -106,15 +106,15 @@ impl Auth<'_> {
 
     /// The key of the HMAC and of the encryption: the session's and the object's value.
     fn secret(&self) -> Zeroizing<Vec<u8>> {
-        match self {
-            Self::Hmac(session, value) => {
-                let mut secret = Zeroizing::new(Vec::with_capacity(2 * DIGEST + value.len()));
-                secret.extend_from_slice(&session.key);
-                secret.extend_from_slice(value);
-                secret
-            }
-            _ => Zeroizing::default(),
-        }
+        let (key, value): (&[u8], &[u8]) = match self {
+            Self::Password(_) => return Zeroizing::default(),
+            Self::Hmac(session, value) => (&session.key, value),
+            Self::Policy(session) => (&session.key, &[]),
+        };
+        let mut secret = Zeroizing::new(Vec::with_capacity(2 * DIGEST + value.len()));
+        secret.extend_from_slice(key);
+        secret.extend_from_slice(value);
+        secret
     }
 
     fn mac(&self, parts: &[&[u8]]) -> hmac::Tag {
@@ -130,12 +130,9 @@ impl Auth<'_> {
         let Ongoing { nonce_caller, attributes } = ongoing;
         match self {
             Self::Password(value) => area.u32(PASSWORD).sized(&[]).u8(CONTINUE).sized(value).to_vec(),
-            Self::Hmac(session, _) => {
+            Self::Hmac(session, _) | Self::Policy(session) => {
                 let mac = self.mac(&[cp_hash, nonce_caller, &session.nonce, other, &[*attributes]]);
                 area.u32(session.handle).sized(nonce_caller).u8(*attributes).sized(mac.as_ref()).to_vec()
-            }
-            Self::Policy(session) => {
-                area.u32(session.handle).sized(nonce_caller).u8(*attributes).sized(&[]).to_vec()
             }
         }
     }
@@ -152,14 +149,9 @@ impl Auth<'_> {
         let expected = self.mac(&[rp_hash, nonce, &ongoing.nonce_caller, &[attributes]]);
         match self {
             Self::Password(_) => true,
-            Self::Hmac(session, _) => {
+            Self::Hmac(session, _) | Self::Policy(session) => {
                 session.nonce = nonce.to_vec();
                 aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), mac).is_ok()
-            }
-            // Without a key there is no HMAC; the session that encrypts proves the response.
-            Self::Policy(session) => {
-                session.nonce = nonce.to_vec();
-                true
             }
         }
     }

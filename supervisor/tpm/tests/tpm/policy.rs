@@ -7,7 +7,7 @@ use tpm::{
 };
 use types::hash::Hash;
 
-use crate::common::Machine;
+use crate::common::{Machine, Wire};
 use crate::rival::Rival;
 
 const REVOCATION: u32 = 0x0180_d520;
@@ -136,6 +136,41 @@ async fn each_wrong_policy_and_blob_is_refused_by_its_own_name() {
     let error = refused(tpm.unseal_policy(&blob, &policy).await);
     assert!(matches!(error, Error::NvForeign { .. }), "{error}");
     assert_eq!(tpm.resources().await.unwrap().sessions, 1);
+}
+
+/// Who sits on the wire sees the policy satisfied and the object loaded, and asks for the secret himself.
+#[tokio::test]
+async fn a_satisfied_policy_opens_nothing_to_others() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let (tape, taped) = std::sync::mpsc::channel();
+    let wire = Wire::tap(
+        &swtpm,
+        Box::new(move |command, chip| {
+            if command[6..10] == [0, 0, 1, 0x5e] {
+                // Unseal, the object; the policy's session alone, and nothing that proves whose it is.
+                let auths = [&command[18..22], &[0, 0], &[1], &[0, 0]].concat();
+                let len = u32::try_from(10 + 4 + 4 + auths.len()).unwrap().to_be_bytes();
+                let auths_len = u32::try_from(auths.len()).unwrap().to_be_bytes();
+                let own = [&[0x80, 2], len.as_slice(), &command[6..14], &auths_len, &auths].concat();
+                tape.send(chip(&own)).unwrap();
+            }
+            chip(command)
+        }),
+    );
+    let mut config = machine.config(&swtpm);
+    config.tcti = wire.tcti();
+    let tpm = tpm::start(&config).unwrap();
+    let owner = Owner::new();
+    let value = counter(&tpm).await;
+    let policy = owner.sign(terms(&tpm, value).await);
+    let blob = tpm.seal_policy(SECRET, &policy.key).await.unwrap();
+    let opened = tpm.unseal_policy(&blob, &policy).await;
+    let stolen: Vec<u8> = taped.try_iter().flatten().collect();
+    assert!(!stolen.windows(SECRET.len()).any(|part| part == SECRET));
+    // TPM_RC_BAD_AUTH of the first session.
+    assert_eq!(stolen, [0x80, 1, 0, 0, 0, 10, 0, 0, 0x09, 0xa2]);
+    assert_eq!(**opened.unwrap(), *SECRET);
 }
 
 #[tokio::test]
