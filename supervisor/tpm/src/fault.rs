@@ -137,6 +137,7 @@ fn words(code: u32) -> &'static str {
         0x120 => "the command is disabled",
         0x125 => "no authorisation where one is needed",
         POLICY => "a condition of the policy does not hold",
+        0x128 => "the PCRs have changed since they were checked",
         COMMAND_CODE => "command code not supported",
         0x146 => "NV offset or length outside of the index",
         0x148 => "NV index locked",

@@ -140,8 +140,8 @@ impl Link {
     /// Frees the slot of an object or a session.
     pub(crate) fn flush(&mut self, handle: u32) -> Result<(), Fault> {
         let flushed = self.plain(code::FLUSH_CONTEXT, &[], &Writer::new().u32(handle)).map(drop);
-        // Where the connection broke it may still be there.
-        if !self.is_lost() {
+        // Where the connection broke, or the chip was too busy, it may still be there.
+        if !self.is_lost() && !flushed.as_ref().is_err_and(Fault::is_busy) {
             self.held.retain(|held| *held != handle);
         }
         flushed

@@ -59,8 +59,8 @@ pub enum NvKind {
     /// A counter that never goes back: not even an index that is defined anew, which begins above every counter that the
     /// chip ever had. Each increment wears the chip.
     Counter,
-    /// The same, kept in memory while there is power: increments cost nothing. After a power loss without TPM2_Shutdown it
-    /// jumps forward, by at most some hundred.
+    /// The same, kept in memory while there is power: only each 256th increment wears the chip. After a power loss without
+    /// TPM2_Shutdown it jumps forward, by at most some hundred.
     OrderlyCounter,
 }
 
@@ -169,7 +169,10 @@ fn refused(index: u32, fault: Fault) -> Error {
         Some(NV_UNINITIALIZED) => Error::NvUnwritten { index },
         _ if fault.is_handle() => Error::NvMissing { index },
         _ if fault.is_policy() => Error::NvForeign { index },
-        _ if fault.is_authorization() && fault.command.starts_with("NV_Define") => {
+        // What the owner authorises.
+        _ if fault.is_authorization()
+            && ["NV_DefineSpace", "NV_UndefineSpace", "NV_Read"].contains(&fault.command) =>
+        {
             Error::Authorization { what: "the owner hierarchy".to_owned() }
         }
         _ if fault.is_authorization() => Error::NvForeign { index },
@@ -351,9 +354,14 @@ impl Handle {
     /// - `NvMissing`
     /// - `NvForeign`: it was defined by somebody else
     pub async fn nv_increment(&self, index: u32) -> Result<u64, Error> {
+        let mut is_done = false;
         self.ask_chip(Kind::Nv, "NV storage", move |chip| {
             let public = chip.nv_public(index)?.ok_or(Error::NvMissing { index })?;
-            chip.nv_increment(&public)?;
+            // Where the chip was reset before it was read, it is read again and not incremented twice.
+            if !is_done {
+                chip.nv_increment(&public)?;
+                is_done = true;
+            }
             chip.nv_counter(&public.written())?.ok_or(Error::NvUnwritten { index })
         })
         .await

@@ -88,6 +88,9 @@ impl Chip {
         self.base.secured(code::POLICY_NV, &handles, &parameters, &[]).map_err(|fault| {
             match fault.kind() {
                 Some(POLICY) => Error::PolicyRevoked { counter_max: terms.counter_max },
+                _ if fault.is_authorization() => {
+                    Error::Authorization { what: "the owner hierarchy".to_owned() }
+                }
                 _ => fault.into(),
             }
         })?;
