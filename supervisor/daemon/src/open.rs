@@ -1,12 +1,15 @@
 //! Everything that needs root, opened first and handed down as values.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use device::{Device, Patience};
+use nix::fcntl::OFlag;
 use nix::unistd::{Uid, User};
 use recovery::files::root::Root;
 use telemetry::Telemetry;
@@ -108,20 +111,27 @@ fn user(config: &Config) -> anyhow::Result<User> {
 fn state_folder(config: &Config, user: &User) -> anyhow::Result<()> {
     let state = &config.state;
     fs::create_dir_all(state).with_context(|| format!("making the state folder {}", state.display()))?;
-    let owner = fs::symlink_metadata(state)
-        .with_context(|| format!("looking at the state folder {}", state.display()))?;
+    // Looked at and changed as one and the same: its name may be put elsewhere in between.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let folder =
+        fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(state).with_context(|| {
+            format!("opening the state folder {}, which must not be a link", state.display())
+        })?;
+    let owner =
+        folder.metadata().with_context(|| format!("looking at the state folder {}", state.display()))?;
     let is_ours = owner.uid() == user.uid.as_raw();
     let is_empty = fs::read_dir(state).is_ok_and(|mut entries| entries.next().is_none());
-    if !owner.is_dir() || !(is_ours || is_empty) {
+    if !(is_ours || is_empty) {
         bail!(
             "the state folder {0} is not {1}'s: if it really is DSMIL's, “chown -R {1} {0}”, else name another",
             state.display(),
             user.name
         );
     }
-    fs::set_permissions(state, fs::Permissions::from_mode(0o700))
+    folder
+        .set_permissions(fs::Permissions::from_mode(0o700))
         .with_context(|| format!("closing the state folder {} to others", state.display()))?;
-    chown(state, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+    fchown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
         .with_context(|| format!("giving the state folder {} to {}", state.display(), user.name))
 }
 

@@ -1,13 +1,18 @@
 //! The keys' blobs on disk: one file each, replaced as a whole or not at all.
+//!
+//! The folder lies below one of the daemon's user and is opened by root: whoever has been that user could have put a link in its
+//! place, or in that of a file. So links are not followed there, and all is done relative to the open folder.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use minicbor::{Decode, Encode};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::Error;
@@ -129,15 +134,22 @@ pub(crate) struct KeyDir {
 }
 
 impl KeyDir {
-    /// Opens the folder, makes it if it is missing, and locks it.
+    /// Opens the folder, makes it if it is missing, and locks it. What it lies in is as its owner has configured it.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |action, source| Error::KeyDir { action, path: path.to_owned(), source };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|e| failed("make the folder", e))?;
-        let dir = File::open(path).map_err(|e| failed("open the folder", e))?;
+        let is_here = |parent: &&Path| !parent.as_os_str().is_empty();
+        let parent = path.parent().filter(is_here).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or_else(|| failed("make the folder", Errno::INVAL.into()))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(|e| failed("make the folder", e))?;
+        let parent = File::open(parent).map_err(|e| failed("open the folder", e))?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed("make the folder", error.into())),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = openat(&parent, name, flags, Mode::empty());
+        let dir = File::from(dir.map_err(|e| failed("open the folder", e.into()))?);
         let patience = Instant::now() + LOCK_PATIENCE;
         loop {
             match dir.try_lock() {
@@ -167,18 +179,25 @@ impl KeyDir {
     /// The key, or `None` where none was ever made.
     ///
     /// # Errors
-    /// - `DamagedKey`: it is not what was written, or others may read or write it
+    /// - `DamagedKey`: it is not what was written, or no file at all, or others may read or write it
     /// - `KeyDir`: it cannot be read
     pub(crate) fn read(&self, role: Role) -> Result<Option<KeyFile>, Error> {
         let path = self.file(role);
         let failed = |source| Error::KeyDir { action: "read", path: path.clone(), source };
         let damaged = |reason| Error::DamagedKey { path: path.clone(), reason };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
+        // A pipe must not hold up the start.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.dir, role.file(), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(damaged("it is a symbolic link".to_owned())),
+            Err(error) => return Err(failed(error.into())),
         };
-        let mode = file.metadata().map_err(failed)?.mode();
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(damaged("it is no file".to_owned()));
+        }
+        let mode = metadata.mode();
         if mode & 0o077 != 0 {
             return Err(damaged(format!("others have access to it (mode {:03o}): chmod 600", mode & 0o777)));
         }
@@ -193,26 +212,26 @@ impl KeyDir {
 
     /// Writes a new key so that after a crash it is there whole or not at all, and is there for good on return.
     pub(crate) fn write(&self, role: Role, key: &KeyFile) -> Result<(), Error> {
-        let path = self.file(role);
         // A crash may leave it behind; the next writer replaces it.
-        let new = path.with_extension("key.new");
+        let new = format!("{}.new", role.file());
         let failed = |action| {
-            let new = new.clone();
-            move |source| Error::KeyDir { action, path: new, source }
+            let path = self.path.join(&new);
+            move |source| Error::KeyDir { action, path, source }
         };
+        let refused = |action| move |errno: Errno| failed(action)(errno.into());
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(FILE_MAX).unwrap_or_default()));
         key.encode(&mut bytes).map_err(failed("encode"))?;
         // Made anew, so that its mode does not depend on what a crash left.
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove")(error)),
-            _ => {}
+        match unlinkat(&self.dir, &new, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(refused("remove")(error)),
         }
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(&new).map_err(failed("create"))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.dir, &new, flags, Mode::RUSR | Mode::WUSR).map_err(refused("create"))?;
+        let mut file = File::from(file);
         file.write_all(&bytes).map_err(failed("write"))?;
         file.sync_all().map_err(failed("flush"))?;
-        std::fs::rename(&new, &path).map_err(failed("rename"))?;
+        renameat(&self.dir, &new, &self.dir, role.file()).map_err(refused("rename"))?;
         self.dir.sync_all().map_err(failed("flush the folder of"))
     }
 }
@@ -220,7 +239,7 @@ impl KeyDir {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use proptest::prelude::*;
 
@@ -282,6 +301,48 @@ mod tests {
         assert!(dir.read(Role::Head).is_ok());
         fs::set_permissions(dir.file(Role::Head), fs::Permissions::from_mode(0o640)).unwrap();
         assert!(message(dir.read(Role::Head)).contains("chmod 600"));
+    }
+
+    /// Whoever was the daemon's user for a while has put links where root will read and write.
+    #[test]
+    fn links_are_not_followed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (state, elsewhere) = (temporary.path().join("state"), temporary.path().join("elsewhere"));
+        fs::create_dir(&state).unwrap();
+        // Another key folder, whole.
+        KeyDir::open(&elsewhere).unwrap().write(Role::Head, &key()).unwrap();
+        symlink(&elsewhere, state.join("tpm")).unwrap();
+        assert!(matches!(KeyDir::open(&state.join("tpm")), Err(Error::KeyDir { .. })));
+        fs::remove_file(state.join("tpm")).unwrap();
+        symlink(temporary.path().join("nowhere"), state.join("tpm")).unwrap();
+        assert!(matches!(KeyDir::open(&state.join("tpm")), Err(Error::KeyDir { .. })));
+        assert!(!temporary.path().join("nowhere").exists());
+        fs::remove_file(state.join("tpm")).unwrap();
+
+        let dir = KeyDir::open(&state.join("tpm")).unwrap();
+        for to in [elsewhere.join("signing.key"), elsewhere.join("nothing")] {
+            symlink(to, dir.file(Role::Head)).unwrap();
+            assert!(message(dir.read(Role::Head)).contains("symbolic link"));
+            fs::remove_file(dir.file(Role::Head)).unwrap();
+        }
+        // A pipe that nobody writes to.
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(&dir.dir, "signing.key", mode).unwrap();
+        assert!(message(dir.read(Role::Head)).contains("no file"));
+        fs::remove_file(dir.file(Role::Head)).unwrap();
+        // A link where the new file is written first.
+        let victim = elsewhere.join("victim");
+        fs::write(&victim, b"untouched").unwrap();
+        symlink(&victim, state.join("tpm/signing.key.new")).unwrap();
+        dir.write(Role::Head, &key()).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"untouched");
+        assert!(fs::symlink_metadata(dir.file(Role::Head)).unwrap().is_file());
+        // The folder's name no longer matters once it is open.
+        fs::rename(state.join("tpm"), state.join("moved")).unwrap();
+        symlink(&elsewhere, state.join("tpm")).unwrap();
+        dir.write(Role::General, &key()).unwrap();
+        assert!(state.join("moved/general.key").exists() && !elsewhere.join("general.key").exists());
+        assert!(dir.read(Role::General).unwrap().is_some());
     }
 
     #[test]
