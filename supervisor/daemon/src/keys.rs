@@ -1,5 +1,7 @@
 //! The repository's key: 32 random bytes that exist on the disk only sealed by the TPM.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -22,7 +24,12 @@ pub async fn repository(tpm: &tpm::Handle, state: &Path) -> anyhow::Result<Zeroi
                 state.display()
             );
         }
-        let fresh = tpm.random(32).await.context("asking the TPM for random bytes")?;
+        let mut fresh = tpm.random(32).await.context("asking the TPM for random bytes")?;
+        // Neither a chip's generator nor the kernel's is trusted alone.
+        let mut other = Zeroizing::new([0; 32]);
+        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(other.as_mut()));
+        read.context("asking the kernel for random bytes")?;
+        fresh.iter_mut().zip(*other).for_each(|(byte, other)| *byte ^= other);
         let sealed = tpm.seal(&fresh).await.context("sealing the repository's key")?;
         store::blob::create(&path, &sealed).with_context(|| format!("writing {shown}"))?;
         fresh
