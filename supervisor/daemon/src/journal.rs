@@ -25,11 +25,12 @@ use tokio::sync::oneshot;
 use types::hash::Hash;
 
 mod anchor;
+mod counts;
 mod queue;
 mod window;
 mod writer;
 
-use anchor::Counts;
+use counts::Counts;
 pub use queue::Batch;
 use queue::{Queue, Snapshot};
 use writer::Writer;
@@ -332,3 +333,6 @@ impl Fold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

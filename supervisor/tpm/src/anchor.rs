@@ -46,6 +46,12 @@ use crate::{Error, Handle, code};
 /// How often an index can be written before it may fail: what chips are at least made for.
 pub const NV_ENDURANCE: u64 = 100_000;
 
+/// Anchorings that may follow each other quickly. Each hour with power allows one more up to this number, so that an index
+/// has some 88,000 writes in ten years, however often programs start.
+pub const ANCHORINGS_AT_ONCE: u8 = 24;
+/// The hours of the chip's clock that the record has room for: 1,900 years.
+const HOUR_MAX: u32 = 0xff_ffff;
+
 /// Where the three indices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AnchorHandles {
@@ -95,6 +101,10 @@ pub struct AnchorRecord {
     pub counter: u64,
     /// How often the record was written since it was defined, this time included; see [`NV_ENDURANCE`].
     pub writes: u64,
+    /// How many anchorings could follow this one at once; see [`Anchor::allowed`].
+    pub left: u8,
+    /// The chip's clock then, hours.
+    pub hour: u32,
 }
 
 /// What the chip remembers.
@@ -112,6 +122,23 @@ pub struct Anchor {
     pub clock: Clock,
 }
 
+impl Anchor {
+    /// How many anchorings may follow each other now, at most [`ANCHORINGS_AT_ONCE`]: a daemon that starts over and over must not
+    /// wear the chip out.
+    pub fn allowed(&self) -> u8 {
+        // The clock goes back a little at a power loss.
+        let passed = self.clock.hour().saturating_sub(self.record.hour);
+        let passed = u8::try_from(passed).unwrap_or(u8::MAX);
+        self.record.left.saturating_add(passed).min(ANCHORINGS_AT_ONCE)
+    }
+}
+
+impl Clock {
+    fn hour(&self) -> u32 {
+        u32::try_from(self.ms / 3_600_000).unwrap_or(HOUR_MAX).min(HOUR_MAX)
+    }
+}
+
 /// The length of a record in the chip, bytes.
 pub(crate) const RECORD: u16 = 84;
 const MAGIC: u32 = u32::from_be_bytes(*b"DSMA");
@@ -122,8 +149,8 @@ impl AnchorRecord {
     fn to_bytes(self) -> Vec<u8> {
         let LogPoint { log_id, size, root } = self.point;
         let writer = Writer::new().u32(MAGIC).u32(VERSION).bytes(&log_id).u64(size).bytes(&root.0);
-        // The last four bytes are for later.
-        writer.u64(self.counter).u64(self.writes).u32(0).to_vec()
+        let allowance = u32::from(self.left) << 24 | self.hour.min(HOUR_MAX);
+        writer.u64(self.counter).u64(self.writes).u32(allowance).to_vec()
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -134,8 +161,11 @@ impl AnchorRecord {
         let log_id = reader.take(16)?.try_into().ok()?;
         let (size, root) = (reader.u64()?, Hash(reader.take(32)?.try_into().ok()?));
         let (counter, writes) = (reader.u64()?, reader.u64()?);
-        reader.u32()?;
-        reader.is_empty().then_some(Self { point: LogPoint { log_id, size, root }, counter, writes })
+        // Both are zero in a record of an older version.
+        let (left, hour) = (reader.u8()?, reader.take(3)?);
+        let hour = hour.iter().fold(0, |hour, byte| hour << 8 | u32::from(*byte));
+        let point = LogPoint { log_id, size, root };
+        reader.is_empty().then_some(Self { point, counter, writes, left, hour })
     }
 }
 
@@ -196,7 +226,8 @@ impl Chip {
         self.nv_increment(&orderly.fresh())?;
         self.nv_increment(&counter.fresh())?;
         let value = self.nv_counter(counter)?.ok_or(Error::NvUnwritten { index: counter.handle })?;
-        let first = AnchorRecord { point, counter: value, writes: 1 };
+        let (left, hour) = (ANCHORINGS_AT_ONCE - 1, self.clock()?.hour());
+        let first = AnchorRecord { point, counter: value, writes: 1, left, hour };
         self.nv_write(&record.fresh(), &first.to_bytes())
     }
 
@@ -229,19 +260,40 @@ impl Chip {
         Ok(Some(Anchor { names: ours.names(), counter, orderly, record, clock }))
     }
 
-    fn advance_anchor(&mut self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
+    fn advance_anchor(
+        &mut self,
+        handles: AnchorHandles,
+        point: LogPoint,
+        counter: u64,
+    ) -> Result<Anchor, Error> {
         let before = self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })?;
+        let is_counted = before.counter == counter;
+        if !is_counted && before.counter.checked_add(1) != Some(counter) {
+            return Err(Error::AnchorCount { counted: before.counter, named: counter });
+        }
         let ours = self.indices(handles);
-        let record = AnchorRecord {
-            point,
-            counter: before.counter.saturating_add(1),
-            writes: before.record.writes.saturating_add(1),
-        };
-        self.nv_write(&ours.record, &record.to_bytes())?;
-        self.nv_increment(&ours.counter)?;
+        // An answer may have been lost: what is done already is not done again, or the counter would be ahead of what the
+        // newest head names, as it is for a log that was put back.
+        let is_written = (before.record.point, before.record.counter) == (point, counter);
+        if is_written && is_counted {
+            return Ok(before);
+        }
+        if !is_written {
+            let record = AnchorRecord {
+                point,
+                counter,
+                writes: before.record.writes.saturating_add(1),
+                left: before.allowed().saturating_sub(1),
+                hour: before.clock.hour().max(before.record.hour),
+            };
+            self.nv_write(&ours.record, &record.to_bytes())?;
+        }
+        if !is_counted {
+            self.nv_increment(&ours.counter)?;
+        }
         // Read back through the session: what somebody on the wire kept from the chip shows here.
         let after = self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })?;
-        if after.record == record && after.counter == record.counter {
+        if (after.record.point, after.record.counter, after.counter) == (point, counter, counter) {
             Ok(after)
         } else {
             Err(Error::malformed("NV_Increment", "the anchor did not take what was written"))
@@ -293,16 +345,24 @@ impl Handle {
         self.anchor(move |chip| chip.read_anchor(handles)).await
     }
 
-    /// Writes the record, increments the counter, reads both back. Some thirty commands and two writes to the chip's memory;
-    /// how often is the caller's to say, see [`NV_ENDURANCE`] and [`AnchorRecord::writes`].
+    /// Writes the record, increments the counter to `counter`, which is what it has or one more, and reads both back. What of it
+    /// was done already is not done again, so it can be asked for once more where an answer was lost. Some thirty commands and
+    /// two writes to the chip's memory; how often is the caller's to say, see [`Anchor::allowed`].
     ///
     /// # Errors
-    /// As [`read_anchor`](Self::read_anchor); `NvMissing` also where there is no anchor.
-    pub async fn advance_anchor(&self, handles: AnchorHandles, point: LogPoint) -> Result<Anchor, Error> {
-        self.anchor(move |chip| chip.advance_anchor(handles, point)).await
+    /// - as [`read_anchor`](Self::read_anchor); `NvMissing` also where there is no anchor
+    /// - `AnchorCount`: the counter is elsewhere
+    pub async fn advance_anchor(
+        &self,
+        handles: AnchorHandles,
+        point: LogPoint,
+        counter: u64,
+    ) -> Result<Anchor, Error> {
+        self.anchor(move |chip| chip.advance_anchor(handles, point, counter)).await
     }
 
-    /// Adds one to the orderly counter. One command, and no wear.
+    /// Adds one to the orderly counter. One command; it wears the chip at each 256th only, when chips write the counter down. After
+    /// an error it may have been done or not: [`read_anchor`](Self::read_anchor) tells.
     ///
     /// # Errors
     /// - `NvMissing`, `NvForeign`
@@ -320,5 +380,42 @@ impl Handle {
         operation: impl FnMut(&mut Chip) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.ask_chip(Kind::Anchor, "the log's anchor", operation).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(left: u8, hour: u32) -> AnchorRecord {
+        let point = LogPoint { log_id: [1; 16], size: 2, root: Hash([3; 32]) };
+        AnchorRecord { point, counter: 4, writes: 5, left, hour }
+    }
+
+    #[test]
+    fn a_record_reads_back_and_an_older_one_allows_what_its_clock_does() {
+        for (left, hour) in [(0, 0), (23, 70_000), (u8::MAX, HOUR_MAX)] {
+            let bytes = record(left, hour).to_bytes();
+            assert_eq!(bytes.len(), usize::from(RECORD));
+            assert_eq!(AnchorRecord::from_bytes(&bytes), Some(record(left, hour)));
+        }
+    }
+
+    #[test]
+    fn each_hour_allows_one_anchoring_more() {
+        let name = NvName([0; 34]);
+        let allowed = |left, hour, ms| {
+            let clock = Clock { ms, resets: 0, restarts: 0, is_safe: true };
+            let names = AnchorNames { counter: name, record: name, orderly: name };
+            Anchor { names, counter: 4, orderly: 0, record: record(left, hour), clock }.allowed()
+        };
+        let hour = |hours: u64| hours * 3_600_000;
+        assert_eq!(allowed(0, 100, hour(101) - 1), 0);
+        assert_eq!(allowed(0, 100, hour(101)), 1);
+        assert_eq!(allowed(5, 100, hour(107)), 12);
+        assert_eq!(allowed(20, 100, hour(2000)), ANCHORINGS_AT_ONCE);
+        // A clock that a power loss has put back.
+        assert_eq!(allowed(3, 100, hour(99)), 3);
+        assert_eq!(allowed(0, 0, u64::MAX), ANCHORINGS_AT_ONCE);
     }
 }

@@ -143,6 +143,16 @@ pub enum Error {
         /// The index.
         index: u32,
     },
+    /// The anchor's counter is neither where it was expected nor one before.
+    #[error(
+        "the TPM has counted {counted} anchorings of the log where {named} were expected; start dsmild anew, which holds the log against it"
+    )]
+    AnchorCount {
+        /// By the chip.
+        counted: u64,
+        /// By the caller.
+        named: u64,
+    },
     /// The chip has no room for another NV index.
     #[error("the TPM has no NV space left; see `tpm2_getcap handles-nv-index` for what can be removed")]
     NvSpace,

@@ -88,7 +88,9 @@ mod counters;
 mod error;
 mod identity;
 
-pub use anchor::{Anchor, AnchorHandles, AnchorNames, AnchorRecord, LogPoint, NV_ENDURANCE};
+pub use anchor::{
+    ANCHORINGS_AT_ONCE, Anchor, AnchorHandles, AnchorNames, AnchorRecord, LogPoint, NV_ENDURANCE,
+};
 pub use attest::{Clock, Disbelief, NONCE_MAX, Statement};
 pub use certification::{AnchorClaim, Certification, verify_certification};
 pub use chip::{KeyOrigin, Resources};

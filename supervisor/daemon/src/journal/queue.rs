@@ -9,10 +9,12 @@ use store::head::Head;
 use tokio::sync::{Notify, oneshot};
 use types::hash::Hash;
 
-use super::anchor::Owed;
+use super::counts::{Paid, Promise};
 
 /// How many bytes of records may be queued before the loop waits.
 const QUEUED_BYTES_MAX: usize = 512 << 10;
+/// How much else may be queued before the loop waits: answers to those who ask, who may have gone meanwhile and ask again.
+const QUEUED_OUTPUTS_MAX: usize = 8 << 10;
 /// How many bytes of records the loop may gather before it queues them.
 pub const GATHERED_BYTES: usize = 256 << 10;
 /// How long a batch waits for those who were answered together to ask again. Each flush costs as much for one record as
@@ -59,6 +61,11 @@ impl<T> Batch<T> {
         self.bytes >= GATHERED_BYTES
     }
 
+    /// Whether nothing more may be queued.
+    const fn is_full(&self) -> bool {
+        self.bytes >= QUEUED_BYTES_MAX || self.outputs.len() >= QUEUED_OUTPUTS_MAX
+    }
+
     fn is_empty(&self) -> bool {
         self.records.is_empty() && self.outputs.is_empty() && !self.sign
     }
@@ -77,10 +84,10 @@ impl<T> Batch<T> {
 /// What came back from the TPM.
 #[derive(Debug)]
 pub enum FromTpm {
-    /// A head with its signature, and whether it anchors the log.
-    Head(Head, bool, Result<tpm::Signature, tpm::Error>),
+    /// A head with its signature, and what it promises.
+    Head(Head, Promise, Result<tpm::Signature, tpm::Error>),
     /// What was counted of what a stored head promised.
-    Paid(Owed, Result<(), tpm::Error>),
+    Paid(Paid, Result<(), tpm::Error>),
 }
 
 /// The state after all records that were queued, to be written down.
@@ -154,7 +161,7 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Waits until there is room for a batch.
     pub async fn ready(&self) {
-        while self.lock().batch.bytes >= QUEUED_BYTES_MAX {
+        while self.lock().batch.is_full() {
             // One loop waits, and a notice that comes before it does is kept.
             self.taken.notified().await;
         }
@@ -206,7 +213,7 @@ impl<T> Queue<T> {
             closing: inner.closing,
         };
         drop(inner);
-        if work.batch.bytes >= QUEUED_BYTES_MAX {
+        if work.batch.is_full() {
             self.taken.notify_one();
         }
         work
@@ -338,6 +345,16 @@ mod tests {
         large.record(0, vec![0; QUEUED_BYTES_MAX]);
         queue.push(&mut large);
         assert_eq!((large.bytes, large.records.len()), (0, 0));
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.ready().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        queue.take(Batch::default(), 1, None);
+        tokio::time::timeout(LONG, waiting).await.unwrap().unwrap();
+        // So does who only answers.
+        queue.push(&mut Batch { outputs: vec![0; QUEUED_OUTPUTS_MAX], ..Batch::default() });
         let waiting = tokio::spawn({
             let queue = Arc::clone(&queue);
             async move { queue.ready().await }

@@ -22,8 +22,8 @@ pub struct Window {
     heads: u64,
     /// Writes of the record.
     writes: u64,
-    /// When the log was anchored last, nanoseconds since 1970.
-    anchored_ns: i64,
+    /// When this start has anchored the log last, nanoseconds since 1970.
+    anchored_ns: Option<i64>,
 }
 
 impl Window {
@@ -31,7 +31,7 @@ impl Window {
     pub const fn new(anchor: &Anchor, found: Option<Standing>) -> Self {
         let size = anchor.record.point.size;
         let writes = anchor.record.writes;
-        Self { found, stored: size, counted: size, anchored: size, heads: 0, writes, anchored_ns: 0 }
+        Self { found, stored: size, counted: size, anchored: size, heads: 0, writes, anchored_ns: None }
     }
 
     /// A head over so many entries is stored.
@@ -50,7 +50,12 @@ impl Window {
         self.anchored = size;
         self.heads = 0;
         self.writes = self.writes.saturating_add(1);
-        self.anchored_ns = clock::wall_ns();
+        self.anchored_ns = Some(clock::wall_ns());
+    }
+
+    /// Entries are stored that are not anchored.
+    pub const fn is_ahead(&self) -> bool {
+        self.stored > self.anchored
     }
 
     /// For the wire. The last anchoring was at `since`, and the next is due after `every`.
@@ -73,7 +78,7 @@ impl Window {
             heads: self.heads,
             writes: self.writes,
             writes_max: tpm::NV_ENDURANCE,
-            anchored: wire::record::rfc3339(self.anchored_ns),
+            anchored: self.anchored_ns.map(wire::record::rfc3339).unwrap_or_default(),
             next_s: every.saturating_sub(since.elapsed()).as_secs(),
             owed: is_owed,
             found,

@@ -11,7 +11,8 @@ use store::head::{Head, PublicKey, SignedHead};
 use store::log::Log;
 use tokio::runtime::Handle;
 
-use super::anchor::{self, Counts, Owed};
+use super::anchor;
+use super::counts::{Counts, Owed, Paid, Promise};
 use super::queue::{Batch, DECIDED_BYTES_MAX, FromTpm, Queue, Snapshot, Work};
 use super::{Config, Durable};
 
@@ -19,6 +20,8 @@ use super::{Config, Durable};
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How often the disk is asked for its free space.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the TPM is left alone, where nothing is appended, before it is asked for what it owes.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// How long closing waits for what is at the TPM.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,6 +42,9 @@ pub struct Writer<T> {
     signing: bool,
     /// When a head was last sent there.
     sent: Instant,
+    /// A head is to be signed at once; and the next one that is stored is to be anchored if it may.
+    urgent: bool,
+    asked: bool,
     head_every: Duration,
     notes_free_bytes: u64,
     /// What there was room for when last looked, and when the disk was last asked.
@@ -70,6 +76,8 @@ impl<T: Send + 'static> Writer<T> {
             counts,
             signing: false,
             sent: Instant::now(),
+            urgent: false,
+            asked: false,
             head_every: config.head_every,
             notes_free_bytes: config.notes_free_bytes,
             room: Room::Notes,
@@ -82,7 +90,7 @@ impl<T: Send + 'static> Writer<T> {
     pub fn run(mut self, mut let_out: impl FnMut(Vec<T>, &Durable<'_>)) -> anyhow::Result<()> {
         let (mut spare, mut expected) = (Batch::default(), 1);
         loop {
-            let due = (!self.signing && self.log.size() > self.signed).then(|| self.sent + self.head_every);
+            let due = self.due();
             let Work { mut batch, signed, snapshot, closing } =
                 self.queue.take(std::mem::take(&mut spare), expected, due);
             self.append(&batch)?;
@@ -177,37 +185,55 @@ impl<T: Send + 'static> Writer<T> {
         self.queue.set_room(room);
     }
 
+    /// When the TPM is to be asked for something; none while it is at something, and where there is nothing.
+    fn due(&self) -> Option<Instant> {
+        if self.signing {
+            return None;
+        }
+        // A TPM that has just failed is given a pause in any case.
+        let at_once = self.urgent && self.counts.as_ref().is_none_or(|counts| counts.owed().is_none());
+        let unsigned = self.log.size() > self.signed;
+        let head = unsigned.then(|| if at_once { self.sent } else { self.sent + self.head_every });
+        let idle = self.counts.as_ref().and_then(Counts::due_at);
+        // Entries that nothing follows are anchored too, and what was not confirmed is asked for again.
+        let idle = idle.map(|at| at.max(self.sent + self.head_every.max(IDLE_PAUSE)));
+        head.into_iter().chain(idle).min()
+    }
+
     /// Has a head signed if one is due, or `now`, and what the last one promised counted before.
     fn sign(&mut self, now: bool) {
-        let is_due = self.log.size() > self.signed && (now || self.sent.elapsed() >= self.head_every);
-        if !is_due || self.signing {
+        // While the TPM is at something it has to wait, and must not be forgotten.
+        self.urgent |= now;
+        self.asked |= now;
+        if self.due().is_none_or(|due| Instant::now() < due) {
             return;
         }
         self.sent = Instant::now();
         if let Some(owed) = self.counts.as_ref().map(Counts::owed).filter(|owed| !owed.is_none()) {
             return self.pay(owed);
         }
-        let (head, anchors) = self.head(now);
+        self.urgent = false;
+        let (head, promise) = self.head(self.asked);
         match anchor::digest(&head) {
             Ok(digest) => {
                 self.signing = true;
                 let (tpm, queue) = (self.tpm.clone(), Arc::clone(&self.queue));
                 self.workers.spawn(async move {
-                    queue.signed(FromTpm::Head(head, anchors, tpm.sign_head(digest).await));
+                    queue.signed(FromTpm::Head(head, promise, tpm.sign_head(digest).await));
                 });
             }
             Err(error) => tracing::error!("a head cannot be signed: {error}"),
         }
     }
 
-    /// The head as it is now, and whether it anchors the log; it does where that is due, or somebody `asks` for it.
-    fn head(&mut self, asks: bool) -> (Head, bool) {
-        let promise = self.counts.as_mut().map(|counts| {
+    /// The head as it is now, and what it promises: it is anchored where that is due, or somebody `asks` for it.
+    fn head(&mut self, asks: bool) -> (Head, Promise) {
+        let promised = self.counts.as_mut().map(|counts| {
             let anchors = counts.is_due(asks);
             counts.promise(anchors)
         });
-        let (lines, anchors) = promise.map_or((Vec::new(), false), |(line, anchors)| (vec![line], anchors));
-        (self.log.head(&self.origin, lines), anchors)
+        let (line, promise) = promised.unzip();
+        (self.log.head(&self.origin, line.into_iter().collect()), promise.unwrap_or_default())
     }
 
     fn pay(&mut self, owed: Owed) {
@@ -222,20 +248,20 @@ impl<T: Send + 'static> Writer<T> {
     fn take_answer(&mut self, answer: FromTpm) -> anyhow::Result<()> {
         self.signing = false;
         match answer {
-            FromTpm::Head(head, anchors, signature) => {
-                let owed = self.store(head, anchors, signature)?;
+            FromTpm::Head(head, promise, signature) => {
+                let owed = self.store(head, promise, signature)?;
                 if !owed.is_none() {
                     self.pay(owed);
                 }
             }
-            FromTpm::Paid(paid, done) => self.paid(paid, done),
+            FromTpm::Paid(paid, done) => self.paid(&paid, done),
         }
         Ok(())
     }
 
-    fn paid(&mut self, paid: Owed, done: Result<(), tpm::Error>) {
+    fn paid(&mut self, paid: &Paid, done: Result<(), tpm::Error>) {
         if let Some(counts) = &mut self.counts {
-            counts.paid(paid);
+            counts.paid(paid, done.is_err());
         }
         if let Err(error) = done {
             tracing::warn!("the TPM has not counted the newest head, and is asked again: {error}");
@@ -247,7 +273,7 @@ impl<T: Send + 'static> Writer<T> {
     fn store(
         &mut self,
         head: Head,
-        anchors: bool,
+        promise: Promise,
         signature: Result<tpm::Signature, tpm::Error>,
     ) -> anyhow::Result<Owed> {
         let size = head.size;
@@ -260,7 +286,7 @@ impl<T: Send + 'static> Writer<T> {
         };
         let signed = SignedHead::assemble(head, &self.key, signature.der())?;
         match self.log.store_head(&signed) {
-            Ok(()) => self.signed = size,
+            Ok(()) => (self.signed, self.asked) = (size, self.urgent),
             Err(error @ store::Error::Full { .. }) => {
                 tracing::warn!("the head at {size} is not stored: {error}");
                 return Ok(Owed::default());
@@ -269,7 +295,7 @@ impl<T: Send + 'static> Writer<T> {
         }
         let id = self.log.id();
         let counts = self.counts.as_mut();
-        Ok(counts.map_or_else(Owed::default, |counts| counts.stored(id, signed.head(), anchors)))
+        Ok(counts.map_or_else(Owed::default, |counts| counts.stored(id, signed.head(), promise)))
     }
 
     /// Writes the state down; what cannot be written is no harm, the next start takes longer.
@@ -297,13 +323,13 @@ impl<T: Send + 'static> Writer<T> {
         let workers = self.workers.clone();
         if let Some(owed) = self.counts.as_ref().map(Counts::owed) {
             let (paid, done) = workers.block_on(owed.pay(&self.tpm));
-            self.paid(paid, done);
+            self.paid(&paid, done);
         }
-        let (head, anchors) = self.head(true);
+        let (head, promise) = self.head(true);
         let signature = workers.block_on(self.tpm.sign_head(anchor::digest(&head)?));
-        let owed = self.store(head, anchors, signature)?;
+        let owed = self.store(head, promise, signature)?;
         let (paid, done) = workers.block_on(owed.pay(&self.tpm));
-        self.paid(paid, done);
+        self.paid(&paid, done);
         Ok(())
     }
 }

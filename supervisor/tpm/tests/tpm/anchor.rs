@@ -1,8 +1,8 @@
 //! The log's anchor against a real software TPM: what is detected, and what not.
 
 use tpm::{
-    Anchor, AnchorHandles, Certification, Disbelief, Error, Expected, LogPoint, NvKind, NvWriter, PublicKey,
-    Standing, Violation, check, verify_certification,
+    ANCHORINGS_AT_ONCE, Anchor, AnchorHandles, Certification, Disbelief, Error, Expected, LogPoint, NvKind,
+    NvWriter, PublicKey, Standing, Violation, check, verify_certification,
 };
 use types::hash::Hash;
 
@@ -48,7 +48,7 @@ async fn it_moves_forward_and_counts_its_writes() {
     let swtpm = machine.power_on();
     let tpm = machine.open(&swtpm);
     assert_eq!(tpm.read_anchor(handles()).await.unwrap(), None);
-    assert!(matches!(tpm.advance_anchor(handles(), point(1)).await, Err(Error::NvMissing { .. })));
+    assert!(matches!(tpm.advance_anchor(handles(), point(1), 1).await, Err(Error::NvMissing { .. })));
     let first = tpm.define_anchor(handles(), point(10)).await.unwrap();
     assert_eq!((first.record.point, first.record.writes), (point(10), 1));
     assert!(matches!(tpm.define_anchor(handles(), point(1)).await, Err(Error::NvDefined { .. })));
@@ -56,7 +56,8 @@ async fn it_moves_forward_and_counts_its_writes() {
         let commands = tpm.counters().commands;
         tpm.increment_orderly(handles()).await.unwrap();
         assert_eq!(tpm.counters().commands - commands, 1);
-        let anchor = tpm.advance_anchor(handles(), point(10 + n)).await.unwrap();
+        let anchor = tpm.advance_anchor(handles(), point(10 + n), first.counter + n).await.unwrap();
+        assert_eq!(anchor.allowed(), ANCHORINGS_AT_ONCE - 1 - u8::try_from(n).unwrap());
         assert_eq!((anchor.counter, anchor.orderly), (first.counter + n, first.orderly + n));
         assert_eq!((anchor.record.point, anchor.record.writes), (point(10 + n), 1 + n));
         assert_eq!(anchor.record.counter, anchor.counter);
@@ -88,7 +89,8 @@ async fn a_log_that_was_put_back_cut_or_swapped_is_detected() {
     let tpm = machine.open(&swtpm);
     let mut states = vec![tpm.define_anchor(handles(), point(0)).await.unwrap()];
     for n in 1..6 {
-        states.push(tpm.advance_anchor(handles(), point(100 * n)).await.unwrap());
+        let counter = states[0].counter + n;
+        states.push(tpm.advance_anchor(handles(), point(100 * n), counter).await.unwrap());
     }
     let now = *states.last().unwrap();
     for old in &states[..5] {
@@ -128,7 +130,7 @@ async fn an_anchor_that_was_defined_anew_is_detected() {
         Rival::new(&swtpm).define_the_same_again(index);
         let error = tpm.read_anchor(handles()).await.err().unwrap();
         assert!(matches!(error, Error::NvUnwritten { index: found } if found == index), "{error}");
-        let error = tpm.advance_anchor(handles(), point(6)).await.err().unwrap();
+        let error = tpm.advance_anchor(handles(), point(6), before.counter + 1).await.err().unwrap();
         assert!(matches!(error, Error::NvUnwritten { index: found } if found == index), "{error}");
         if index != orderly {
             // He cannot bring it to a value: both ask for our key.
@@ -174,7 +176,7 @@ async fn a_power_cut_between_record_and_increment_is_accepted_and_said() {
     config.tcti = wire.tcti();
     let tpm = tpm::start(&config).unwrap();
     let before = tpm.define_anchor(handles(), point(5)).await.unwrap();
-    assert!(tpm.advance_anchor(handles(), point(9)).await.is_err());
+    assert!(tpm.advance_anchor(handles(), point(9), before.counter + 1).await.is_err());
     let after = tpm.read_anchor(handles()).await.unwrap().unwrap();
     assert_eq!((after.counter, after.record.point), (before.counter, point(9)));
     assert_eq!(after.record.counter, before.counter + 1);
@@ -184,8 +186,100 @@ async fn a_power_cut_between_record_and_increment_is_accepted_and_said() {
     let claim = tpm.certify_anchor(handles(), b"n").await.unwrap();
     assert!(verify_certification(tpm.attestation_key().unwrap(), b"n", &claim).is_ok());
     // Anchored anew, all is as it should be.
-    let now = tpm.advance_anchor(handles(), point(9)).await.unwrap();
+    let now = tpm.advance_anchor(handles(), point(9), before.counter + 1).await.unwrap();
+    // What was written by then is not written again.
+    assert_eq!((now.record.writes, now.record), (after.record.writes, after.record));
     assert!(!compare(&newest, &now).unwrap().is_increment_missing);
+}
+
+/// The counter must not be ahead of what the newest head names: that is how a log looks that was put back.
+#[tokio::test]
+async fn an_answer_that_was_lost_does_not_count_twice() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    // Of each anchoring but the first another answer is lost, or the chip is reset then as far as we are told.
+    let (mut increments, mut reads, mut is_forged) = (0, 0, false);
+    let wire = Wire::tap(
+        &swtpm,
+        Box::new(move |command, chip| {
+            let mut response = chip(command);
+            let is_counter = command[10..14] == [0x01, 0x80, 0xd5, 0x10];
+            if command[6..10] == [0, 0, 1, 0x34] && is_counter {
+                increments += 1;
+                reads = 0;
+                if increments == 2 {
+                    // It was done, and the answer spoiled on its way.
+                    *response.last_mut().unwrap() ^= 1;
+                }
+            }
+            // The first thing that is read back.
+            let is_read = command[6..10] == [0, 0, 1, 0x4e];
+            reads += u32::from(is_read);
+            match (increments, reads, is_read) {
+                (3, 1, true) => *response.last_mut().unwrap() ^= 1,
+                // A session that the chip does not know any more: such a command is not executed, and is sent again.
+                (4, 1, true) if !is_forged => {
+                    is_forged = true;
+                    response = vec![0x80, 1, 0, 0, 0, 10, 0, 0, 0x09, 0x18];
+                }
+                _ => {}
+            }
+            response
+        }),
+    );
+    let mut config = machine.config(&swtpm);
+    config.tcti = wire.tcti();
+    let tpm = tpm::start(&config).unwrap();
+    let first = tpm.define_anchor(handles(), point(0)).await.unwrap();
+    for n in 1..6 {
+        let lost = tpm.advance_anchor(handles(), point(n), first.counter + n).await;
+        assert_eq!(lost.is_err(), n == 1 || n == 2, "{n}: {lost:?}");
+        let anchor = tpm.advance_anchor(handles(), point(n), first.counter + n).await.unwrap();
+        assert_eq!((anchor.counter, anchor.record.point), (first.counter + n, point(n)));
+        assert_eq!(anchor.record.writes, 1 + n);
+    }
+    for wrong in [first.counter + 4, first.counter + 7] {
+        let error = tpm.advance_anchor(handles(), point(9), wrong).await.err().unwrap();
+        assert!(matches!(error, Error::AnchorCount { .. }), "{error}");
+    }
+}
+
+/// Who sits on the wire sees a policy satisfied, and tries to have a record of his own written under it.
+#[tokio::test]
+async fn a_satisfied_policy_is_of_no_use_to_others() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let (tape, taped) = std::sync::mpsc::channel();
+    let wire = Wire::tap(
+        &swtpm,
+        Box::new(move |command, chip| {
+            let is_record = command[6..10] == [0, 0, 1, 0x37] && command[10..14] == [0x01, 0x80, 0xd5, 0x11];
+            if is_record && command.len() > 100 {
+                // The same session, without what proves that it is ours; his own bytes.
+                let session = &command[22..26];
+                let auths = [session, &[0, 0], &[1], &[0, 0]].concat();
+                let mut forged = command[6..18].to_vec();
+                forged.extend(u32::try_from(auths.len()).unwrap().to_be_bytes());
+                forged.extend(auths);
+                forged.extend([0, 4, b'e', b'v', b'i', b'l', 0, 0]);
+                let len = u32::try_from(forged.len() + 6).unwrap().to_be_bytes();
+                let answer = chip(&[&[0x80, 2], len.as_slice(), &forged].concat());
+                tape.send(u32::from_be_bytes(answer[6..10].try_into().unwrap())).unwrap();
+            }
+            chip(command)
+        }),
+    );
+    let mut config = machine.config(&swtpm);
+    config.tcti = wire.tcti();
+    let tpm = tpm::start(&config).unwrap();
+    let defined = tpm.define_anchor(handles(), point(5)).await;
+    // TPM_RC_BAD_AUTH of the first session.
+    assert_eq!(taped.try_iter().collect::<Vec<u32>>(), [0x9a2]);
+    let anchor = defined.unwrap();
+    assert_eq!(anchor.record.point, point(5));
+    let anchor = tpm.advance_anchor(handles(), point(6), anchor.counter + 1).await.unwrap();
+    assert_eq!(anchor.record.point, point(6));
+    assert_eq!(taped.try_iter().collect::<Vec<u32>>(), [0x9a2]);
 }
 
 #[tokio::test]
@@ -217,8 +311,8 @@ async fn others_believe_the_chip_and_nothing_else() {
     std::mem::swap(&mut swapped.counter, &mut swapped.record);
     assert_eq!(doubt(&key, b"fresh", &swapped), Some(Disbelief::Malformed));
     // Two moments mixed.
-    tpm.advance_anchor(handles(), point(78)).await.unwrap();
-    tpm.advance_anchor(handles(), point(79)).await.unwrap();
+    tpm.advance_anchor(handles(), point(78), anchor.counter + 1).await.unwrap();
+    tpm.advance_anchor(handles(), point(79), anchor.counter + 2).await.unwrap();
     let mut mixed = tpm.certify_anchor(handles(), b"fresh").await.unwrap();
     mixed.counter = certification.counter.clone();
     assert_eq!(doubt(&key, b"fresh", &mixed), Some(Disbelief::Contradiction));
