@@ -2,7 +2,7 @@
 
 use tpm::{
     ANCHORINGS_AT_ONCE, Anchor, AnchorHandles, Certification, Disbelief, Error, Expected, LogPoint, NvKind,
-    NvWriter, PublicKey, Standing, Violation, check, verify_certification,
+    NvWriter, PcrSelection, PublicKey, Standing, Violation, check, verify_certification,
 };
 use types::hash::Hash;
 
@@ -106,6 +106,10 @@ async fn a_log_that_was_put_back_cut_or_swapped_is_detected() {
     assert_eq!(compare(&other, &now), Err(Violation::OtherLog));
     let forked = check(&newest, Some(&now), |size| Some(root(size + 1)));
     assert_eq!(forked, Err(Violation::Forked { size: 500 }));
+    let mut names = now.names;
+    names.record.0[33] ^= 1;
+    let redefined = Expected { names: Some(names), ..newest };
+    assert_eq!(compare(&redefined, &now), Err(Violation::Redefined));
     let unknown = Expected { names: None, ..newest };
     assert_eq!(compare(&unknown, &now), Err(Violation::Unknown));
     // The disk of another machine, whose chip has counted further.
@@ -310,6 +314,10 @@ async fn others_believe_the_chip_and_nothing_else() {
     let mut swapped = certification.clone();
     std::mem::swap(&mut swapped.counter, &mut swapped.record);
     assert_eq!(doubt(&key, b"fresh", &swapped), Some(Disbelief::Malformed));
+    // Another kind of the TPM's word.
+    let quote = tpm.quote(PcrSelection::new([0]).unwrap(), b"fresh").await.unwrap();
+    let quoted = Certification { counter: quote, ..certification.clone() };
+    assert_eq!(doubt(&key, b"fresh", &quoted), Some(Disbelief::Kind));
     // Two moments mixed.
     tpm.advance_anchor(handles(), point(78), anchor.counter + 1).await.unwrap();
     tpm.advance_anchor(handles(), point(79), anchor.counter + 2).await.unwrap();

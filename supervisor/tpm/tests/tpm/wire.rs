@@ -16,6 +16,7 @@ use types::hash::Hash;
 
 // TPM 2.0 Library Part 2, section 6.5.2.
 const SIGN: [u8; 4] = [0, 0, 0x01, 0x5d];
+const GET_RANDOM: [u8; 4] = [0, 0, 0x01, 0x7b];
 const READ_PUBLIC: [u8; 4] = [0, 0, 0x01, 0x73];
 /// A response without parameters: TPM_RC_FAILURE.
 const FAILURE: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
@@ -137,6 +138,67 @@ async fn a_response_that_was_changed_is_refused() {
     assert_eq!(tpm.counters().reconnects, 1);
     tpm.shutdown().await.unwrap();
     drop(wire);
+}
+
+/// Who answers in the chip's place leaves out what proves an answer, or makes it up.
+#[tokio::test]
+async fn an_answer_without_its_proof_is_refused() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let mut round = 0;
+    let (_wire, tpm) = open(
+        &machine,
+        &swtpm,
+        Box::new(move |command, chip| {
+            if !is(command, GET_RANDOM) {
+                return chip(command);
+            }
+            round += 1;
+            let random = [&[0u8, 8][..], &[7; 8]].concat();
+            let sized = [&[0, 0, 0, 10][..], &random].concat();
+            let (tag, body) = match round {
+                // As one is answered who asked without a session.
+                1 => (1, random),
+                // No proof at all; an empty one; one of zeros; one cut short.
+                2 => (2, sized),
+                3 => (2, [&sized[..], &[0, 0, 1, 0, 0]].concat()),
+                4 => (2, [&sized[..], &[0, 32], &[0; 32], &[1, 0, 32], &[0; 32]].concat()),
+                5 => (2, [&sized[..], &[0, 32], &[0; 32], &[1, 0, 32], &[0; 31]].concat()),
+                _ => return chip(command),
+            };
+            let len = u32::try_from(10 + body.len()).unwrap().to_be_bytes();
+            [&[0x80, tag][..], &len, &[0; 4], &body].concat()
+        }),
+    );
+    let tpm = tpm.unwrap();
+    for round in 1..6 {
+        let error = refused(tpm.random(8).await);
+        assert!(matches!(error, Error::Unavailable { .. }), "{round}: {error}");
+    }
+    assert_ne!(**tpm.random(8).await.unwrap(), [7; 8]);
+    assert_eq!(tpm.counters().reconnects, 5);
+}
+
+#[tokio::test]
+async fn an_answer_of_before_is_refused() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let mut before = None;
+    let (_wire, tpm) = open(
+        &machine,
+        &swtpm,
+        Box::new(move |command, chip| {
+            let response = chip(command);
+            if !is(command, GET_RANDOM) {
+                return response;
+            }
+            before.get_or_insert(response).clone()
+        }),
+    );
+    let tpm = tpm.unwrap();
+    assert_eq!(tpm.random(8).await.unwrap().len(), 8);
+    let error = refused(tpm.random(8).await);
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
 }
 
 #[tokio::test]
