@@ -16,6 +16,8 @@
 # DSMIL_ACCEL=tcg or kvm instead of what fits this machine
 # ICOUNT=1        one CPU whose clock goes by instructions: 1 ns and one count of the TSC each, idle time is skipped
 # FILES='FILE…'   are put into /usr/lib/laptop/job/files of the guest
+# WRITES=FILE     has QEMU log each write and flush of the laptop's disk there, in the form of dm-log-writes
+# With LAPTOP=NAME the number of QEMU's process is in its folder, qemu.pid.
 # Exit status 125: the laptop itself failed, what it said is shown; 124: it took too long.
 . "$(dirname "$0")/lib.sh"
 
@@ -160,14 +162,24 @@ start_qemu() {
         streams=(-chardev "file,id=out,path=$run/stdout" -device virtserialport,chardev=out,name=stdout
             -chardev "file,id=err,path=$run/stderr" -device virtserialport,chardev=err,name=stderr)
     fi
+    # The order of the devices is that of the disks' names in the guest.
+    local disk=(-drive "if=none,id=disk,format=raw,file=$state/disk.img" -device virtio-blk-pci,drive=disk)
+    if [ -n "${WRITES:-}" ]; then
+        : >"$WRITES"
+        # QEMU logs zeros and discards out of order while other writes are under way, so the guest gets neither.
+        # What is in the log need not be on the host's own disk; a flush of the laptop's takes its time all the same.
+        disk=(-blockdev "driver=blklogwrites,node-name=disk,log-sector-size=512,file.driver=file,file.filename=$state/disk.img,log.driver=file,log.filename=$WRITES,log.cache.no-flush=on"
+            -device virtio-blk-pci,drive=disk,write-cache=on,discard=off,write-zeroes=off)
+    fi
     local arguments=(
         -nodefaults -no-user-config -no-reboot -display none
         -machine q35 -accel "$accel" -cpu "$cpu" -smp "$cpus" -m 1G "${count[@]}"
         -kernel "$kernel/vmlinuz" -initrd "$run/initrd"
         -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on no_timer_check ${LAPTOP_APPEND:-}"
         -serial "file:$run/console" -monitor "unix:$run/monitor,server=on,wait=off"
-        -drive "if=virtio,format=raw,readonly=on,file=$CACHE/userland.squashfs"
-        -drive "if=virtio,format=raw,file=$state/disk.img"
+        -pidfile "$state/qemu.pid"
+        -drive "if=none,id=userland,format=raw,readonly=on,file=$CACHE/userland.squashfs" -device virtio-blk-pci,drive=userland
+        "${disk[@]}"
         -fsdev "local,id=repo,path=$ROOT,security_model=none,readonly=on"
         -device virtio-9p-pci,fsdev=repo,mount_tag=repo
         -device virtio-rng-pci
