@@ -13,6 +13,7 @@ list() {
   tables	token tables that are wrong on purpose
   fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
+  power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
   writes	SIGKILL of the daemon while it writes a token
   checkpoints	SIGKILL of the daemon while it makes a checkpoint
   restores	SIGKILL of the daemon while it restores one
@@ -62,6 +63,8 @@ log() {
     return $status
 }
 
+power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
+
 run() {
     local status=0
     case $1 in
@@ -69,7 +72,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log) "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | power) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -89,7 +92,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log writes checkpoints restores" ;;
+    all) names="device tables fuzz log power writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

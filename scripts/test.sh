@@ -28,6 +28,7 @@ lane_one() {
     done
     BARE=1 check "the tour with SIGKILL after each step" laptop command 'KILL=1 /usr/lib/laptop/tour.sh'
     check "the laptop killed and booted again" "$ROOT/scripts/power-cut.sh"
+    LOOKS=2 check "the power goes, the disk loses what was not flushed" "$ROOT/scripts/power.sh" 1
     check "a restart undoes what is pending" "$ROOT/scripts/restart.sh"
     check "faults of the firmware" guest faults
 }

@@ -32,7 +32,7 @@ mod model;
 mod request;
 
 mod arms;
-mod dice;
+pub(crate) mod dice;
 mod known;
 mod laptop;
 mod reports;

@@ -4,6 +4,7 @@
 //!
 //! - [`machine`]: the virtual laptop's firmware, written from one data file
 //! - [`fuzz`]: a fuzzer of the kernel device
+//! - [`power`]: power cuts that drop what was not flushed
 //! - [`bench`]: what the benchmarks share
 //! - [`survive`]: what a run of survival tells
 //!
@@ -16,4 +17,5 @@
 pub mod bench;
 pub mod fuzz;
 pub mod machine;
+pub mod power;
 pub mod survive;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! laptop-survive kills|faults|writes|checkpoints|restores [TIMES] [--seed N]
+//! laptop-survive power --facts FILE [--idle] [--seed N]
 //! ```
 //!
 //! Progress goes to the standard error; the standard output has one line for each figure ([`tests::survive`]). The exit
@@ -15,6 +16,7 @@
 //!   who writes, unloading
 //! - `laptop`: the firmware past the module, and the module
 //! - `daemon`: SIGKILL of the daemon in the middle of what it does
+//! - `power`: work until the power goes, and a look at what it left; the host cuts it (`tests::power`)
 //! - `dice`: random numbers; `progress`: how far it is
 //! - `raw`: the system calls that no crate has (the unsafe room, with `shared` and `holder`)
 
@@ -25,14 +27,16 @@ mod holder;
 mod kills;
 mod laptop;
 mod others;
+mod power;
 mod progress;
 mod raw;
 mod shared;
 mod trial;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use tests::survive::Told;
 
@@ -50,6 +54,12 @@ struct Arguments {
     /// The same seed makes the same trials.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What was acknowledged before the power went, for “power”.
+    #[arg(long)]
+    facts: Option<PathBuf>,
+    /// Only looks, for “power”.
+    #[arg(long)]
+    idle: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -64,6 +74,8 @@ enum Kind {
     Checkpoints,
     /// SIGKILL of the daemon while it restores one.
     Restores,
+    /// Looks for what was acknowledged, then works until the power goes.
+    Power,
 }
 
 fn main() -> ExitCode {
@@ -78,13 +90,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
-    let &Arguments { kind, times, seed } = arguments;
+    let &Arguments { kind, times, seed, .. } = arguments;
     let figures = match kind {
         Kind::Kills => kills::run(times.unwrap_or(kills::TIMES), seed)?,
         Kind::Faults => faults::run(times, seed)?,
         Kind::Writes => daemon::run(Deed::Write, times.unwrap_or(12), seed)?,
         Kind::Checkpoints => daemon::run(Deed::Checkpoint, times.unwrap_or(12), seed)?,
         Kind::Restores => daemon::run(Deed::Restore, times.unwrap_or(12), seed)?,
+        Kind::Power => {
+            let facts = arguments.facts.as_deref().context("“power” needs --facts FILE")?;
+            return power::run(facts, seed, !arguments.idle).map(|()| true);
+        }
     };
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     ensure!(!figures.is_empty(), "nothing was tried");

@@ -1,0 +1,100 @@
+//! A disk that lost power, looked at without booting it: its file system is repaired as at a boot, the log taken out and verified.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::cut::{Fate, Tally, replay};
+use super::facts::Acknowledged;
+use super::machine::command;
+use super::writes::{Entry, SECTOR};
+use crate::fuzz::dice::Dice;
+
+/// Where the log is on the disk.
+const LOG: &str = "/dsmil/log";
+
+/// Writes to a disk what of these entries a cut at their end leaves.
+///
+/// # Errors
+///
+/// The disk cannot be written.
+pub(super) fn apply(
+    entries: &[Entry<'_>],
+    fate: Fate,
+    dice: &mut Dice,
+    disk: &Path,
+) -> anyhow::Result<Tally> {
+    let file = File::options().write(true).open(disk)?;
+    let write = |sector: u64, data: &[u8]| file.write_all_at(data, sector * SECTOR as u64);
+    Ok(replay(entries, fate, &mut |bound| dice.below(bound), write)?)
+}
+
+/// What is wrong with the log on a disk that lost power: nothing, or what is not there of what was acknowledged. `verifier` is the
+/// command `dsmil`, `folder` is for what is made on the way.
+///
+/// # Errors
+///
+/// A tool cannot be run.
+pub(super) fn look(
+    disk: &Path,
+    facts: &[&Acknowledged],
+    verifier: &Path,
+    folder: &Path,
+) -> anyhow::Result<Option<String>> {
+    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(disk).output().context("starting e2fsck")?;
+    // 1: something was put right, as the journal's replay does.
+    if !matches!(checked.status.code(), Some(0 | 1)) {
+        return Ok(Some(format!("the file system: {}", String::from_utf8_lossy(&checked.stdout).trim())));
+    }
+    let out = folder.join("out");
+    if out.exists() {
+        fs::remove_dir_all(&out)?;
+    }
+    fs::create_dir(&out)?;
+    command("debugfs", &["-R", &format!("rdump {LOG} {}", out.display())], &[disk.to_owned()])?;
+    let log = out.join("log");
+    let has_entries = log.is_dir()
+        && fs::read_dir(&log)?
+            .any(|file| file.is_ok_and(|file| file.path().extension().is_some_and(|name| name == "log")));
+    if !has_entries {
+        return Ok((!facts.is_empty()).then(|| "there is no log".to_owned()));
+    }
+    let verify = |words: &[&str]| Command::new(verifier).args(words).arg("--dir").arg(&log).output();
+    let verified = verify(&["log", "verify", "--json"])?;
+    if !verified.status.success() {
+        return Ok(Some(format!("the log: {}", String::from_utf8_lossy(&verified.stderr).trim())));
+    }
+    let notes = facts.iter().filter_map(|fact| match fact {
+        Acknowledged::Note { index, text } => Some((*index, text)),
+        _ => None,
+    });
+    let Some(first) = notes.clone().map(|(index, _)| index).min() else { return Ok(None) };
+    let found = verify(&[
+        "log",
+        "search",
+        "--json",
+        "--fact",
+        "noted",
+        "--lines",
+        "1000000",
+        "--from",
+        &first.to_string(),
+    ])?;
+    // 6: nothing is found.
+    ensure!(matches!(found.status.code(), Some(0 | 6)), "{}", String::from_utf8_lossy(&found.stderr));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap_or_default();
+    let records = found.pointer("/answer/records").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text_at = |index: u64| {
+        let record =
+            records.iter().find(|record| record.get("index").and_then(Value::as_u64) == Some(index))?;
+        record.get("text").and_then(Value::as_str)
+    };
+    let lost = notes.clone().find(|(index, text)| {
+        !text_at(*index).is_some_and(|found| found.starts_with(&format!("power: {text} ")))
+    });
+    Ok(lost.map(|(index, text)| format!("note {text} at {index}: there stands {:?}", text_at(index))))
+}
