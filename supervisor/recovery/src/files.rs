@@ -4,6 +4,7 @@
 //!
 //! - [`entry`]: what a checkpoint says of one file
 //! - [`root`]: the folders, held open
+//! - [`known`]: what need not be read, because it is as a checkpoint read it
 //! - [`scan`], `read`: walking a folder and reading what is there
 //! - [`plan`]: what differs from a checkpoint, and the steps that change it back
 //! - `restore`: turning a plan into effects
@@ -14,6 +15,7 @@
 //! - Nothing here changes a file: all changes are effects on an [`Executor`](crate::worker::effect::Executor).
 
 pub mod entry;
+pub mod known;
 pub mod plan;
 pub(crate) mod read;
 mod restore;
@@ -28,6 +30,7 @@ use crate::Error;
 use crate::component::{Component, Difference};
 use crate::manifest::{Part, Tree};
 use crate::worker::effect::{Effect, Executor, Progress};
+use known::Known;
 use plan::RootPlan;
 use root::Root;
 
@@ -35,15 +38,16 @@ use root::Root;
 pub struct Files<'a> {
     roots: &'a [Root],
     executor: Option<&'a mut dyn Executor>,
+    known: Known<'a>,
     /// For each captured folder that differs: the root's index and what to do.
     plans: Vec<(u16, usize, RootPlan)>,
 }
 
 impl<'a> Files<'a> {
     /// The files of `roots`. Effects name a root by its index in this list, so `executor` must have the same list; it can
-    /// be missing where nothing is restored.
-    pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>) -> Self {
-        Self { roots, executor, plans: Vec::new() }
+    /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
+    pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>, known: Known<'a>) -> Self {
+        Self { roots, executor, known, plans: Vec::new() }
     }
 
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
@@ -67,7 +71,7 @@ impl<'a> Files<'a> {
         let mut plans = Vec::new();
         for (place, tree) in roots.iter().enumerate() {
             let (number, root) = self.find(tree)?;
-            let scan = scan::scan(root, &mut read::Name(chunks))?;
+            let scan = scan::scan(root, &mut read::Name(chunks), &self.known)?;
             plans.push((number, place, plan::plan(&tree.entries, &tree.notes, &scan)));
         }
         Ok(plans)
@@ -100,9 +104,10 @@ impl Component for Files<'_> {
     fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error> {
         let mut roots = Vec::new();
         for root in self.roots {
-            let scan = scan::scan(root, &mut read::Keep(chunks))?;
+            let scan = scan::scan(root, &mut read::Keep(chunks), &self.known)?;
             roots.push(Tree {
                 path: root.path().as_os_str().as_bytes().to_vec(),
+                marks: scan.marks(),
                 entries: scan.entries.into_iter().map(|found| found.entry).collect(),
                 notes: scan.notes,
             });
@@ -112,9 +117,17 @@ impl Component for Files<'_> {
 
     fn plan(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error> {
         if let Part::Files { roots } = want {
-            roots.iter().try_for_each(|tree| restore::check_chunks(tree, chunks))?;
+            self.plans = self.compare(want, chunks)?;
+            // What is not put back is not needed; who trusts nothing has all of it checked.
+            for tree in roots.iter().filter(|_| self.known.is_nothing()) {
+                restore::check_chunks(tree, 0..tree.entries.len(), chunks)?;
+            }
+            for (tree, plan) in
+                self.plans.iter().filter_map(|(_, place, plan)| Some((roots.get(*place)?, plan)))
+            {
+                restore::check_chunks(tree, plan.places.iter().copied(), chunks)?;
+            }
         }
-        self.plans = self.compare(want, chunks)?;
         Ok(differences(want, &self.plans))
     }
 

@@ -17,6 +17,7 @@ use types::time::{BootId, Time};
 use crate::Error;
 use crate::error::{length, shown};
 use crate::files::entry::{Entry, Kind, check_path, split};
+use crate::files::known::Marks;
 use crate::files::read;
 use crate::files::scan::Note;
 use crate::tokens::Value;
@@ -132,6 +133,9 @@ pub struct Tree {
     /// What was left out, or may be torn.
     #[n(2)]
     pub notes: Vec<Note>,
+    /// How the entries looked to the kernel, so that the next capture knows what has not changed.
+    #[n(3)]
+    pub marks: Option<Marks>,
 }
 
 impl Manifest {

@@ -15,6 +15,7 @@ use types::time::Time;
 use crate::Error;
 use crate::component::Component;
 use crate::files::Files;
+use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::{Manifest, Part, VERSION};
 use crate::tokens::{TokenPort, Tokens};
@@ -31,13 +32,15 @@ pub struct Machine<'a> {
     pub executor: Option<&'a mut dyn Executor>,
     /// What the machine says it is, such as `product=Latitude 5450`.
     pub identity: &'a [String],
+    /// What need not be read, because it is as a checkpoint read it. Nothing is known by default, and so everything read.
+    pub known: Known<'a>,
 }
 
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
     fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
         let mut components: Vec<Box<dyn Component + 'a>> =
-            vec![Box::new(Files::new(self.roots, self.executor))];
+            vec![Box::new(Files::new(self.roots, self.executor, self.known))];
         if let Some(port) = self.tokens {
             components.push(Box::new(Tokens::new(port, leave_obstacles)));
         }

@@ -3,6 +3,7 @@
 mod abuse;
 mod crash;
 mod files;
+mod known;
 mod privileges;
 mod property;
 mod tree;

@@ -29,9 +29,9 @@ pub(super) enum Task {
     /// The statement and the entries.
     Show { number: u64 },
     /// What a restore would change.
-    Plan { number: u64 },
+    Plan { number: u64, time: Time },
     /// Begin a restore.
-    Validate { number: u64, leave_denied: bool },
+    Validate { number: u64, leave_denied: bool, time: Time },
     /// A phase of the restore that is under way.
     Phase(Phase),
     /// End a restore: bring everything back.
@@ -114,11 +114,12 @@ impl World {
     }
 
     pub(super) async fn plan(&self, number: u64, _permit: Permit) -> StepResult {
-        self.step(Task::Plan { number }).await
+        self.step(Task::Plan { number, time: self.clock.now() }).await
     }
 
     pub(super) async fn validate(&self, number: u64, leave_denied: bool, _permit: Permit) -> StepResult {
-        self.step(Task::Validate { number, leave_denied }).await
+        let time = self.clock.now();
+        self.step(Task::Validate { number, leave_denied, time }).await
     }
 
     pub(super) async fn prepare(&self, _permit: Permit) -> StepResult {

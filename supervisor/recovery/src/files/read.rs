@@ -16,11 +16,16 @@ use crate::error::length;
 
 /// The longest list of names or the longest value that the kernel gives, in bytes.
 const XATTR_CALL_BYTES_MAX: usize = 64 << 10;
+/// What is tried first: most entries have no attribute, or a short one.
+const XATTR_CALL_BYTES: usize = 256;
 
 /// What becomes of contents that are read.
 pub(crate) trait Contents {
     /// Cuts a file into chunks and names them.
     fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error>;
+
+    /// Whether contents that are known to be these need not be read.
+    fn has(&self, pieces: &[Piece]) -> bool;
 }
 
 /// Stores them.
@@ -29,6 +34,11 @@ pub(crate) struct Keep<'a>(pub(crate) &'a mut Chunks);
 impl Contents for Keep<'_> {
     fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
         Ok(self.0.put_stream(file, path)?.into_iter().map(|(id, bytes)| Piece::new(id, bytes)).collect())
+    }
+
+    /// A chunk that was lost is stored again.
+    fn has(&self, pieces: &[Piece]) -> bool {
+        pieces.iter().all(|piece| self.0.contains(&piece.id()))
     }
 }
 
@@ -45,6 +55,10 @@ impl Contents for Name<'_> {
             pieces.push(Piece::new(self.0.id(chunk), u32::try_from(chunk.len()).unwrap_or(u32::MAX)));
         }
         Ok(pieces)
+    }
+
+    fn has(&self, _: &[Piece]) -> bool {
+        true
     }
 }
 
@@ -99,29 +113,40 @@ fn gather(
     list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
 ) -> Result<Option<Vec<Xattr>>, Errno> {
-    let mut names = vec![0; XATTR_CALL_BYTES_MAX];
-    let names = match list(&mut names) {
-        Ok(count) => names.get(..count).unwrap_or_default(),
-        Err(Errno::OPNOTSUPP) => &[],
+    let names = match whole(&list) {
+        Ok(names) => names,
+        Err(Errno::OPNOTSUPP) => return Ok(Some(Vec::new())),
         Err(error) => return Err(error),
     };
     let mut found = Vec::new();
     let mut sum = 0;
-    let mut value = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| is_kept(name)) {
-        value.resize(XATTR_CALL_BYTES_MAX, 0);
-        let count = match get(name, &mut value) {
-            Ok(count) => count,
+        let value = match whole(&|buffer: &mut [u8]| get(name, buffer)) {
+            Ok(value) => value,
             // It was removed since the names were listed.
             Err(Errno::NODATA) => continue,
             Err(error) => return Err(error),
         };
-        let value = value.get(..count).unwrap_or_default().to_vec();
         sum += name.len() + value.len();
         found.push(Xattr { name: name.to_vec(), value });
     }
     found.sort_unstable();
     Ok((sum <= XATTR_BYTES_MAX).then_some(found))
+}
+
+/// What a call gives, with a larger buffer where the first is too small.
+fn whole(call: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut small = [0; XATTR_CALL_BYTES];
+    match call(&mut small) {
+        Ok(count) => Ok(small.get(..count).unwrap_or_default().to_vec()),
+        Err(Errno::RANGE) => {
+            let mut large = vec![0; XATTR_CALL_BYTES_MAX];
+            let count = call(&mut large)?;
+            large.truncate(count);
+            Ok(large)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The sum of the chunks' sizes.

@@ -16,10 +16,14 @@ use crate::worker::effect::{Body, Effect, Step};
 /// What each staged entry may take besides its content: an inode and its share of a folder.
 const ENTRY_BYTES: u64 = 4096;
 
-/// Checks that every chunk of a checkpoint is there and authentic.
-pub(super) fn check_chunks(tree: &Tree, chunks: &Chunks) -> Result<(), Error> {
+/// Checks that every chunk of the entries at these places is there and authentic.
+pub(super) fn check_chunks(
+    tree: &Tree,
+    places: impl Iterator<Item = usize>,
+    chunks: &Chunks,
+) -> Result<(), Error> {
     let mut seen = std::collections::HashSet::new();
-    for entry in &tree.entries {
+    for entry in places.filter_map(|place| tree.entries.get(place)) {
         let Kind::Regular { pieces, .. } = &entry.kind else { continue };
         for piece in pieces.iter().filter(|piece| seen.insert(piece.id())) {
             get(entry, piece, chunks)?;

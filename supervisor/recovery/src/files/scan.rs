@@ -16,6 +16,7 @@ use rustix::fs::{Dir, FileType, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING};
+use super::known::{self, Known, KnownRoot, Mark, Marks};
 use super::read::{self, Contents};
 use super::root::Root;
 use crate::Error;
@@ -92,6 +93,7 @@ impl fmt::Display for Why {
 pub(crate) struct Found {
     pub(crate) entry: Entry,
     pub(crate) nlink: u32,
+    mark: Mark,
 }
 
 /// A root as it is now.
@@ -100,25 +102,41 @@ pub(crate) struct Scan {
     /// Folders before what they hold, names ascending by bytes.
     pub(crate) entries: Vec<Found>,
     pub(crate) notes: Vec<Note>,
+    filesystem: Option<Vec<u8>>,
+    /// Files that were not read because they are known.
+    pub(crate) known: u64,
 }
 
-/// Walks a root.
+impl Scan {
+    /// What makes its entries known to later walks.
+    pub(crate) fn marks(&self) -> Option<Marks> {
+        Marks::new(self.filesystem.clone(), self.entries.iter().map(|found| found.mark))
+    }
+}
+
+/// Walks a root. What `known` knows is not read.
 ///
 /// # Errors
 ///
 /// - [`Error::Io`]: something cannot be read
 /// - [`Error::Limit`]: more than [`ENTRIES_MAX`] entries
 /// - [`Error::Store`]: the contents could not be stored
-pub(crate) fn scan(root: &Root, contents: &mut dyn Contents) -> Result<Scan, Error> {
+pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) -> Result<Scan, Error> {
     let dir = read::open(root, c".", OFlags::DIRECTORY)
         .map_err(|e| Error::io("open the folder", root.path().as_os_str().as_bytes(), e))?;
-    let mut walk = Walk { contents, scan: Scan::default(), links: HashMap::new() };
+    let failed = |action| move |e: Errno| Error::io(action, root.path().as_os_str().as_bytes(), e);
+    // A write through a mapping shows in the ctime only once the page was written back before.
+    rustix::fs::syncfs(&dir).map_err(failed("flush the file system of"))?;
+    let filesystem = known::filesystem(&dir).map_err(failed("ask for the file system of"))?;
+    let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
+    let scan = Scan { filesystem, ..Scan::default() };
+    let mut walk = Walk { contents, scan, known, links: HashMap::new() };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
         .map_err(|e| Error::io("read the attributes of", b"", e))?
         .ok_or(Error::Limit { what: "extended attributes of a root", found: 0, limit: 0 })?;
-    walk.found(Entry { path: Vec::new(), meta, kind: Kind::Directory }, stat.stx_nlink)?;
+    walk.found(Entry { path: Vec::new(), meta, kind: Kind::Directory }, &stat)?;
     walk.folder(&dir, &[], 1)?;
     Ok(walk.scan)
 }
@@ -126,13 +144,14 @@ pub(crate) fn scan(root: &Root, contents: &mut dyn Contents) -> Result<Scan, Err
 struct Walk<'a> {
     contents: &'a mut dyn Contents,
     scan: Scan,
+    known: KnownRoot<'a>,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
 }
 
 /// What came of one look at one name.
 enum Look {
-    Entry { entry: Entry, nlink: u32, folder: Option<OwnedFd> },
+    Entry { entry: Entry, stat: Box<Statx>, folder: Option<OwnedFd> },
     Left(Why),
     Gone,
     Again,
@@ -180,8 +199,8 @@ impl Walk<'_> {
 
     fn settle(&mut self, look: Look, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
         match look {
-            Look::Entry { entry, nlink, folder } => {
-                self.found(entry, nlink)?;
+            Look::Entry { entry, stat, folder } => {
+                self.found(entry, &stat)?;
                 Ok(folder)
             }
             Look::Left(why) => {
@@ -205,7 +224,13 @@ impl Walk<'_> {
         }
         let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::RegularFile => return self.file(dir, name, path, &stat, unsteady),
-            FileType::Directory => return Self::directory(dir, name, path, &stat),
+            FileType::Directory => return self.directory(dir, name, path, &stat),
+            FileType::Symlink
+                if stat.stx_nlink == 1
+                    && let Some(entry) = self.known_link(path, &stat) =>
+            {
+                return Ok(Look::Entry { entry, stat: Box::new(stat), folder: None });
+            }
             FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
                 Ok(target) => Kind::Symlink { target: target.into_bytes() },
                 Err(Errno::NOENT | Errno::INVAL) => return Ok(Look::Again),
@@ -230,14 +255,11 @@ impl Walk<'_> {
             Err(e) => return Err(failed("read the attributes of")(e)),
         };
         let meta = Meta { xattrs, ..Meta::of(&stat) };
-        Ok(Look::Entry {
-            entry: Entry { path: path.to_vec(), meta, kind },
-            nlink: stat.stx_nlink,
-            folder: None,
-        })
+        let entry = Entry { path: path.to_vec(), meta, kind };
+        Ok(Look::Entry { entry, stat: Box::new(stat), folder: None })
     }
 
-    fn directory(dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Result<Look, Error> {
+    fn directory(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Result<Look, Error> {
         let folder = match read::open(dir, name, OFlags::DIRECTORY) {
             Ok(folder) => folder,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Look::Again),
@@ -247,13 +269,16 @@ impl Walk<'_> {
         if same_file(stat) != same_file(&now) {
             return Ok(Look::Again);
         }
+        if let Some(entry) = self.known.unchanged(path, &now).filter(|entry| entry.kind == Kind::Directory) {
+            return Ok(Look::Entry { entry, stat: Box::new(now), folder: Some(folder) });
+        }
         let Some(xattrs) = read::xattrs(&folder).map_err(|e| Error::io("read the attributes of", path, e))?
         else {
             return Ok(Look::Left(Why::Attributes));
         };
         let meta = Meta { xattrs, ..Meta::of(&now) };
         let entry = Entry { path: path.to_vec(), meta, kind: Kind::Directory };
-        Ok(Look::Entry { entry, nlink: now.stx_nlink, folder: Some(folder) })
+        Ok(Look::Entry { entry, stat: Box::new(now), folder: Some(folder) })
     }
 
     fn file(
@@ -264,6 +289,9 @@ impl Walk<'_> {
         stat: &Statx,
         unsteady: bool,
     ) -> Result<Look, Error> {
+        if let Some(entry) = self.unread(path, stat) {
+            return Ok(Look::Entry { entry, stat: Box::new(*stat), folder: None });
+        }
         let failed = |action| move |e: Errno| Error::io(action, path, e);
         let open = match read::open(dir, name, OFlags::empty()) {
             Ok(open) => open,
@@ -282,7 +310,7 @@ impl Walk<'_> {
         if let Some(to) = self.links.get(&key) {
             let kind = Kind::HardLink { to: to.clone() };
             let entry = Entry { path: path.to_vec(), meta, kind };
-            return Ok(Look::Entry { entry, nlink: before.stx_nlink, folder: None });
+            return Ok(Look::Entry { entry, stat: Box::new(before), folder: None });
         }
         let file = File::from(open.try_clone().map_err(|e| Error::io("open", path, e))?);
         let pieces = self.contents.take(file, Path::new(OsStr::from_bytes(path)))?;
@@ -295,15 +323,36 @@ impl Walk<'_> {
             self.links.insert(key, path.to_vec());
         }
         let entry = Entry { path: path.to_vec(), meta, kind: Kind::Regular { size, pieces } };
-        Ok(Look::Entry { entry, nlink: before.stx_nlink, folder: None })
+        Ok(Look::Entry { entry, stat: Box::new(before), folder: None })
     }
 
-    fn found(&mut self, entry: Entry, nlink: u32) -> Result<(), Error> {
+    fn known_link(&self, path: &[u8], stat: &Statx) -> Option<Entry> {
+        self.known.unchanged(path, stat).filter(|entry| matches!(entry.kind, Kind::Symlink { .. }))
+    }
+
+    /// A file that need not be read.
+    fn unread(&mut self, path: &[u8], stat: &Statx) -> Option<Entry> {
+        let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        if stat.stx_nlink > 1 && self.links.contains_key(&key) {
+            return None;
+        }
+        let entry = self.known.unchanged(path, stat).filter(|entry| match &entry.kind {
+            Kind::Regular { pieces, .. } => self.contents.has(pieces),
+            _ => false,
+        })?;
+        if stat.stx_nlink > 1 {
+            self.links.insert(key, path.to_vec());
+        }
+        self.scan.known += 1;
+        Some(entry)
+    }
+
+    fn found(&mut self, entry: Entry, stat: &Statx) -> Result<(), Error> {
         if self.scan.entries.len() >= ENTRIES_MAX {
             let limit = length(ENTRIES_MAX);
             return Err(Error::Limit { what: "entries of a root", found: limit + 1, limit });
         }
-        self.scan.entries.push(Found { entry, nlink });
+        self.scan.entries.push(Found { entry, nlink: stat.stx_nlink, mark: Mark::of(stat) });
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use super::tree::*;
 use crate::Error;
 use crate::files::entry::{Kind, Piece};
+use crate::files::known::Known;
 use crate::files::read::Contents;
 use crate::files::root::Root;
 use crate::files::scan::{Why, scan};
@@ -245,6 +246,10 @@ impl Contents for Meddler {
         }
         Ok(vec![Piece::new(store::chunk::ChunkId([0; 32]), u32::try_from(bytes.len()).unwrap())])
     }
+
+    fn has(&self, _: &[Piece]) -> bool {
+        true
+    }
 }
 
 #[test]
@@ -253,7 +258,7 @@ fn a_file_that_changes_while_it_is_read_is_read_again_or_reported() {
     let path = bench.root.join("log");
     fs::write(&path, "a line").unwrap();
     let root = Root::open(&bench.root).unwrap();
-    let found = scan(&root, &mut Meddler(path.clone(), 2)).unwrap();
+    let found = scan(&root, &mut Meddler(path.clone(), 2), &Known::default()).unwrap();
     assert!(found.notes.is_empty());
     assert_eq!(
         found.entries[1].entry.kind,
@@ -262,7 +267,7 @@ fn a_file_that_changes_while_it_is_read_is_read_again_or_reported() {
             pieces: vec![Piece::new(store::chunk::ChunkId([0; 32]), 32)],
         }
     );
-    let found = scan(&root, &mut Meddler(path, usize::MAX)).unwrap();
+    let found = scan(&root, &mut Meddler(path, usize::MAX), &Known::default()).unwrap();
     assert_eq!(found.notes.iter().map(|note| note.why).collect::<Vec<_>>(), [Why::Changing]);
     assert_eq!(found.entries.len(), 2, "it is kept all the same");
 }

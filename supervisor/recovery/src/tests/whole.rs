@@ -6,6 +6,7 @@ use types::time::Time;
 
 use super::tree::*;
 use crate::Error;
+use crate::files::known::Known;
 use crate::manifest::Manifest;
 use crate::manifest::stored::Stored;
 use crate::restore::{self, Machine, Phase, Restore};
@@ -22,7 +23,13 @@ fn tokens_and_files_come_back_together() {
     fs::write(bench.root.join("a"), "one").unwrap();
     let (mut chunks, mut bank, identity) = (bench.chunks(), Bank::new(3), identity());
     let roots = open(std::slice::from_ref(&bench.root));
-    let machine = Machine { roots: &roots, tokens: Some(&mut bank), identity: &identity, executor: None };
+    let machine = Machine {
+        roots: &roots,
+        tokens: Some(&mut bank),
+        identity: &identity,
+        executor: None,
+        known: Known::default(),
+    };
     let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap();
 
     let unsigned = manifest.store(&mut chunks).unwrap();
@@ -44,8 +51,13 @@ fn tokens_and_files_come_back_together() {
     fs::write(bench.root.join("a"), "two").unwrap();
     bank.held.insert(2, 1000);
     let mut worker = Worker::new(std::slice::from_ref(&bench.root)).unwrap();
-    let machine =
-        Machine { roots: &roots, tokens: Some(&mut bank), executor: Some(&mut worker), identity: &identity };
+    let machine = Machine {
+        roots: &roots,
+        tokens: Some(&mut bank),
+        executor: Some(&mut worker),
+        identity: &identity,
+        known: Known::default(),
+    };
     let mut restore = Restore::begin(machine, manifest.clone(), &chunks, false).unwrap();
     let summary = restore.plan().summary();
     assert_eq!((summary.changed, summary.tokens, summary.removed), (1, 1, 0), "{summary}");

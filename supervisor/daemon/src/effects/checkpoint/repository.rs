@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use device::Device;
 use engine::StepResult;
+use recovery::files::known::Known;
 use recovery::files::root::Root;
 use recovery::helper::Client;
 use recovery::manifest::Manifest;
@@ -95,8 +96,8 @@ impl Owner {
     fn serve(mut self, jobs: &Receiver<Job>) {
         while let Ok(Job { task, answer }) = jobs.recv() {
             match task {
-                Task::Validate { number, leave_denied } => {
-                    restoring::restore(&mut self, number, leave_denied, answer, jobs);
+                Task::Validate { number, leave_denied, time } => {
+                    restoring::restore(&mut self, (number, leave_denied, time), answer, jobs);
                 }
                 task => drop(answer.send(self.perform(task))),
             }
@@ -110,7 +111,7 @@ impl Owner {
             Task::Store { number, signature } => self.store(number, signature),
             Task::Verify { number } => self.reader().verify(number),
             Task::Show { number } => self.reader().show(number),
-            Task::Plan { number } => self.plan(number),
+            Task::Plan { number, time } => self.plan(number, time),
             Task::Undo { writes } => restoring::undo_after_crash(self, &writes),
             // Verified before a crash: what is in place stays, and what it replaced goes.
             Task::Phase(Phase::CleanUp) => restoring::clean_up_after_crash(self),
@@ -124,12 +125,14 @@ impl Owner {
     }
 
     fn capture(&mut self, number: u64, name: &str, time: Time) -> Result<Done, String> {
+        let before = self.reader().newest();
         let mut port = self.device.as_deref();
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             executor: None,
             identity: &self.identity,
+            known: Known::at(time, &before),
         };
         let manifest = restore::capture(machine, &mut self.chunks, number, name, time).map_err(text)?;
         let unsigned = manifest.store(&mut self.chunks).map_err(text)?;
@@ -157,14 +160,16 @@ impl Owner {
         Ok(Done::Step(StepResult::Done))
     }
 
-    fn plan(&mut self, number: u64) -> Result<Done, String> {
+    fn plan(&mut self, number: u64, time: Time) -> Result<Done, String> {
         let manifest = self.reader().load(number)?;
+        let (before, wanted) = (self.reader().newest(), manifest.clone());
         let mut port = self.device.as_deref();
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             executor: None,
             identity: &self.identity,
+            known: Known::at(time, before.iter().chain([&wanted])),
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
         Ok(Done::Step(StepResult::Planned(report::plan(number, &plan))))
@@ -214,6 +219,12 @@ impl<'a> Reader<'a> {
     /// The manifest, once signature and hash are found right.
     pub(super) fn load(&self, number: u64) -> Result<Manifest, String> {
         self.stored(number)?.manifest(self.chunks).map_err(text)
+    }
+
+    /// The newest checkpoint that can be read: most files are as it says. Where there is none everything is read.
+    pub(super) fn newest(&self) -> Option<Manifest> {
+        let numbers = store::manifest::list(self.dir).unwrap_or_default();
+        numbers.into_iter().max().and_then(|number| self.load(number).ok())
     }
 
     /// Answers what needs no more than reading.

@@ -5,9 +5,11 @@ use std::sync::mpsc::Receiver;
 use engine::StepResult;
 use engine::order::Write;
 use engine::reply::PlanReport;
+use recovery::files::known::Known;
 use recovery::restore::{self, Machine, Outcome, Restore};
 use recovery::tokens::{TokenPort, put_back};
 use tokio::sync::oneshot;
+use types::time::Time;
 use types::token::Change;
 
 use super::repository::{Owner, Reader, text};
@@ -18,8 +20,7 @@ type Answer = oneshot::Sender<Result<Done, String>>;
 /// Begins a restore and serves its phases until it is cleaned up or undone. Questions are answered meanwhile.
 pub(super) fn restore(
     owner: &mut Owner,
-    number: u64,
-    leave_denied: bool,
+    (number, leave_denied, time): (u64, bool, Time),
     answer: Answer,
     jobs: &Receiver<Job>,
 ) {
@@ -27,6 +28,7 @@ pub(super) fn restore(
         Ok(manifest) => manifest,
         Err(reason) => return drop(answer.send(Err(reason))),
     };
+    let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let Owner { chunks, dir, roots, device, client, keys, identity, .. } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
@@ -34,6 +36,7 @@ pub(super) fn restore(
         tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
         executor: Some(client),
         identity,
+        known: Known::at(time, before.iter().chain([&wanted])),
     };
     let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {

@@ -1,0 +1,177 @@
+//! Knowing without reading it that an entry is as it was when a checkpoint read it.
+//!
+//! The kernel sets an entry's ctime at each change of content or metadata, and nobody can set it to a value of choice. So an
+//! entry that has the inode, the ctime and the size that a capture noted is as that capture found it. That holds if
+//!
+//! - the capture could see every change: it had the file system write everything first (`syncfs`), after which a write through a
+//!   mapping sets the ctime again. File systems of which this is not known are not trusted at all;
+//! - the ctime was old when the capture began: a change within the clock's grain leaves the same ctime;
+//! - the clock was not set back since, or an old ctime could come again;
+//! - it is the same file system, and not another one mounted there.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use minicbor::{Decode, Encode};
+use rustix::fs::{AtFlags, FsWord, Statx, StatxFlags, fstatfs, fstatvfs, statx};
+use rustix::io::Errno;
+use types::time::Time;
+
+use super::entry::{Entry, Kind, Meta, Stamp};
+use crate::manifest::{Manifest, Tree};
+
+/// What changed this short before a capture began is read by the next one again, seconds.
+const GRAIN_S: i64 = 2;
+/// The clock may lose this much against CLOCK_BOOTTIME before it counts as set back, nanoseconds: it is slewed, too.
+const SLEW_NS: i64 = 500_000_000;
+/// An encoded mark: inode u64, ctime i64 and u32, big-endian.
+const MARK_BYTES: usize = 20;
+/// ext2 to ext4, XFS, btrfs and F2FS, by `statfs(2)`: they write-protect pages that are written back, so that the next write
+/// through a mapping is seen and sets the ctime.
+const TRUSTED: [FsWord; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+
+/// How the entries of a tree looked to the kernel when they were read.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Marks {
+    /// Which file system it was, in this program's words; only compared for equality.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    filesystem: Vec<u8>,
+    /// One mark for each entry, in their order.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    marks: Vec<u8>,
+}
+
+/// How one entry looked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mark {
+    inode: u64,
+    ctime: Stamp,
+}
+
+impl Mark {
+    pub(crate) fn of(stat: &Statx) -> Self {
+        Self { inode: stat.stx_ino, ctime: stat.stx_ctime.into() }
+    }
+
+    fn to_bytes(self) -> [u8; MARK_BYTES] {
+        let mut bytes = [0; MARK_BYTES];
+        let fields = self.inode.to_be_bytes().into_iter().chain(self.ctime.secs.to_be_bytes());
+        let fields = fields.chain(self.ctime.nanos.to_be_bytes());
+        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; MARK_BYTES]) -> Option<Self> {
+        let (inode, rest) = bytes.split_first_chunk()?;
+        let (secs, rest) = rest.split_first_chunk()?;
+        let (nanos, _) = rest.split_first_chunk()?;
+        let ctime = Stamp { secs: i64::from_be_bytes(*secs), nanos: u32::from_be_bytes(*nanos) };
+        Some(Self { inode: u64::from_be_bytes(*inode), ctime })
+    }
+}
+
+impl Marks {
+    /// Of a walk; none where the file system is not one that is trusted.
+    pub(crate) fn new(filesystem: Option<Vec<u8>>, marks: impl Iterator<Item = Mark>) -> Option<Self> {
+        let marks = marks.flat_map(Mark::to_bytes).collect();
+        filesystem.map(|filesystem| Self { filesystem, marks })
+    }
+}
+
+/// Which file system a folder, the top of a root, lies on; none where what the kernel says of it is not relied upon.
+pub(crate) fn filesystem(top: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
+    if !TRUSTED.contains(&fstatfs(top.as_fd())?.f_type) {
+        return Ok(None);
+    }
+    let id = fstatvfs(top.as_fd())?.f_fsid;
+    // XFS's id is that of the device. When the folder was made tells file systems on the same device apart.
+    let stat = statx(top, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    let btime = Stamp::from(stat.stx_btime);
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend(stat.stx_ino.to_be_bytes());
+    bytes.extend(btime.secs.to_be_bytes());
+    bytes.extend(btime.nanos.to_be_bytes());
+    Ok(Some(bytes))
+}
+
+/// What earlier checkpoints know.
+#[derive(Debug, Default)]
+pub struct Known<'a> {
+    manifests: Vec<&'a Manifest>,
+}
+
+impl<'a> Known<'a> {
+    /// What these checkpoints know, which must be authentic, at this time. One that was taken before the clock was set back knows
+    /// nothing.
+    pub fn at(now: Time, manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
+        let is_sound = |manifest: &&Manifest| {
+            let then = Time::from(manifest.created);
+            let moved = |time: Time| time.wall_ns.saturating_sub_unsigned(time.boottime_ns);
+            let slewed = then.boot == now.boot && moved(now) < moved(then).saturating_sub(SLEW_NS);
+            now.wall_ns >= then.wall_ns && !slewed
+        };
+        Self { manifests: manifests.into_iter().filter(is_sound).collect() }
+    }
+
+    /// Whether everything is to be read.
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.manifests.is_empty()
+    }
+
+    /// What they know of a root on this file system.
+    pub(crate) fn root(&self, path: &[u8], filesystem: Option<&[u8]>) -> KnownRoot<'a> {
+        let mut root = KnownRoot::default();
+        for manifest in &self.manifests {
+            let began_s = Time::from(manifest.created).wall_ns.div_euclid(1_000_000_000);
+            let trees = manifest.roots().iter().filter(|tree| tree.path == path);
+            for (tree, marks) in trees.filter_map(|tree| Some((tree, tree.marks.as_ref()?))) {
+                if Some(marks.filesystem.as_slice()) == filesystem {
+                    root.add(tree, marks, began_s);
+                }
+            }
+        }
+        root
+    }
+}
+
+/// What is known of one root.
+#[derive(Debug, Default)]
+pub(crate) struct KnownRoot<'a> {
+    entries: HashMap<&'a [u8], Vec<(Mark, &'a Entry)>>,
+}
+
+impl<'a> KnownRoot<'a> {
+    fn add(&mut self, tree: &'a Tree, marks: &'a Marks, began_s: i64) {
+        let (marks, rest) = marks.marks.as_chunks();
+        // Marks of other entries than these would be worse than none.
+        if marks.len() != tree.entries.len() || !rest.is_empty() {
+            return;
+        }
+        let torn = |entry: &Entry| tree.notes.iter().any(|note| note.path == entry.path);
+        for (entry, mark) in tree.entries.iter().zip(marks) {
+            let Some(mark) = Mark::from_bytes(mark) else { continue };
+            if mark.ctime.secs < began_s - GRAIN_S && !torn(entry) {
+                self.entries.entry(&entry.path).or_default().push((mark, entry));
+            }
+        }
+    }
+
+    /// The entry as a checkpoint has it, if it is one of these and has not changed; its access time is the present one.
+    pub(crate) fn unchanged(&self, path: &[u8], stat: &Statx) -> Option<Entry> {
+        let mark = Mark::of(stat);
+        let known = self.entries.get(path)?;
+        let (_, entry) =
+            known.iter().find(|(then, entry)| *then == mark && has_size(entry, stat.stx_size))?;
+        let meta = Meta { atime: stat.stx_atime.into(), ..entry.meta.clone() };
+        Some(Entry { path: path.to_vec(), meta, kind: entry.kind.clone() })
+    }
+}
+
+fn has_size(entry: &Entry, now: u64) -> bool {
+    match &entry.kind {
+        Kind::Regular { size, .. } => *size == now,
+        // Their size is not kept, and changes with their ctime.
+        _ => true,
+    }
+}
