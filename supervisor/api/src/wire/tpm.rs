@@ -77,7 +77,7 @@ pub struct Anchor {
     pub writes: u64,
     /// Writes that chips are at least made for.
     pub writes_max: u64,
-    /// When the log was anchored last, RFC 3339, UTC.
+    /// When this start has anchored the log last, RFC 3339, UTC; empty: it has not yet.
     pub anchored: String,
     /// The log is anchored with the first head after this time, seconds; earlier with a checkpoint or the end.
     pub next_s: u64,

@@ -87,7 +87,8 @@ fn anchored(anchor: &Anchor, row: &mut impl FnMut(&str, String)) {
         0 => "again with the next head".to_owned(),
         seconds => format!("again at latest with the first head after {}", duration(seconds)),
     };
-    row("", format!("anchored {}, {next}", anchor.anchored));
+    let when = if anchor.anchored.is_empty() { "before this start" } else { &anchor.anchored };
+    row("", format!("anchored {when}, {next}"));
     let writes = count(anchor.writes, "write", "writes");
     row("", format!("{writes} of the record; chips are made for {}", anchor.writes_max));
     row("at the start", found(&anchor.found));

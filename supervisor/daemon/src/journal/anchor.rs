@@ -86,7 +86,14 @@ pub async fn begin(
     let (line, promise) = counts.promise(anchors);
     let head = log.head(origin, vec![line]);
     let signed = sign(head).await?;
-    log.store_head(&signed).context("storing the first head")?;
+    match log.store_head(&signed) {
+        // What is to be undone is undone on a full disk too; the head before stands, and says what the chip has counted.
+        Err(error @ store::Error::Full { .. }) if stands.is_some() => {
+            tracing::warn!("no head is stored at this start: {error}");
+            return Ok((counts, events));
+        }
+        stored => stored.context("storing the first head")?,
+    }
     let owed = counts.stored(log.id(), signed.head(), promise);
     let (paid, done) = owed.pay(tpm).await;
     counts.paid(&paid, done.is_err());

@@ -181,9 +181,11 @@ impl Counts {
         self.window.is_ahead().then(|| self.anchored + self.every)
     }
 
-    /// The line of the next head, and what is owed to the chip once that is stored.
+    /// The line of the next head, and what is owed to the chip once that is stored: also what the one before has promised, which
+    /// then means this one.
     pub fn promise(&mut self, anchors: bool) -> (String, Promise) {
-        let promise = Promise { anchors, counts: self.countings.left() > 0 };
+        let anchors = anchors || self.owed.point.is_some();
+        let promise = Promise { anchors, counts: self.owed.head.is_some() || self.countings.left() > 0 };
         let counter = self.now.counter.saturating_add(u64::from(anchors));
         let orderly = self.now.orderly.saturating_add(u64::from(promise.counts));
         (Named { counter, orderly, ..self.now }.line(), promise)

@@ -162,10 +162,31 @@ async fn an_answer_that_was_lost_is_no_older_copy() {
         running.until("it is anchored", |_, anchor| anchor.noticed_unpowered == size && !anchor.owed).await;
         assert_eq!(spoil.load(Ordering::SeqCst), 0);
     }
+    // The last one is followed by no anchoring, after which heads are named as the chip has counted.
+    spoil.store(u32::from_be_bytes(ORDERLY), Ordering::SeqCst);
     running.append(false).await;
+    let size = running.next;
+    running.until("it is counted", |_, anchor| anchor.noticed == size && !anchor.owed).await;
+    assert_eq!(spoil.load(Ordering::SeqCst), 0);
     running.journal.close().await.unwrap();
     let (_, events) = laptop.begin(&tpm).await.unwrap();
     assert_eq!(events.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_signed_although_the_anchor_was_removed() {
+    let laptop = Laptop::new();
+    let swtpm = laptop.machine.power_on();
+    let tpm = laptop.machine.open(&swtpm);
+    let mut running = laptop.run(&tpm, laptop.config()).await;
+    tpm.nv_undefine(tpm::AnchorHandles::default().orderly).await.unwrap();
+    for size in 1..4 {
+        running.append(size == 2).await;
+        running.until("it is signed", |signed, anchor| signed == size && anchor.owed).await;
+    }
+    running.journal.close().await.unwrap();
+    let refused = laptop.begin(&tpm).await.err().unwrap().to_string();
+    assert!(refused.contains("removed"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,7 +200,7 @@ impl<T: Send + 'static> Writer<T> {
         head.into_iter().chain(idle).min()
     }
 
-    /// Has a head signed if one is due, or `now`, and what the last one promised counted before.
+    /// Has a head signed if one is due, or `now`; else what the last one promised counted, if it was not.
     fn sign(&mut self, now: bool) {
         // While the TPM is at something it has to wait, and must not be forgotten.
         self.urgent |= now;
@@ -209,7 +209,9 @@ impl<T: Send + 'static> Writer<T> {
             return;
         }
         self.sent = Instant::now();
-        if let Some(owed) = self.counts.as_ref().map(Counts::owed).filter(|owed| !owed.is_none()) {
+        // Where it failed to count, heads are signed all the same: the next one promises what that one has.
+        let owed = self.counts.as_ref().map(Counts::owed).filter(|owed| !owed.is_none());
+        if let Some(owed) = owed.filter(|_| self.log.size() == self.signed) {
             return self.pay(owed);
         }
         self.urgent = false;
