@@ -278,18 +278,24 @@ impl Chip {
         if is_written && is_counted {
             return Ok(before);
         }
-        if !is_written {
-            let record = AnchorRecord {
-                point,
-                counter,
-                writes: before.record.writes.saturating_add(1),
-                left: before.allowed().saturating_sub(1),
-                hour: before.clock.hour().max(before.record.hour),
-            };
+        let record = AnchorRecord {
+            point,
+            counter,
+            writes: before.record.writes.saturating_add(1),
+            left: before.allowed().saturating_sub(1),
+            hour: before.clock.hour().max(before.record.hour),
+        };
+        // Where a record for this value is there, and the increment is missing, that comes first: a counter that does not go on
+        // must not wear out the record too.
+        let is_begun = before.record.counter == counter;
+        if !is_begun {
             self.nv_write(&ours.record, &record.to_bytes())?;
         }
         if !is_counted {
             self.nv_increment(&ours.counter)?;
+        }
+        if is_begun && !is_written {
+            self.nv_write(&ours.record, &record.to_bytes())?;
         }
         // Read back through the session: what somebody on the wire kept from the chip shows here.
         let after = self.read_anchor(handles)?.ok_or(Error::NvMissing { index: handles.counter })?;
