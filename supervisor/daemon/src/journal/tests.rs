@@ -57,15 +57,30 @@ impl Laptop {
         tpm::start(&config).unwrap()
     }
 
+    /// Opens the log. A software TPM that another test is starting holds copies of our locks until it executes its program.
+    async fn open(&self, config: Config, tpm: &tpm::Handle) -> anyhow::Result<Replayed> {
+        let end = Instant::now() + LONG;
+        loop {
+            let again =
+                Config { dir: config.dir.clone(), accept_anchor: config.accept_anchor.clone(), ..config };
+            match Replayed::open(again, tpm, Rules::default()) {
+                Err(error) if is_locked(&error) && Instant::now() < end => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                opened => return opened.map(|(log, _)| log),
+            }
+        }
+    }
+
     /// A start up to where the log is anchored.
     async fn begin(&self, tpm: &tpm::Handle) -> anyhow::Result<(Replayed, Vec<Event>)> {
-        let (mut log, _) = Replayed::open(self.config(), tpm, Rules::default())?;
+        let mut log = self.open(self.config(), tpm).await?;
         let events = log.anchor(tpm).await?;
         Ok((log, events))
     }
 
     async fn run(&self, tpm: &tpm::Handle, config: Config) -> Running {
-        let (mut log, _) = Replayed::open(config, tpm, Rules::default()).unwrap();
+        let mut log = self.open(config, tpm).await.unwrap();
         log.anchor(tpm).await.unwrap();
         let next = log.log.size();
         let (tell, told) = mpsc::channel();
@@ -115,6 +130,10 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(store::Error::Locked { .. })))
 }
 
 fn copy(from: &Path, to: &Path) {
