@@ -52,7 +52,7 @@ pub enum Error {
         why: String,
     },
     /// The first entries were archived: open it from a snapshot, or bring the archived files back.
-    #[error("the entries before {until} of {} are archived; open it from a snapshot, or from a copy with them", path.display())]
+    #[error("the entries before {until} of {} are archived, and there is no snapshot behind them to start from: “dsmil log salvage OUT --archive DIR” makes a log that has them again", path.display())]
     Archived {
         /// The log.
         path: PathBuf,

@@ -21,6 +21,7 @@ use crate::session::Context;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dsmil log salvage /var/lib/dsmil/log.salvaged
+  dsmil log salvage /var/lib/dsmil/log.salvaged --archive /srv/dsmil-archive
   dsmil log salvage out --dir /mnt/copy/log --json")]
 pub struct Salvage {
     /// The new folder.
@@ -28,6 +29,9 @@ pub struct Salvage {
     /// The damaged log's folder.
     #[arg(long, default_value = super::DIR)]
     dir: PathBuf,
+    /// The folder of archived entries: they are copied too. Without them nobody can start from the copy.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
 }
 
 /// What was salvaged, as JSON.
@@ -71,13 +75,18 @@ impl Salvage {
         }
         let _held = store::log::hold(&self.dir)?;
         let progress = context.progress("salvage the log");
-        let salvaged = store::log::salvage(&self.dir, &self.out);
+        let salvaged = store::log::salvage(&self.dir, &self.out, self.archive.as_deref());
         drop(progress);
         let answer = self.answer(salvaged?, store::log::archived(&self.out)?);
         if context.json {
             output::document(&answer, None)?;
         } else {
             output::print(&text(&answer))?;
+            if answer.archived > 0 {
+                output::warning(
+                    "dsmild does not start from the copy, which has only hashes of the archived entries: --archive copies them too",
+                );
+            }
         }
         if answer.whole { Ok(()) } else { Err(lost(answer)) }
     }

@@ -53,21 +53,24 @@ pub struct Salvaged {
 }
 
 /// Copies what can be proven of the damaged log in the folder `dir` to the folder `out`, which must not have a log, with the
-/// same identity. `dir` is not changed.
+/// same identity. `dir` is not changed. Entries that were archived are copied from the folder `archive`; without it the new log has
+/// their hashes alone, and as snapshots are not copied, because their places are others, nobody can start from it.
 ///
 /// # Errors
+///
+/// - [`Error::Absent`], [`Error::Damaged`]: what was archived is not in `archive`, or is not what was archived
 ///
 /// - [`Error::Absent`]: there is no log at `dir`
 /// - [`Error::Exists`]: there is a log at `out`
 /// - [`Error::Damaged`], [`Error::Version`]: not even the beginning can be read
 /// - [`Error::Full`], [`Error::Flush`], [`Error::Io`], [`Error::Locked`]: writing to `out` failed
-pub fn salvage(dir: &Path, out: &Path) -> Result<Salvaged, Error> {
-    salvage_on(&(Arc::new(Real) as Arc<dyn Disk>), dir, out, &Config::default())
+pub fn salvage(dir: &Path, out: &Path, archive: Option<&Path>) -> Result<Salvaged, Error> {
+    salvage_on(&(Arc::new(Real) as Arc<dyn Disk>), (dir, archive), out, &Config::default())
 }
 
 pub(crate) fn salvage_on(
     disk: &Arc<dyn Disk>,
-    dir: &Path,
+    (dir, archive): (&Path, Option<&Path>),
     out: &Path,
     config: &Config,
 ) -> Result<Salvaged, Error> {
@@ -79,10 +82,15 @@ pub(crate) fn salvage_on(
     let edge = mark.as_ref().map_or_else(Edge::default, |mark| mark.edge().clone());
     let first = edge.size();
     let good = survey(disk, dir, edge.clone(), &mut found)?;
-    let mut log = Log::create_from(Arc::clone(disk), out, good.id, config, edge)?;
-    if let Some(mark) = &mark {
-        copy_archived(&**disk, dir, out, mark, &mut found)?;
-    }
+    let mut log = match (&mark, archive) {
+        (Some(mark), Some(archive)) => bring_back(disk, archive, out, (mark, config))?,
+        (Some(mark), None) => {
+            let log = Log::create_from(Arc::clone(disk), out, good.id, config, edge)?;
+            copy_archived(&**disk, dir, out, mark, &mut found)?;
+            log
+        }
+        (None, _) => Log::create_from(Arc::clone(disk), out, good.id, config, edge)?,
+    };
     copy_entries(disk, dir, first..good.end, &mut log)?;
     copy_heads(disk, dir, good.proven, &mut log)?;
     let is_sound = found.is_empty();
@@ -275,6 +283,28 @@ fn copy_archived(
     }
     flush_tiles(disk, out, &made)?;
     blob::replace_on(disk, &out.join(archived::NAME), &mark.encode())
+}
+
+/// A new log of all archived entries.
+fn bring_back(
+    disk: &Arc<dyn Disk>,
+    archive: &Path,
+    out: &Path,
+    (mark, config): (&Archived, &Config),
+) -> Result<Log, Error> {
+    // Looked at before anything is written: the folder may be the wrong one.
+    let cursor = Cursor::new(Arc::clone(disk), archive, Kind::Entries, 0, false)?;
+    let path = cursor.path();
+    if cursor.id() != Some(mark.id()) {
+        return Err(Error::damaged(path, 0, Place::File, "it is of another log, so this is not its archive"));
+    }
+    let mut log = Log::create_from(Arc::clone(disk), out, mark.id(), config, Edge::default())?;
+    copy_entries(disk, archive, 0..mark.until(), &mut log)?;
+    if log.size() != mark.until() || log.root() != mark.edge().root() {
+        let range = Place::Entries(0..mark.until());
+        return Err(Error::damaged(path, 0, range, "the archive has not the entries that were archived"));
+    }
+    Ok(log)
 }
 
 fn copy_entries(disk: &Arc<dyn Disk>, dir: &Path, range: Range<u64>, log: &mut Log) -> Result<(), Error> {

@@ -37,7 +37,7 @@ fn sample(signer: &Signer) -> Sim {
 }
 
 fn salvage(disk: &Sim) -> Result<Salvaged, Error> {
-    salvage_on(&shared(disk), dir(), out(), &SMALL)
+    salvage_on(&shared(disk), (dir(), None), out(), &SMALL)
 }
 
 /// The new log verifies with the key, and has the first entries of the old one.
@@ -130,6 +130,44 @@ fn a_log_with_an_archive_is_salvaged_from_there_on() {
     let salvaged = salvage(&disk).unwrap();
     assert!(salvaged.copied > 500 && salvaged.copied < 820 && !salvaged.is_whole);
     check(&disk, &signer.public(), &salvaged);
+}
+
+/// From an archive comes a log that opens from its beginning; what is no archive of this log is refused.
+#[test]
+fn what_was_archived_is_brought_back() {
+    let signer = Signer::new();
+    let disk = sample(&signer);
+    let archive = Path::new("/archive");
+    let whole = salvage(&disk.copy()).unwrap();
+    crate::log::archive::archive_on(&shared(&disk), dir(), archive, 500, false).unwrap();
+    let with = |disk: &Sim| salvage_on(&shared(disk), (dir(), Some(archive)), out(), &SMALL);
+    let sound = disk.copy();
+    let salvaged = with(&sound).unwrap();
+    assert_eq!((salvaged.proven, salvaged.copied, salvaged.is_whole), (whole.proven, whole.copied, true));
+    check(&sound, &signer.public(), &salvaged);
+    let mut seen = 0;
+    let log = Log::open_on(shared(&sound), out(), &SMALL, &mut |index, bytes| {
+        assert_eq!((index, bytes), (seen, entry(seen).as_slice()));
+        seen += 1;
+    });
+    assert_eq!((log.unwrap().size(), seen), (820, 820));
+    // An entry that was changed, with its checksums made right; a file that is missing; another log's.
+    let first = Kind::Entries.path(archive, 0);
+    let last = disk.files(".log").into_iter().rfind(|file| file.starts_with(archive)).unwrap();
+    let changed = disk.copy();
+    changed.tamper(&first, |bytes| bytes[4096 + 60] ^= 1);
+    assert!(with(&changed).is_err());
+    let missing = disk.copy();
+    missing.tamper(&last, Vec::clear);
+    assert!(with(&missing).is_err());
+    let foreign = disk.copy();
+    foreign.tamper(&first, |bytes| {
+        bytes[16] ^= 1;
+        let crc = crc32c::crc32c(&bytes[..4092]).to_le_bytes();
+        bytes[4092..4096].copy_from_slice(&crc);
+    });
+    let refused = with(&foreign).unwrap_err().to_string();
+    assert!(refused.contains("another log"), "{refused}");
 }
 
 proptest! {
