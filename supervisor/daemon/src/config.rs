@@ -137,6 +137,8 @@ pub struct Log {
     pub notes_free_mib: u32,
     /// The log is anchored in the TPM's memory, which wears, at latest this long after the last time, seconds (at least 3600).
     pub anchor_s: u32,
+    /// The size at which the log begins another file, MiB (1 to 1024): what can be archived at once.
+    pub file_mib: u32,
     /// How fast a start from a snapshot reads the rest of the log beside its work, MiB a second; 0 as fast as it goes.
     pub scrub_mib: u32,
 }
@@ -150,6 +152,7 @@ impl Default for Log {
             notes_hour_mib: 16,
             notes_free_mib: 1_024,
             anchor_s: 7_200,
+            file_mib: 64,
             scrub_mib: 32,
         }
     }
@@ -256,6 +259,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((1..=64).contains(&config.tokens.changes_max), "tokens.changes_max is 1 to 64");
     ensure!((10..=60_000).contains(&config.log.head_ms), "log.head_ms is 10 to 60000 milliseconds");
     ensure!((3_600..=86_400).contains(&config.log.anchor_s), "log.anchor_s is 3600 to 86400 seconds");
+    ensure!((1..=1_024).contains(&config.log.file_mib), "log.file_mib is 1 to 1024 MiB");
     ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
     ensure!(config.log.note_bytes <= NOTE_BYTES_MAX, "log.note_bytes is 0 to {NOTE_BYTES_MAX} bytes");
     for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {

@@ -39,6 +39,8 @@ use writer::Writer;
 pub struct Config {
     /// The log's folder.
     pub dir: PathBuf,
+    /// The size at which another file of it is begun.
+    pub file_bytes: u64,
     /// A head is signed at latest this long after a fact.
     pub head_every: Duration,
     /// Notes are refused while the disk has fewer bytes free.
@@ -106,10 +108,11 @@ impl Replayed {
     pub fn open(config: Config, tpm: &tpm::Handle, rules: Rules) -> anyhow::Result<(Self, State)> {
         let key = PublicKey::from_der(&tpm.head_key().spki())?;
         let dir = &config.dir;
+        let growth = growth(config.file_bytes);
         let Folded { log, state, from } = if dir.exists() {
-            replay(dir, &rules)?
+            replay(dir, &growth, &rules)?
         } else {
-            Folded { log: create(dir)?, state: State::new(rules), from: 0 }
+            Folded { log: create(dir, &growth)?, state: State::new(rules), from: 0 }
         };
         if let Some(head) = log.newest_head() {
             head.verify(&key).with_context(|| {
@@ -241,13 +244,20 @@ pub fn short(key: &PublicKey) -> String {
     key.id().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn create(dir: &Path) -> anyhow::Result<Log> {
+/// How files grow: no more is zeroed ahead than a file is to hold.
+fn growth(file_bytes: u64) -> store::log::Config {
+    let usual = store::log::Config::default();
+    let step_bytes = usual.step_bytes.min(file_bytes);
+    store::log::Config { segment_bytes: file_bytes, step_bytes, ..usual }
+}
+
+fn create(dir: &Path, growth: &store::log::Config) -> anyhow::Result<Log> {
     use std::io::Read as _;
     let mut id = [0; 16];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut id))
         .context("reading random bytes")?;
-    Ok(Log::create(dir, id, &store::log::Config::default())?)
+    Ok(Log::create(dir, id, growth)?)
 }
 
 /// What a start has folded.
@@ -259,31 +269,34 @@ struct Folded {
 }
 
 /// Folds the log: from the newest snapshot that the log itself names, else from the beginning.
-fn replay(dir: &Path, rules: &Rules) -> anyhow::Result<Folded> {
+fn replay(dir: &Path, growth: &store::log::Config, rules: &Rules) -> anyhow::Result<Folded> {
     let refused =
         || format!("the log in {} is not opened, because starting must not mean forgetting", dir.display());
     for entries in store::snapshot::list(dir).with_context(refused)?.into_iter().rev() {
-        if let Some(folded) = replay_from(dir, entries, rules)? {
+        if let Some(folded) = replay_from(dir, entries, (growth, rules))? {
             return Ok(folded);
         }
         tracing::warn!("the snapshot at {entries} facts is not used: the log does not vouch for it");
     }
     let mut fold = Fold::new(State::new(rules.clone()), None);
-    let log = Log::open(dir, &store::log::Config::default(), &mut |index, bytes| fold.see(index, bytes));
+    let log = Log::open(dir, growth, &mut |index, bytes| fold.see(index, bytes));
     let log = log.with_context(refused)?;
     Ok(Folded { log, state: fold.end(dir)?, from: 0 })
 }
 
 /// Folds from a snapshot; none where it cannot be read, or where no fact under a signed head names it.
-fn replay_from(dir: &Path, entries: u64, rules: &Rules) -> anyhow::Result<Option<Folded>> {
+fn replay_from(
+    dir: &Path,
+    entries: u64,
+    (growth, rules): (&store::log::Config, &Rules),
+) -> anyhow::Result<Option<Folded>> {
     let Ok(snapshot) = store::snapshot::read(dir, entries) else { return Ok(None) };
     let Ok(state) = engine::snapshot::decode(&snapshot.state, rules.clone()) else { return Ok(None) };
     if state.facts != entries {
         return Ok(None);
     }
     let mut fold = Fold::new(state, Some((entries, snapshot.hash)));
-    let config = store::log::Config::default();
-    let log = match Log::open_at(dir, &config, &snapshot.start, &mut |index, bytes| fold.see(index, bytes)) {
+    let log = match Log::open_at(dir, growth, &snapshot.start, &mut |index, bytes| fold.see(index, bytes)) {
         Ok(log) => log,
         Err(store::Error::Unproven { .. }) => return Ok(None),
         Err(error) => return Err(error).context("the log cannot be opened"),

@@ -96,6 +96,7 @@ pub async fn run(opened: Opened, accept_anchor: Option<String>, workers: Handle)
     let anchor_s = (!config.may_lack("anchor")).then(|| u64::from(config.log.anchor_s));
     let log = journal::Config {
         dir: config.state.join("log"),
+        file_bytes: u64::from(config.log.file_mib) << 20,
         head_every: Duration::from_millis(config.log.head_ms),
         notes_free_bytes: u64::from(config.log.notes_free_mib) << 20,
         anchor_every: anchor_s.map(Duration::from_secs),

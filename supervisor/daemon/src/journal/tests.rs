@@ -44,6 +44,7 @@ impl Laptop {
     fn config(&self) -> Config {
         Config {
             dir: self.log(),
+            file_bytes: 64 << 20,
             head_every: Duration::from_millis(10),
             notes_free_bytes: 0,
             anchor_every: Some(Duration::from_secs(7200)),
