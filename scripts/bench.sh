@@ -89,7 +89,7 @@ trixie_package() {
 # log_peers: the daemon and the servers that it is held against; sets “runner”.
 log_peers() {
     local version peers=$CACHE/peers bin nats
-    [ "${VARIANT:-}" != in-process ] || return 0
+    case ${VARIANT:-} in in-process | start) return ;; esac
     need swtpm=swtpm protoc=protobuf-compiler setpriv=util-linux
     bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
     if [ -z "$bin" ]; then
@@ -135,7 +135,8 @@ runner=()
 features=
 case $name in
     log)
-        features=sqlite
+        case ${VARIANT:-} in "" | in-process) features=sqlite ;; esac
+        case ${VARIANT:-} in "" | start) room "$TARGET/bench" 4000 "a log of ten million entries" ;; esac
         log_peers
         ;;
     telemetry)

@@ -1,11 +1,12 @@
 //! log: durable appends of 512 bytes, against the bare file and SQLite; through the socket, against UmaDB and PostgreSQL
 //!
 //! Variant `in-process`: all use the same group commit, in [`commit`]; what differs is one [`sinks::Sink`] each. Variant
-//! [`socket`]: servers with their clients. `VARIANT` picks one of them, `PROFILE=SECONDS` runs the daemon alone.
+//! [`socket`]: servers with their clients. Variant [`start`]: ten million entries open. `VARIANT` picks one of them, `PROFILE=SECONDS` runs the daemon alone.
 
 mod commit;
 mod sinks;
 mod socket;
+mod start;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,13 +43,18 @@ fn run() -> anyhow::Result<()> {
         return socket::profile(&scratch, seconds.parse()?);
     }
     let wanted = std::env::var("VARIANT").unwrap_or_default();
+    ensure!(["", "in-process", "socket", "start"].contains(&&*wanted), "there is no variant “{wanted}”");
     let mut figures = Vec::new();
-    if wanted != "socket" {
+    let is_wanted = |variant: &str| wanted.is_empty() || wanted == variant;
+    if is_wanted("in-process") {
         prove(&scratch)?;
         figures.extend(with_writers(&scratch)?);
         figures.extend(alone(&scratch)?);
     }
-    if wanted != "in-process" {
+    if is_wanted("start") {
+        figures.extend(start::figures(&scratch)?);
+    }
+    if is_wanted("socket") {
         figures.extend(socket::figures(&scratch)?);
     }
     bench.finish(&figures)

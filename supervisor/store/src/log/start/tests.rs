@@ -205,60 +205,6 @@ fn crashes_after_a_start_lose_nothing() {
     assert!(quick > states / 3, "{quick} of {states}");
 }
 
-/// Opening ten million entries takes less than two seconds. Takes 2.5 GB of disk and a minute:
-/// `cargo test --release -p store ten_million -- --ignored --nocapture`
-#[test]
-#[ignore = "writes a gigabyte"]
-fn ten_million_entries_open_in_two_seconds() {
-    use std::time::Instant;
-
-    let folder = tempfile::tempdir().unwrap();
-    let (path, signer, config) = (folder.path().join("log"), Signer::new(), Config::default());
-    let mut log = Log::create(&path, [3; 16], &config).unwrap();
-    let batch = |first: u64| {
-        (first..first + 5000).map(|index| [index; 13].map(u64::to_le_bytes).concat()).collect::<Vec<_>>()
-    };
-    let began = Instant::now();
-    while log.size() < 10_000_000 {
-        log.append(&batch(log.size())).unwrap();
-        log.prepare().unwrap();
-        if log.size() == 9_900_000 {
-            // The state that such a snapshot carries.
-            crate::snapshot::write(
-                &folder.path().join("snapshots"),
-                &log.start().unwrap(),
-                &vec![1; 4 << 20],
-            )
-            .unwrap();
-        }
-        if log.size().is_multiple_of(500_000) {
-            signer.store(&mut log).unwrap();
-        }
-    }
-    let root = log.root();
-    drop(log);
-    println!("written in {:.1?}", began.elapsed());
-    let began = Instant::now();
-    let snapshot = crate::snapshot::read(&folder.path().join("snapshots"), 9_900_000).unwrap();
-    let mut replayed = 0;
-    let log = Log::open_at(&path, &config, &snapshot.start, &mut |_, _| replayed += 1).unwrap();
-    let quick = began.elapsed();
-    assert_eq!((log.root(), replayed), (root, 100_000));
-    drop(log);
-    let began = Instant::now();
-    let mut prover = crate::tiles::prover::Prover::open(&path).unwrap();
-    let proof = prover.inclusion(1_234_567, 10_000_000).unwrap();
-    println!("opened in {quick:.1?}, first proof of {} hashes in {:.1?}", proof.path.len(), began.elapsed());
-    let began = Instant::now();
-    (0..1000).for_each(|step| drop(prover.inclusion(step * 9_973, 9_999_000).unwrap()));
-    println!("1000 more proofs in {:.1?}, {} from entries", began.elapsed(), prover.mended());
-    let began = Instant::now();
-    drop(Log::open(&path, &config, &mut |_, _| ()).unwrap());
-    println!("the whole in {:.1?}", began.elapsed());
-    assert!(quick.as_secs_f64() < 2.0, "{quick:?}");
-    assert_eq!(prover.mended(), 0);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
