@@ -33,7 +33,16 @@ pub fn at(dir: &Path, size: u64, point: Point, rules: &Rules) -> Result<Past, Re
         Point::Wall(wall_ns) => before(dir, size, wall_ns)?
             .ok_or_else(|| Refusal::NotFound("fact at that time: the log begins later".to_owned()))?,
     };
-    let state = snapshot(dir, fact, rules)?.unwrap_or_else(|| State::new(rules.clone()));
+    let archived = store::log::archived(dir).map_err(failed)?;
+    let state = match snapshot(dir, (archived, fact), rules)? {
+        Some(state) => state,
+        None if archived == 0 => State::new(rules.clone()),
+        None => {
+            return Err(Refusal::NotFound(format!(
+                "state after fact {fact} any more: the facts before {archived} are archived, and no snapshot is between"
+            )));
+        }
+    };
     let mut past = Past { state, fact, wall_ns: 0 };
     if past.state.facts > fact {
         past.wall_ns = record(dir, fact)?.time().wall_ns;
@@ -45,10 +54,11 @@ pub fn at(dir: &Path, size: u64, point: Point, rules: &Rules) -> Result<Past, Re
     Ok(past)
 }
 
-/// The state of the newest snapshot up to a fact that the log itself names.
-fn snapshot(dir: &Path, fact: u64, rules: &Rules) -> Result<Option<State>, Refusal> {
+/// The state of the newest snapshot up to a fact that the log itself names. Those before `from` are passed over: the fact that names one may be
+/// archived with the rest.
+fn snapshot(dir: &Path, (from, fact): (u64, u64), rules: &Rules) -> Result<Option<State>, Refusal> {
     let numbers = store::snapshot::list(dir).map_err(failed)?;
-    for entries in numbers.into_iter().rev().filter(|entries| *entries <= fact + 1) {
+    for entries in numbers.into_iter().rev().filter(|entries| (from..=fact + 1).contains(entries)) {
         let Ok(snapshot) = store::snapshot::read(dir, entries) else { continue };
         let mut is_named = false;
         each(dir, entries, entries.saturating_add(NAMED_WITHIN), |_, record| {
@@ -68,7 +78,8 @@ fn snapshot(dir: &Path, fact: u64, rules: &Rules) -> Result<Option<State>, Refus
 
 /// The last fact that happened up to a moment. The wall clock may have been set back: then it is one of those around it.
 fn before(dir: &Path, size: u64, wall_ns: i64) -> Result<Option<u64>, Refusal> {
-    let (mut low, mut high) = (0, size);
+    let archived = store::log::archived(dir).map_err(failed)?;
+    let (mut low, mut high) = (archived, size);
     while low < high {
         let middle = low.midpoint(high);
         if record(dir, middle)?.time().wall_ns <= wall_ns {
@@ -77,27 +88,35 @@ fn before(dir: &Path, size: u64, wall_ns: i64) -> Result<Option<u64>, Refusal> {
             high = middle;
         }
     }
+    if low == archived && archived > 0 {
+        return Err(Refusal::NotFound(format!(
+            "fact of that time any more: those before {archived} are archived"
+        )));
+    }
     Ok(low.checked_sub(1))
 }
 
 fn record(dir: &Path, fact: u64) -> Result<Record, Refusal> {
     let mut found = None;
     each(dir, fact, fact + 1, |_, record| found = Some(record))?;
-    found.ok_or_else(|| Refusal::NotFound(format!("fact {fact}: it is archived")))
+    found.ok_or_else(|| Refusal::NotFound(format!("fact {fact}")))
 }
 
-/// Gives `see` the facts of a range, as far as the log has them.
+/// Gives `see` the facts of a range, as far as the log goes. That some of them are archived is an error: what follows from the rest
+/// alone never was.
 fn each(dir: &Path, from: u64, to: u64, mut see: impl FnMut(u64, Record)) -> Result<(), Refusal> {
     if from >= to {
         return Ok(());
     }
-    for entry in store::log::read(dir, from).map_err(failed)? {
+    for (entry, next) in store::log::read(dir, from).map_err(failed)?.zip(from..) {
         let (index, bytes) = entry.map_err(failed)?;
+        if index != next {
+            return Err(Refusal::NotFound(format!(
+                "fact {next} any more: those before {index} are archived"
+            )));
+        }
         if index >= to {
             break;
-        }
-        if index < from {
-            continue;
         }
         see(index, Record::decode(&bytes).map_err(|error| failed(format!("entry {index}: {error}")))?);
     }
@@ -110,7 +129,10 @@ fn failed(error: impl std::fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
     use engine::fact::Level;
+    use store::head::{PublicKey, SignedHead};
     use store::log::{Config, Log};
     use types::time::{BootId, Time};
 
@@ -118,7 +140,11 @@ mod tests {
 
     /// A log of heat alone: after fact n the zone is n degrees hot, one fact a second, and a snapshot after every tenth.
     fn log(dir: &Path, facts: u64) -> State {
-        let mut log = Log::create(dir, [3; 16], &Config::default()).unwrap();
+        log_of(dir, &Config::default(), facts)
+    }
+
+    fn log_of(dir: &Path, config: &Config, facts: u64) -> State {
+        let mut log = Log::create(dir, [3; 16], config).unwrap();
         let mut state = State::new(Rules::default());
         let append = |log: &mut Log, state: &mut State, fact: Fact| {
             let wall_ns = i64::try_from(state.facts).unwrap() * 1_000_000_000;
@@ -163,6 +189,50 @@ mod tests {
         assert_eq!(at(&dir, 57, Point::Fact(56), &Rules::default()).unwrap().state, now);
         assert!(matches!(at(&dir, 57, Point::Fact(57), &Rules::default()), Err(Refusal::NotFound(_))));
         assert!(matches!(at(&dir, 57, Point::Wall(-1), &Rules::default()), Err(Refusal::NotFound(_))));
+    }
+
+    /// What is archived is not made up from the rest; what is behind it is told.
+    #[test]
+    fn before_the_first_fact_that_is_left_there_is_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("log");
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let small = Config { segment_bytes: 8 << 10, step_bytes: 2048, reserve_bytes: 256 };
+        log_of(&dir, &small, 257);
+        let mut log = Log::open(&dir, &small, &mut |_, _| ()).unwrap();
+        let head = log.head("test/log", vec![]);
+        let point = key.public_key().as_ref();
+        let public =
+            PublicKey::from_point(point[1..33].try_into().unwrap(), point[33..].try_into().unwrap()).unwrap();
+        let signature = key.sign(&SystemRandom::new(), head.text().unwrap().as_bytes()).unwrap();
+        log.store_head(&SignedHead::assemble(head, &public, signature.as_ref()).unwrap()).unwrap();
+        drop(log);
+        let times = |fact: u64| i64::try_from(fact).unwrap() * 1_000_000_000 + 5;
+        let now = |point| at(&dir, 257, point, &Rules::default());
+        let whole: Vec<State> = (0..257).map(|fact| now(Point::Fact(fact)).unwrap().state).collect();
+        let archived = store::log::archive(&dir, &folder.path().join("archive"), 200).unwrap().entries;
+        assert!(archived.end > 50 && archived.end < 200, "{archived:?}");
+        let snapshots = store::snapshot::list(&dir).unwrap();
+        let (mut told, mut untold) = (0, 0);
+        for fact in 0..257 {
+            let is_there = fact >= archived.end
+                && snapshots.iter().any(|entries| (archived.end..=fact + 1).contains(entries));
+            for point in [Point::Fact(fact), Point::Wall(times(fact))] {
+                match now(point) {
+                    Ok(past) => {
+                        assert_eq!((past.fact, &past.state), (fact, &whole[usize::try_from(fact).unwrap()]));
+                        assert!(is_there, "{fact}");
+                        told += 1;
+                    }
+                    Err(Refusal::NotFound(why)) => {
+                        assert!(!is_there && why.contains("archived"), "{fact}: {why}");
+                        untold += 1;
+                    }
+                    Err(other) => panic!("{fact}: {other:?}"),
+                }
+            }
+        }
+        assert!(told > 20 && untold > 100, "{told}, {untold}");
     }
 
     /// A snapshot that the log does not name is not believed.
