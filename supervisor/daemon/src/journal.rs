@@ -272,40 +272,62 @@ struct Folded {
 fn replay(dir: &Path, growth: &store::log::Config, rules: &Rules) -> anyhow::Result<Folded> {
     let refused =
         || format!("the log in {} is not opened, because starting must not mean forgetting", dir.display());
+    let mut passed_over = None;
     for entries in store::snapshot::list(dir).with_context(refused)?.into_iter().rev() {
-        if let Some(folded) = replay_from(dir, entries, (growth, rules))? {
-            return Ok(folded);
+        match replay_from(dir, entries, (growth, rules))? {
+            Tried::Folded(folded) => return Ok(*folded),
+            Tried::Unusable(why) => {
+                tracing::warn!("the snapshot at {entries} facts is not used: {why}");
+                passed_over.get_or_insert(why);
+            }
         }
-        tracing::warn!("the snapshot at {entries} facts is not used: the log does not vouch for it");
     }
     let mut fold = Fold::new(State::new(rules.clone()), None);
     let log = Log::open(dir, growth, &mut |index, bytes| fold.see(index, bytes));
-    let log = log.with_context(refused)?;
+    let log = match (log, passed_over) {
+        // As a whole it cannot be read, so what is wrong with it was seen from the snapshot.
+        (Err(error @ store::Error::Archived { .. }), Some(why)) => {
+            bail!("{}: {why}; {error}", refused())
+        }
+        (log, _) => log.with_context(refused)?,
+    };
     Ok(Folded { log, state: fold.end(dir)?, from: 0 })
 }
 
-/// Folds from a snapshot; none where it cannot be read, or where no fact under a signed head names it.
+/// What came of a snapshot.
+enum Tried {
+    Folded(Box<Folded>),
+    /// Why it cannot be started from.
+    Unusable(String),
+}
+
+/// Folds from a snapshot, if it can be read and a fact under a signed head names it.
 fn replay_from(
     dir: &Path,
     entries: u64,
     (growth, rules): (&store::log::Config, &Rules),
-) -> anyhow::Result<Option<Folded>> {
-    let Ok(snapshot) = store::snapshot::read(dir, entries) else { return Ok(None) };
-    let Ok(state) = engine::snapshot::decode(&snapshot.state, rules.clone()) else { return Ok(None) };
-    if state.facts != entries {
-        return Ok(None);
-    }
+) -> anyhow::Result<Tried> {
+    let unusable = |why: &str| Ok(Tried::Unusable(why.to_owned()));
+    let snapshot = match store::snapshot::read(dir, entries) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return unusable(&error.to_string()),
+    };
+    let state = match engine::snapshot::decode(&snapshot.state, rules.clone()) {
+        Ok(state) if state.facts == entries => state,
+        Ok(_) => return unusable("it is of another number of facts"),
+        Err(error) => return unusable(&error.to_string()),
+    };
     let mut fold = Fold::new(state, Some((entries, snapshot.hash)));
     let log = match Log::open_at(dir, growth, &snapshot.start, &mut |index, bytes| fold.see(index, bytes)) {
         Ok(log) => log,
-        Err(store::Error::Unproven { .. }) => return Ok(None),
+        Err(store::Error::Unproven { why, .. }) => return unusable(&why),
         Err(error) => return Err(error).context("the log cannot be opened"),
     };
     let covered = log.newest_head().map_or(0, |head| head.head().size);
     if fold.named.is_none_or(|named| named >= covered) {
-        return Ok(None);
+        return unusable("no fact under a signed head names it");
     }
-    Ok(Some(Folded { log, state: fold.end(dir)?, from: entries }))
+    Ok(Tried::Folded(Box::new(Folded { log, state: fold.end(dir)?, from: entries })))
 }
 
 /// Records one after the other.
