@@ -34,6 +34,7 @@ lane_one() {
 }
 lane_two() {
     check "attacks on the daemon" guest attack
+    check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
 }
 
