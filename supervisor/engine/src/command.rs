@@ -3,9 +3,11 @@
 use std::fmt;
 
 use policy::{Denial, Role, Rules};
+use types::hash::Hash;
 use types::peer::Peer;
 use types::token::{Change, Select, TokenId};
 
+use crate::order::VaultChange;
 use crate::reply::Refusal;
 
 /// Names a request for ever: asking again under the same id is the same request, not a second one.
@@ -54,7 +56,22 @@ pub enum Command {
         /// What is told: text or any other bytes, at most as many as the rules allow.
         content: Vec<u8>,
     },
+    /// Seal data under the vault's policy. The data goes beside the engine, which knows its length alone.
+    Seal {
+        /// 1 to [`SEAL_MAX`].
+        bytes: u32,
+    },
+    /// Open what was sealed, where the policy in force holds.
+    Unseal {
+        /// SHA-256 of the sealed data.
+        blob: Hash,
+    },
+    /// Change what holds the repository's key, and under which terms it opens.
+    Vault(VaultChange),
 }
+
+/// Most bytes that are sealed at once: what every TPM takes.
+pub const SEAL_MAX: u32 = 128;
 
 /// Questions that change nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +95,13 @@ pub enum Query {
         /// Which registers, one bit each, register 0 the lowest.
         registers: u32,
     },
+    /// The vault: how it stands, and what its owner needs to open or renew it.
+    Vault,
+    /// The TPM's own statement of the log's anchor.
+    Certify {
+        /// Of the asker's choice.
+        nonce: Vec<u8>,
+    },
     /// Facts from the log.
     Facts {
         /// The first one wanted, counted from 0; none: the last `limit`.
@@ -95,7 +119,8 @@ impl Query {
     ///
     /// `Denied`: it takes an owner.
     pub fn admit(&self, rules: &Rules, peer: &Peer) -> Result<(), Refusal> {
-        let needed = if matches!(self, Self::Quote { .. }) { Role::Owner } else { Role::Observer };
+        let is_owners = matches!(self, Self::Quote { .. } | Self::Certify { .. } | Self::Vault);
+        let needed = if is_owners { Role::Owner } else { Role::Observer };
         if rules.role(peer) < needed {
             return Err(Refusal::Denied(Denial::Role { needed }));
         }
@@ -175,6 +200,10 @@ mod tests {
         let may = |uid, query: &Query| query.admit(&rules, &Peer { pid: 1, uid, gid: uid }).is_ok();
         let quote = Query::Quote { nonce: vec![1], registers: 1 };
         assert_eq!([0, 1, 2, 3].map(|uid| may(uid, &quote)), [true, true, false, false]);
+        let certify = Query::Certify { nonce: vec![1] };
+        for query in [Query::Vault, certify] {
+            assert_eq!([0, 1, 2, 3].map(|uid| may(uid, &query)), [true, true, false, false]);
+        }
         for query in [Query::Status, Query::Tpm, Query::Facts { from: None, limit: 1 }] {
             assert!([0, 1, 2, 3].iter().all(|uid| may(*uid, &query)));
         }

@@ -73,6 +73,12 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
         Event::PowerLost { named, counted } => {
             Decision::fact(Fact::PowerLost { named: *named, counted: *counted })
         }
+        Event::Moved { from, general, to, reason } => Decision::fact(Fact::Moved {
+            from: from.clone(),
+            general: general.clone(),
+            to: to.clone(),
+            reason: reason.clone(),
+        }),
         Event::Asked { request, peer, command } => ask::ask(state, input, *request, *peer, command)?,
         Event::Stepped { work, result } => {
             state.works.get(work).map_or_else(Decision::default, |work| step::step(work, result))

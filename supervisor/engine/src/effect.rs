@@ -1,7 +1,8 @@
 //! State and fact make effects: what is to happen in the world once the fact is durable.
 
+use crate::command::RequestId;
 use crate::fact::{Fact, Grant, Progress};
-use crate::order::{Item, Order, Valued, Write};
+use crate::order::{Item, Order, Valued, VaultChange, Write};
 use crate::state::{State, Work};
 
 /// One thing to do in the world. Whoever performs it redeems the grant first.
@@ -9,6 +10,8 @@ use crate::state::{State, Work};
 pub struct Effect {
     /// For which work.
     pub work: u64,
+    /// For which request: what came beside it is kept under this name.
+    pub request: RequestId,
     /// For which order: the permit is bound to it.
     pub order: Order,
     /// On what ground.
@@ -85,6 +88,15 @@ pub enum Step {
         /// What was written to tokens, with what stood there before.
         writes: Vec<Write>,
     },
+    /// Seal what came beside the request.
+    Seal,
+    /// Open the sealed data that came beside the request, if it has this hash.
+    Unseal {
+        /// SHA-256.
+        blob: [u8; 32],
+    },
+    /// Change the vault.
+    Vault(VaultChange),
 }
 
 /// How a step stands to the grant of its order.
@@ -109,7 +121,10 @@ impl Step {
             | Self::Capture { .. }
             | Self::Verify { .. }
             | Self::Plan { .. }
-            | Self::Validate { .. } => Standing::Beginning,
+            | Self::Validate { .. }
+            | Self::Seal
+            | Self::Unseal { .. }
+            | Self::Vault(_) => Standing::Beginning,
             Self::Sign { .. } | Self::Prepare { .. } | Self::Execute => Standing::GoingOn,
             Self::Confirm
             | Self::UndoWrite { .. }
@@ -128,7 +143,13 @@ pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
         _ => return None,
     };
     let step = step(work)?;
-    Some(Effect { work: work.number, order: work.order.clone(), grant: work.grant.clone(), step })
+    Some(Effect {
+        work: work.number,
+        request: work.request,
+        order: work.order.clone(),
+        grant: work.grant.clone(),
+        step,
+    })
 }
 
 /// The step that follows the point which a work has reached.
@@ -157,6 +178,9 @@ fn step(work: &Work) -> Option<Step> {
             }
             Some(_) => None,
         },
+        Order::Seal { .. } => Some(Step::Seal),
+        Order::Unseal { blob } => Some(Step::Unseal { blob: *blob }),
+        Order::Vault { change } => Some(Step::Vault(*change)),
     }
 }
 

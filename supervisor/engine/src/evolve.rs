@@ -7,8 +7,8 @@ use crate::fact::{Fact, Outcome, Progress, Record};
 use crate::order::Order;
 use crate::reply::PlanReport;
 use crate::state::{
-    Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, NOTE_FRAME_BYTES, NOTES_MAX, State,
-    Work, is_within,
+    Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, NOTE_FRAME_BYTES, NOTES_MAX,
+    RETIRED_MAX, Retired, State, Work, is_within,
 };
 
 /// Folds one record into the state.
@@ -20,6 +20,12 @@ pub fn evolve(state: &mut State, record: &Record) {
             state.missing.clone_from(missing);
             // What sensors said before the start says nothing about now.
             state.zones.clear();
+        }
+        Fact::Moved { from, general, .. } => {
+            state.retired.push(Retired { head: from.clone(), general: general.clone() });
+            if state.retired.len() > RETIRED_MAX {
+                state.retired.remove(0);
+            }
         }
         Fact::Stopped | Fact::Snapshotted { .. } | Fact::Anchored { .. } | Fact::PowerLost { .. } => {}
         Fact::Denied { asker, .. } => denied(state, asker.uid, record.time().wall_ns),

@@ -16,7 +16,7 @@ use crate::command::RequestId;
 use crate::order::{Order, Valued, Write};
 
 /// The newest encoding that this build writes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What most records need at most, and a note besides its content, in bytes.
 const FRAME_BYTES: usize = 256;
@@ -293,6 +293,22 @@ pub enum Fact {
         #[n(1)]
         counted: u64,
     },
+    /// The machine has a new TPM: the key of earlier heads was another. Since version 3.
+    #[n(11)]
+    Moved {
+        /// The key that signed heads so far, SubjectPublicKeyInfo.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        from: Vec<u8>,
+        /// The key that signed everything else so far.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        general: Vec<u8>,
+        /// The key that signs heads from here on.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        to: Vec<u8>,
+        /// Why, in the owner's words.
+        #[n(3)]
+        reason: String,
+    },
 }
 
 impl Fact {
@@ -417,6 +433,23 @@ pub enum Outcome {
         /// Short id of the key.
         #[n(0)]
         key: String,
+    },
+    /// Data is sealed. Since version 3.
+    #[n(5)]
+    Sealed {
+        /// SHA-256 of what came of it.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        blob: [u8; 32],
+    },
+    /// The revocation counter was made or went on. Since version 3.
+    #[n(6)]
+    Counted {
+        /// Its name, which the TPM makes of its definition.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        counter: [u8; 34],
+        /// Where it stands.
+        #[n(1)]
+        value: u64,
     },
 }
 

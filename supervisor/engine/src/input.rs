@@ -7,7 +7,7 @@ use types::unit::MilliCelsius;
 
 use crate::command::{Command, RequestId};
 use crate::order::{Item, Valued};
-use crate::reply::{Captured, PlanReport, VerifyReport};
+use crate::reply::{Captured, PlanReport, Prepared, VerifyReport};
 
 /// One event and when it happened. Whatever the engine must not find out by itself comes with it.
 #[derive(Clone, PartialEq, Debug)]
@@ -65,6 +65,17 @@ pub enum Event {
         /// The count that the TPM went on from.
         counted: u64,
     },
+    /// The TPM is another one than that of earlier heads, and the owner goes on with it.
+    Moved {
+        /// The key that signed heads so far, SubjectPublicKeyInfo.
+        from: Vec<u8>,
+        /// The key that signed everything else so far.
+        general: Vec<u8>,
+        /// The key that signs heads from here on.
+        to: Vec<u8>,
+        /// Why.
+        reason: String,
+    },
     /// Somebody asks for something with an effect.
     Asked {
         /// Which request.
@@ -110,6 +121,17 @@ pub enum StepResult {
     Planned(PlanReport),
     /// A checkpoint holds.
     Verified(VerifyReport),
+    /// Data is sealed.
+    Sealed(Vec<u8>),
+    /// A vault can be made.
+    Prepared(Prepared),
+    /// The revocation counter went on.
+    Counted {
+        /// Its name.
+        counter: [u8; 34],
+        /// Where it stands.
+        value: u64,
+    },
     /// It failed: what, where, and what to do.
     Failed(String),
 }

@@ -72,6 +72,12 @@ impl From<Change> for Write {
     }
 }
 
+/// SHA-256, as orders name what goes beside the engine.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}
+
 /// What is to be done. Encoded in facts: variants and keys are only ever added.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]
@@ -124,6 +130,87 @@ pub enum Order {
         #[n(1)]
         leave_denied: bool,
     },
+    /// Seal data under the vault's policy. Since version 3.
+    #[n(6)]
+    Seal {
+        /// How much, bytes.
+        #[n(0)]
+        bytes: u32,
+    },
+    /// Open sealed data. Since version 3.
+    #[n(7)]
+    Unseal {
+        /// SHA-256 of what was sealed.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        blob: [u8; 32],
+    },
+    /// Change the vault. Since version 3.
+    #[n(8)]
+    Vault {
+        /// How.
+        #[n(0)]
+        change: VaultChange,
+    },
+}
+
+/// What changes about the vault: the repository's key, sealed under a policy that its owner signs. What is handed over goes
+/// beside the engine; the hash of it stands here. Encoded in facts: variants and keys are only ever added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub enum VaultChange {
+    /// Make the revocation counter, and seal the repository's key to the policy key; the owner then makes the vault of it.
+    #[n(0)]
+    Prepare {
+        /// SHA-256 of the policy key (SubjectPublicKeyInfo).
+        #[cbor(n(0), with = "minicbor::bytes")]
+        key: [u8; 32],
+        /// Which PCRs the first terms name, register 0 the lowest bit.
+        #[n(1)]
+        registers: u32,
+        /// The repository's key came with the request, opened by the recovery key: the machine or its counter is another one.
+        #[n(2)]
+        anew: bool,
+    },
+    /// Put a vault in place.
+    #[n(1)]
+    Install {
+        /// SHA-256 of the vault.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        vault: [u8; 32],
+    },
+    /// Put a signed policy in force.
+    #[n(2)]
+    InstallPolicy {
+        /// SHA-256 of the signed policy.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        policy: [u8; 32],
+    },
+    /// Increment the revocation counter, which voids every policy that was signed so far.
+    #[n(3)]
+    Revoke,
+    /// Remove the vault and its counter.
+    #[n(4)]
+    Forget {
+        /// And the log's anchor.
+        #[n(0)]
+        anchor: bool,
+    },
+}
+
+impl VaultChange {
+    /// A few words for people.
+    #[must_use]
+    pub const fn title(&self) -> &'static str {
+        match self {
+            Self::Prepare { anew: false, .. } => "prepare the vault",
+            Self::Prepare { anew: true, .. } => "prepare the vault anew, by the recovery key",
+            Self::Install { .. } => "install the vault",
+            Self::InstallPolicy { .. } => "install a policy",
+            Self::Revoke => "revoke all policies",
+            Self::Forget { anchor: false } => "forget the vault",
+            Self::Forget { anchor: true } => "forget the vault and the anchor",
+        }
+    }
 }
 
 impl Order {
@@ -140,7 +227,13 @@ impl Order {
     /// Whether it changes the machine or must see it unchanged: one such order at a time.
     #[must_use]
     pub const fn is_exclusive(&self) -> bool {
-        matches!(self, Self::WriteTokens { .. } | Self::CreateCheckpoint { .. } | Self::Restore { .. })
+        matches!(
+            self,
+            Self::WriteTokens { .. }
+                | Self::CreateCheckpoint { .. }
+                | Self::Restore { .. }
+                | Self::Vault { .. }
+        )
     }
 
     /// A few words for people.
@@ -153,6 +246,9 @@ impl Order {
             Self::VerifyCheckpoint { .. } => "verify checkpoint",
             Self::PlanRestore { .. } => "plan restore",
             Self::Restore { .. } => "restore",
+            Self::Seal { .. } => "seal",
+            Self::Unseal { .. } => "unseal",
+            Self::Vault { change } => change.title(),
         }
     }
 }

@@ -48,6 +48,34 @@ pub enum Answer {
         /// Its place there, counted from 0: what a proof that it is there is asked for.
         index: u64,
     },
+    /// Data is sealed: this is what came of it.
+    Sealed(Vec<u8>),
+    /// Sealed data is open; what it holds goes beside the engine.
+    Unsealed,
+    /// What the owner makes the vault of; the repository's key goes beside the engine.
+    Prepared(Prepared),
+    /// The vault has changed.
+    VaultChanged,
+    /// The revocation counter went on.
+    Counted {
+        /// Where it stands.
+        value: u64,
+    },
+}
+
+/// What the owner makes a vault of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Prepared {
+    /// The terms that hold on the machine as it is, encoded, to be signed by the policy key.
+    pub terms: Vec<u8>,
+    /// SHA-256 of the key that signs the log's heads: the machine's identity.
+    pub machine: types::hash::Hash,
+    /// The repository's key, sealed to the policy key.
+    pub sealed: Vec<u8>,
+    /// The revocation counter's name.
+    pub counter: [u8; 34],
+    /// Where it stands.
+    pub value: u64,
 }
 
 /// Why something was not done; each kind has its own exit status in the command.

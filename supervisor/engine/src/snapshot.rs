@@ -75,6 +75,18 @@ struct Snapshot {
     notes: Option<Vec<Note>>,
     #[n(13)]
     noting: Option<Vec<Noting>>,
+    /// Who skips them cannot check what an earlier TPM signed, and says so.
+    #[n(14)]
+    retired: Option<Vec<Retired>>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Retired {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    head: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    general: Vec<u8>,
 }
 
 #[derive(Encode, Decode)]
@@ -228,6 +240,12 @@ impl From<&State> for Snapshot {
                 since_ns: *since_ns,
                 bytes: *bytes,
             })),
+            retired: some(
+                state
+                    .retired
+                    .iter()
+                    .map(|one| Retired { head: one.head.clone(), general: one.general.clone() }),
+            ),
         }
     }
 }
@@ -247,6 +265,12 @@ impl Snapshot {
             starts: self.starts,
             denials: self.denials,
             denied: self.denied.into_iter().map(|one| (one.uid, (one.since_ns, one.count))).collect(),
+            retired: self
+                .retired
+                .unwrap_or_default()
+                .into_iter()
+                .map(|one| state::Retired { head: one.head, general: one.general })
+                .collect(),
             notes: notes(self.notes.unwrap_or_default(), self.noting.unwrap_or_default()),
             next_work: self.next_work,
             next_checkpoint: self.next_checkpoint,

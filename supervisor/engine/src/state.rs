@@ -36,6 +36,18 @@ pub const NOTES_WINDOW_NS: i64 = 3_600_000_000_000;
 /// What a note is counted for besides its content, bytes: its record and the log's frame around it.
 pub const NOTE_FRAME_BYTES: u64 = 128;
 
+/// Earlier TPMs whose keys are remembered, to check what they signed.
+pub const RETIRED_MAX: usize = 16;
+
+/// The keys of a TPM that the machine had before, as SubjectPublicKeyInfo.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Retired {
+    /// Signed the log's heads.
+    pub head: Vec<u8>,
+    /// Signed everything else.
+    pub general: Vec<u8>,
+}
+
 /// Everything that decisions rest on. It is a fold over the log, and the configuration's rules.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
@@ -63,6 +75,8 @@ pub struct State {
     pub denied: BTreeMap<u32, (i64, u32)>,
     /// The last notes.
     pub notes: Notes,
+    /// The keys of TPMs that this machine had before, the oldest first: the last [`RETIRED_MAX`].
+    pub retired: Vec<Retired>,
     /// The number that the next work gets.
     pub next_work: u64,
     /// The number that the next checkpoint gets.

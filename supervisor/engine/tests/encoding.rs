@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine::fact::{Asker, Error, Grant, Level, VERSION};
-use engine::order::{Item, Valued, Write};
+use engine::order::{Item, Valued, VaultChange, Write};
 use engine::{Fact, Order, Outcome, Progress, Record};
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -37,7 +37,33 @@ fn order() -> impl Strategy<Value = Order> {
         any::<u64>().prop_map(|number| Order::PlanRestore { number }),
         (any::<u64>(), any::<bool>())
             .prop_map(|(number, leave_denied)| Order::Restore { number, leave_denied }),
+        any::<u32>().prop_map(|bytes| Order::Seal { bytes }),
+        any::<[u8; 32]>().prop_map(|blob| Order::Unseal { blob }),
+        change().prop_map(|change| Order::Vault { change }),
     ]
+}
+
+fn change() -> impl Strategy<Value = VaultChange> {
+    prop_oneof![
+        any::<([u8; 32], u32, bool)>().prop_map(|(key, registers, anew)| VaultChange::Prepare {
+            key,
+            registers,
+            anew
+        }),
+        any::<[u8; 32]>().prop_map(|vault| VaultChange::Install { vault }),
+        any::<[u8; 32]>().prop_map(|policy| VaultChange::InstallPolicy { policy }),
+        Just(VaultChange::Revoke),
+        any::<bool>().prop_map(|anchor| VaultChange::Forget { anchor }),
+    ]
+}
+
+/// As long as a counter's name.
+fn name() -> impl Strategy<Value = [u8; 34]> {
+    (any::<[u8; 2]>(), any::<[u8; 32]>()).prop_map(|([a, b], hash)| {
+        let mut name = [0; 34];
+        name.iter_mut().zip([a, b].into_iter().chain(hash)).for_each(|(to, from)| *to = from);
+        name
+    })
 }
 
 fn progress() -> impl Strategy<Value = Progress> {
@@ -66,6 +92,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".*".prop_map(|reason| Outcome::Undone { reason }),
         Just(Outcome::Interrupted),
         ".*".prop_map(|key| Outcome::Signed { key }),
+        any::<[u8; 32]>().prop_map(|blob| Outcome::Sealed { blob }),
+        (name(), any::<u64>()).prop_map(|(counter, value)| Outcome::Counted { counter, value }),
     ]
 }
 
@@ -107,6 +135,8 @@ fn fact() -> impl Strategy<Value = Fact> {
         (any::<u64>(), any::<[u8; 32]>()).prop_map(|(facts, hash)| Fact::Snapshotted { facts, hash }),
         ".*".prop_map(|reason| Fact::Anchored { reason }),
         any::<(u64, u64)>().prop_map(|(named, counted)| Fact::PowerLost { named, counted }),
+        (vec(any::<u8>(), 0..95), vec(any::<u8>(), 0..95), vec(any::<u8>(), 0..95), ".*")
+            .prop_map(|(from, general, to, reason)| Fact::Moved { from, general, to, reason }),
     ]
 }
 
@@ -311,6 +341,38 @@ fn facts_2() -> Vec<Fact> {
     facts_1().into_iter().chain([noted]).chain(others).collect()
 }
 
+/// Every variant of version 3 once.
+fn facts_3() -> Vec<Fact> {
+    let asker = Asker { pid: 4713, uid: 1004, gid: 1005 };
+    let accepted = |work: u64, order: Order| {
+        let hash = order.hash().unwrap();
+        let grant =
+            policy::Grant { order: hash, rules: Hash([0x22; 32]), expires_ns: 1_795_248_070_000_000_000 };
+        Fact::Accepted { work, request: [0x34; 16], asker, grant: (&grant).into(), order }
+    };
+    let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
+    let vault = |work: u64, change: VaultChange| accepted(work, Order::Vault { change });
+    let new = vec![
+        accepted(7, Order::Seal { bytes: 128 }),
+        finished(7, Outcome::Sealed { blob: [0x81; 32] }),
+        accepted(8, Order::Unseal { blob: [0x81; 32] }),
+        finished(8, Outcome::Done),
+        vault(9, VaultChange::Prepare { key: [0x82; 32], registers: 0x95, anew: true }),
+        finished(9, Outcome::Counted { counter: [0x83; 34], value: 1 << 35 }),
+        vault(10, VaultChange::Install { vault: [0x84; 32] }),
+        vault(11, VaultChange::InstallPolicy { policy: [0x85; 32] }),
+        vault(12, VaultChange::Revoke),
+        vault(13, VaultChange::Forget { anchor: true }),
+        Fact::Moved {
+            from: vec![0x86; 91],
+            general: vec![0x87; 91],
+            to: vec![0x88; 91],
+            reason: "a new mainboard".to_owned(),
+        },
+    ];
+    facts_2().into_iter().chain(new).collect()
+}
+
 fn sample(version: u32, facts: Vec<Fact>) -> Vec<Record> {
     let moment = |index: u64| Time {
         boot: BootId([0x55; 16]),
@@ -330,7 +392,7 @@ fn sample_path(version: u32) -> PathBuf {
 }
 
 /// A file of an older version is never written again: a later version gets a file and a test of its own beside it.
-/// Before its first release, `FACTS_SAMPLE_WRITE=2 cargo test -p engine --test encoding` makes that of version 2.
+/// Before its first release, `FACTS_SAMPLE_WRITE=3 cargo test -p engine --test encoding` makes that of version 3.
 #[test]
 fn records_of_version_1_open_for_ever() {
     opens(1, facts_1());
@@ -339,6 +401,11 @@ fn records_of_version_1_open_for_ever() {
 #[test]
 fn records_of_version_2_open_for_ever() {
     opens(2, facts_2());
+}
+
+#[test]
+fn records_of_version_3_open_for_ever() {
+    opens(3, facts_3());
 }
 
 /// The file holds these facts. While an encoding only grows, they are also written byte by byte the same.

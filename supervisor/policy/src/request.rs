@@ -17,6 +17,10 @@ pub enum Action<'a> {
     Inspect,
     /// Bring the machine back to a checkpoint.
     Restore,
+    /// Seal data in the TPM, or open it.
+    Seal,
+    /// Change what holds the repository's key.
+    Vault,
 }
 
 /// One request.

@@ -1,7 +1,7 @@
 //! What is told to somebody who asks again for what has ended.
 
 use crate::fact::Outcome;
-use crate::order::Order;
+use crate::order::{Order, VaultChange};
 use crate::reply::{Answer, Body, PlanReport, Refusal};
 use crate::state::{Ended, State};
 
@@ -14,10 +14,17 @@ pub(super) fn again(state: &State, ended: &Ended) -> Body {
         Outcome::Interrupted => failed(
             "the daemon stopped while it ran, and nothing was changed: ask again as a new request".to_owned(),
         ),
-        Outcome::Done | Outcome::Signed { .. } => match answer(state, ended) {
-            Some(answer) => Body::Done(answer),
-            None => failed(format!("work {} has ended, and its answer is no longer known", work.number)),
-        },
+        Outcome::Counted { value, .. }
+            if matches!(&work.order, Order::Vault { change: VaultChange::Revoke }) =>
+        {
+            Body::Done(Answer::Counted { value: *value })
+        }
+        Outcome::Done | Outcome::Signed { .. } | Outcome::Sealed { .. } | Outcome::Counted { .. } => {
+            match answer(state, ended) {
+                Some(answer) => Body::Done(answer),
+                None => failed(format!("work {} has ended, and its answer is no longer known", work.number)),
+            }
+        }
     }
 }
 
@@ -38,6 +45,9 @@ fn answer(state: &State, ended: &Ended) -> Option<Answer> {
                 format!("work {} has restored it before; its single differences are not kept", work.number);
             work.plan.clone().map(|plan| Answer::Restored(PlanReport { lines: vec![line], ..plan }))
         }
+        // What a preparation gave holds the repository's key, which is not kept.
+        Order::Vault { change: VaultChange::Prepare { .. } } => None,
+        Order::Vault { .. } => Some(Answer::VaultChanged),
         _ => None,
     }
 }

@@ -5,10 +5,10 @@ use types::peer::Peer;
 use types::token::TokenId;
 
 use super::{Decision, again, note};
-use crate::command::{Command, ITEMS_MAX, RequestId, Which, name_fault};
+use crate::command::{Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
-use crate::order::{Item, Order};
+use crate::order::{Item, Order, VaultChange};
 use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
 
@@ -129,6 +129,24 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
         Command::Restore { which, leave_denied } => {
             Ok(Order::Restore { number: number(state, which)?, leave_denied: *leave_denied })
         }
+        Command::Seal { bytes } if (1..=SEAL_MAX).contains(bytes) => Ok(Order::Seal { bytes: *bytes }),
+        Command::Seal { bytes } => Err(Refusal::Invalid(format!(
+            "1 to {SEAL_MAX} bytes are sealed at once, not {bytes}: seal a key, and encrypt with that"
+        ))),
+        Command::Unseal { blob } => Ok(Order::Unseal { blob: blob.0 }),
+        Command::Vault(change) => vault(*change),
+    }
+}
+
+/// Registers of a TPM.
+const REGISTERS: u32 = 24;
+
+fn vault(change: VaultChange) -> Result<Order, Refusal> {
+    match change {
+        VaultChange::Prepare { registers, .. } if registers == 0 || registers >> REGISTERS != 0 => {
+            Err(Refusal::Invalid("a policy names one or more PCRs, 0 to 23".to_owned()))
+        }
+        change => Ok(Order::Vault { change }),
     }
 }
 
@@ -152,5 +170,7 @@ fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
         Order::CreateCheckpoint { .. } => Action::Checkpoint,
         Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => Action::Inspect,
         Order::Restore { .. } => Action::Restore,
+        Order::Seal { .. } | Order::Unseal { .. } => Action::Seal,
+        Order::Vault { .. } => Action::Vault,
     }
 }

@@ -19,6 +19,14 @@ pub(super) fn resume(work: &Work) -> Fact {
         // It is in place. What an undo would need may be half removed, so only the removal can go on.
         (Order::Restore { .. }, Some(Progress::Verified)) => progressed(Progress::Verified),
         (Order::Restore { .. }, Some(_)) => progressed(Progress::Resumed),
+        // What was handed over is gone with the daemon; each change is whole or not there, and may be asked for again.
+        (Order::Vault { .. }, _) => Fact::Finished {
+            work: work.number,
+            outcome: Outcome::Failed {
+                reason: "the daemon stopped while it ran: “dsmil tpm status” shows whether it was done; if not, ask again"
+                    .to_owned(),
+            },
+        },
         _ => Fact::Finished { work: work.number, outcome: Outcome::Interrupted },
     }
 }

@@ -3,7 +3,7 @@
 use super::{Decision, again};
 use crate::fact::{Fact, Outcome, Progress};
 use crate::input::StepResult;
-use crate::order::{Order, Valued, Write};
+use crate::order::{Order, Valued, VaultChange, Write, digest};
 use crate::reply::{Answer, Body, Captured, PlanReport, Refusal, Reply};
 use crate::state::Work;
 
@@ -19,6 +19,11 @@ pub(super) fn step(work: &Work, result: &StepResult) -> Decision {
         }
         (Order::PlanRestore { .. }, StepResult::Planned(report)) => done(work, Answer::Plan(report.clone())),
         (Order::Restore { .. }, result) => restore(work, result),
+        (Order::Seal { .. }, StepResult::Sealed(blob)) => {
+            finished(work, Outcome::Sealed { blob: digest(blob).0 }, Body::Done(Answer::Sealed(blob.clone())))
+        }
+        (Order::Unseal { .. }, StepResult::Done) => done(work, Answer::Unsealed),
+        (Order::Vault { change }, result) => vault(work, *change, result),
         (_, other) => failed(work, &unexpected(work, other)),
     }
 }
@@ -145,6 +150,24 @@ fn restore(work: &Work, result: &StepResult) -> Decision {
             done(work, Answer::Restored(report.clone()))
         }
         (Some(Progress::Undoing { reason }), StepResult::Done) => undone(work, reason),
+        (_, other) => failed(work, &unexpected(work, other)),
+    }
+}
+
+fn vault(work: &Work, change: VaultChange, result: &StepResult) -> Decision {
+    match (change, result) {
+        (VaultChange::Prepare { .. }, StepResult::Prepared(prepared)) => {
+            let outcome = Outcome::Counted { counter: prepared.counter, value: prepared.value };
+            finished(work, outcome, Body::Done(Answer::Prepared(prepared.clone())))
+        }
+        (VaultChange::Revoke, StepResult::Counted { counter, value }) => {
+            let outcome = Outcome::Counted { counter: *counter, value: *value };
+            finished(work, outcome, Body::Done(Answer::Counted { value: *value }))
+        }
+        (
+            VaultChange::Install { .. } | VaultChange::InstallPolicy { .. } | VaultChange::Forget { .. },
+            StepResult::Done,
+        ) => done(work, Answer::VaultChanged),
         (_, other) => failed(work, &unexpected(work, other)),
     }
 }

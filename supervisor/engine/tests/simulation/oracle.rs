@@ -95,7 +95,10 @@ impl Oracle {
                 ensure!(self.noted.insert(RequestId(*request)), "one note was recorded twice: {fact:?}");
             }
             Fact::Started { .. } | Fact::Stopped | Fact::Heat { .. } => {}
-            Fact::Snapshotted { .. } | Fact::Anchored { .. } | Fact::PowerLost { .. } => {}
+            Fact::Snapshotted { .. }
+            | Fact::Anchored { .. }
+            | Fact::PowerLost { .. }
+            | Fact::Moved { .. } => {}
         }
         Ok(())
     }
@@ -211,7 +214,9 @@ fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
     match order {
         Order::ReadTokens { .. } | Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => true,
         Order::CreateCheckpoint { .. } => role >= Role::Operator,
-        Order::Restore { .. } => role == Role::Owner,
+        Order::Restore { .. } | Order::Seal { .. } | Order::Unseal { .. } | Order::Vault { .. } => {
+            role == Role::Owner
+        }
         Order::WriteTokens { writes } => {
             role == Role::Owner
                 && (1..=rules.changes_max).contains(&writes.len())

@@ -160,6 +160,7 @@ impl World {
             Step::VerifyRestored => self.verify_restored(effect.work),
             Step::CleanUp => self.clean_up(effect.work),
             Step::UndoRestore { writes } => self.undo_restore(random, effect.work, writes)?,
+            Step::Seal | Step::Unseal { .. } | Step::Vault(_) => Err("there is no vault here".to_owned()),
         };
         let undoing =
             matches!(effect.step, Step::UndoWrite { .. } | Step::UndoRestore { .. } | Step::CleanUp);
