@@ -9,6 +9,7 @@
 //! - [`restore`]: all of them together, in phases
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
+//! - [`vault`]: what holds the repository's key, and the ways to it
 //!
 //! Formats, phases and the helper's protocol stand in `docs/checkpoints.md`.
 //!
@@ -28,6 +29,7 @@ pub mod helper;
 pub mod manifest;
 pub mod restore;
 pub mod tokens;
+pub mod vault;
 pub mod worker;
 
 pub use error::{Error, shown};

@@ -12,7 +12,8 @@
 //! - `operations`: sign, seal, unseal, random bytes
 //! - `nv`: indices and counters; `anchor`: what the chip remembers of the log; `standing`: how a log stands to it; `certification`: for others;
 //!   `attest`: what the TPM states of itself, and how it is believed
-//! - `policy`: terms signed by the owner's policy key; `policy_seal`: sealing under them; [`recovery`]: the second way in
+//! - `policy`: terms signed by the owner's policy key; `policy_seal`: sealing under them; `revocation`: the counter that voids them;
+//!   [`recovery`]: the second way in; `retire`: the key folder of another TPM, put aside
 //! - `pcr`: what was started, measured and stated
 //! - `made_key`: keys for callers; `features`: what the chip offers
 //! - `chip`: what the open chip keeps, and how it is brought back after a reset
@@ -64,6 +65,8 @@ mod operations;
 mod pcr;
 mod policy;
 mod policy_seal;
+mod retire;
+mod revocation;
 mod standing;
 
 mod capability;
@@ -104,7 +107,9 @@ pub use made_key::{CIPHER_MAX, KeyKind, MadeKey, MadePublic, VECTOR};
 pub use nv::{NV_OWNERS, NV_SIZE_MAX, NvKind, NvName, NvWriter};
 pub use operations::{RANDOM_MAX, SEAL_MAX};
 pub use pcr::{PCR_COUNT, PcrSelection, Pcrs, QuoteClaim, extended, verify_quote};
-pub use policy::{Invalid, SignedPolicy, Terms, sign_policy};
+pub use policy::{Invalid, PolicyKey, SignedPolicy, Terms, sign_policy};
 pub use queue::Priority;
+pub use retire::{Retired, retire};
+pub use revocation::{REVOCATION, Reuse, Revocation};
 pub use signature::{PublicKey, Signature, verify};
 pub use standing::{Expected, Standing, Violation, check};

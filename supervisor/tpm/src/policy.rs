@@ -62,6 +62,22 @@ impl Terms {
         sha256(&[&digest, &nv, &sha256(&[&arguments]), &self.revocation_name.0])
     }
 
+    /// As bytes, to be taken to where the policy key is. Nothing in them is secret.
+    ///
+    /// # Errors
+    /// - `Malformed`: they cannot be encoded
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Invalid> {
+        minicbor::to_vec(WireTerms::from(self)).map_err(|error| Invalid::Malformed(error.to_string()))
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// - `Malformed`: they are something else, or a newer version
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+        decode::<WireTerms>(bytes)?.terms()
+    }
+
     /// What the policy key signs.
     fn message(&self) -> Vec<u8> {
         [self.digest().as_slice(), POLICY_REF].concat()
@@ -86,7 +102,67 @@ pub struct SignedPolicy {
     pub(crate) signature: Vec<u8>,
 }
 
-/// The encoding: a CBOR map with integer keys.
+/// The encoding of terms: a CBOR map with integer keys.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct WireTerms {
+    #[n(0)]
+    version: u32,
+    #[n(1)]
+    pcrs: u32,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pcr_digest: [u8; 32],
+    #[n(3)]
+    revocation: u32,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    revocation_name: [u8; 34],
+    #[n(5)]
+    counter_max: u64,
+}
+
+impl From<&Terms> for WireTerms {
+    fn from(terms: &Terms) -> Self {
+        Self {
+            version: VERSION,
+            pcrs: terms.pcrs.mask(),
+            pcr_digest: terms.pcr_digest.0,
+            revocation: terms.revocation,
+            revocation_name: terms.revocation_name.0,
+            counter_max: terms.counter_max,
+        }
+    }
+}
+
+impl WireTerms {
+    fn terms(&self) -> Result<Terms, Invalid> {
+        let malformed = |reason: &str| Invalid::Malformed(reason.to_owned());
+        if self.version != VERSION {
+            return Err(malformed(&format!("its version is {}, this program knows {VERSION}", self.version)));
+        }
+        Ok(Terms {
+            pcrs: PcrSelection::from_mask(self.pcrs).ok_or_else(|| malformed("its PCRs are none"))?,
+            pcr_digest: Hash(self.pcr_digest),
+            revocation: self.revocation,
+            revocation_name: NvName(self.revocation_name),
+            counter_max: self.counter_max,
+        })
+    }
+}
+
+fn decode<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Invalid> {
+    let malformed = |reason: &str| Invalid::Malformed(reason.to_owned());
+    if bytes.len() > SIGNED_MAX {
+        return Err(malformed("it is too long"));
+    }
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let decoded = decoder.decode().map_err(|error| malformed(&error.to_string()))?;
+    if decoder.position() != bytes.len() {
+        return Err(malformed("bytes after its end"));
+    }
+    Ok(decoded)
+}
+
+/// The encoding of signed terms: the terms' keys, and two more.
 #[derive(Encode, Decode)]
 #[cbor(map)]
 struct Wire {
@@ -153,26 +229,40 @@ impl SignedPolicy {
     /// - `Malformed`: they are something else, or a newer version
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
         let malformed = |reason: &str| Invalid::Malformed(reason.to_owned());
-        if bytes.len() > SIGNED_MAX {
-            return Err(malformed("it is too long"));
-        }
-        let mut decoder = minicbor::Decoder::new(bytes);
-        let wire: Wire = decoder.decode().map_err(|error| malformed(&error.to_string()))?;
-        if decoder.position() != bytes.len() {
-            return Err(malformed("bytes after its end"));
-        }
-        if wire.version != VERSION {
-            return Err(malformed(&format!("its version is {}, this program knows {VERSION}", wire.version)));
-        }
-        let terms = Terms {
-            pcrs: PcrSelection::from_mask(wire.pcrs).ok_or_else(|| malformed("its PCRs are none"))?,
-            pcr_digest: Hash(wire.pcr_digest),
+        let wire: Wire = decode(bytes)?;
+        let terms = WireTerms {
+            version: wire.version,
+            pcrs: wire.pcrs,
+            pcr_digest: wire.pcr_digest,
             revocation: wire.revocation,
-            revocation_name: NvName(wire.revocation_name),
+            revocation_name: wire.revocation_name,
             counter_max: wire.counter_max,
         };
+        let terms = terms.terms()?;
         let key = PublicKey::from_spki(&wire.key).ok_or_else(|| malformed("its key is no P-256 key"))?;
         Ok(Self { terms, key, signature: wire.signature })
+    }
+}
+
+/// A policy key, both halves. The private one is wiped when it is dropped.
+pub struct PolicyKey {
+    /// PKCS #8, DER.
+    pub private: Zeroizing<Vec<u8>>,
+    /// The public half.
+    pub public: PublicKey,
+}
+
+impl PolicyKey {
+    /// A new one from the system's random bytes.
+    ///
+    /// # Errors
+    /// - `PrivateKey`: the system gives none
+    pub fn generate() -> Result<Self, Invalid> {
+        let pair =
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| Invalid::PrivateKey)?;
+        let private = pair.to_pkcs8v1().map_err(|_| Invalid::PrivateKey)?;
+        let public = PublicKey::from_sec1(pair.public_key().as_ref()).ok_or(Invalid::PrivateKey)?;
+        Ok(Self { private: Zeroizing::new(private.as_ref().to_vec()), public })
     }
 }
 
@@ -235,6 +325,7 @@ mod tests {
         for key in [key.as_slice(), pem.as_bytes()] {
             let signed = sign_policy(key, terms()).unwrap();
             assert!(signed.is_genuine());
+            assert_eq!(Terms::from_bytes(&terms().to_bytes().unwrap()), Ok(terms()));
             assert_eq!(SignedPolicy::from_bytes(&signed.to_bytes().unwrap()).unwrap(), signed);
             let changed = [
                 Terms { pcrs: PcrSelection::new([0]).unwrap(), ..terms() },
@@ -253,6 +344,7 @@ mod tests {
         #[test]
         fn noise_is_refused(noise: Vec<u8>) {
             prop_assert!(SignedPolicy::from_bytes(&noise).is_err());
+            prop_assert!(Terms::from_bytes(&noise).is_err());
         }
     }
 }

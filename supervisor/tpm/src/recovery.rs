@@ -8,6 +8,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use aws_lc_rs::{hkdf, rand};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -159,13 +160,46 @@ impl Key {
         Ok(data)
     }
 
+    /// The public half of what the key signs with: who has it can tell later whether the recovery key authorised something.
+    ///
+    /// # Errors
+    /// - `Wrap`: it cannot be derived
+    pub fn authority(&self) -> Result<[u8; 32], Error> {
+        let pair = self.signing()?;
+        pair.public_key().as_ref().try_into().map_err(|_| Error::Wrap)
+    }
+
+    /// Authorises a statement: Ed25519, with a key that is derived from this one.
+    ///
+    /// # Errors
+    /// - `Wrap`: the signing key cannot be derived
+    pub fn authorize(&self, statement: &[u8]) -> Result<Vec<u8>, Error> {
+        Ok(self.signing()?.sign(statement).as_ref().to_vec())
+    }
+
+    fn signing(&self) -> Result<Ed25519KeyPair, Error> {
+        let seed = self.derive(b"dsmil recovery 1: authorize")?;
+        Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map_err(|_| Error::Wrap)
+    }
+
     fn cipher(&self) -> Result<RandomizedNonceKey, Error> {
-        let mut key = Zeroizing::new([0; 32]);
-        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.0);
-        let expanded = extracted.expand(&[b"dsmil recovery 1: wrap"], hkdf::HKDF_SHA256);
-        expanded.and_then(|expanded| expanded.fill(key.as_mut())).map_err(|_| Error::Wrap)?;
+        let key = self.derive(b"dsmil recovery 1: wrap")?;
         RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).map_err(|_| Error::Wrap)
     }
+
+    fn derive(&self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let mut key = Zeroizing::new([0; 32]);
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.0);
+        let info = [label];
+        let expanded = extracted.expand(&info, hkdf::HKDF_SHA256);
+        expanded.and_then(|expanded| expanded.fill(key.as_mut())).map_err(|_| Error::Wrap)?;
+        Ok(key)
+    }
+}
+
+/// Whether the recovery key with this [`authority`](Key::authority) authorised the statement.
+pub fn is_authorized(authority: &[u8; 32], statement: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, authority).verify(statement, signature).is_ok()
 }
 
 impl fmt::Debug for Key {
@@ -229,6 +263,18 @@ mod tests {
         }
         assert!(!Key::generate().unwrap().is_same(&Key::generate().unwrap()));
         assert_eq!(format!("{:?}", Key::generate().unwrap()), "Key(…)");
+    }
+
+    #[test]
+    fn what_it_authorises_is_believed_as_it_is() {
+        let (key, other) = (Key::generate().unwrap(), Key::generate().unwrap());
+        let (authority, signature) = (key.authority().unwrap(), key.authorize(b"this").unwrap());
+        // However often it is asked, it is the same key.
+        assert_eq!(Key::parse(&key.to_text()).unwrap().authority().unwrap(), authority);
+        assert!(is_authorized(&authority, b"this", &signature));
+        assert!(!is_authorized(&authority, b"that", &signature));
+        assert!(!is_authorized(&other.authority().unwrap(), b"this", &signature));
+        assert!(!is_authorized(&authority, b"this", &other.authorize(b"this").unwrap()));
     }
 
     #[test]

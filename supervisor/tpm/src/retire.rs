@@ -1,0 +1,72 @@
+//! The key folder of another TPM: after a new mainboard its keys are put aside, and their public halves kept.
+
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::key_dir::{KeyDir, Role};
+use crate::public::Public;
+use crate::{Error, PublicKey};
+
+/// Where retired keys lie, below the key folder.
+const FOLDER: &str = "retired";
+
+/// The keys of the TPM that was there before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retired {
+    /// Signed heads of the log.
+    pub head: PublicKey,
+    /// Signed everything else.
+    pub general: PublicKey,
+    /// Where the files are now: no other TPM can use them, but the old mainboard may come back.
+    pub dir: PathBuf,
+}
+
+/// Puts the keys of a key folder aside, so that the next start makes new ones. No TPM is asked, and nothing is removed.
+///
+/// The head key's file goes last: it is what makes a folder belong to a TPM, so after a crash this can be done again.
+///
+/// # Errors
+/// - `KeyDir`: the folder cannot be read or written
+/// - `DamagedKey`: a key's file is damaged, or there is none
+/// - `Busy`: another program starts with the same folder
+pub fn retire(key_dir: &Path) -> Result<Retired, Error> {
+    let dir = KeyDir::open(key_dir)?;
+    let head = public(&dir, Role::Head)?
+        .ok_or_else(|| Error::damaged_key(&dir.file(Role::Head), "it is not there"))?;
+    let id: String = head.key_id().iter().map(|byte| format!("{byte:02x}")).collect();
+    let aside = key_dir.join(FOLDER).join(id);
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::KeyDir { action, path, source }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&aside)
+        .map_err(failed("make the folder", &aside))?;
+    // A crash may have moved it the last time.
+    let general = match public(&dir, Role::General)? {
+        Some(general) => general,
+        None => public(&KeyDir::open(&aside)?, Role::General)?.unwrap_or(head),
+    };
+    for role in [Role::General, Role::Attestation, Role::Head] {
+        let (from, to) = (dir.file(role), KeyDir::file_in(&aside, role));
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            done => done.map_err(failed("put aside", &from))?,
+        }
+        for folder in [&aside, key_dir] {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(failed("flush the folder", folder))?;
+        }
+    }
+    Ok(Retired { head, general, dir: aside })
+}
+
+fn public(dir: &KeyDir, role: Role) -> Result<Option<PublicKey>, Error> {
+    let Some(file) = dir.read(role)? else { return Ok(None) };
+    let key = Public::from_bytes(&file.public).and_then(|public| public.point());
+    key.map(Some).ok_or_else(|| Error::damaged_key(&dir.file(role), "its public half is no P-256 key"))
+}
