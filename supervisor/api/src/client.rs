@@ -5,12 +5,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::FRAME_MAX;
 use crate::server::REQUEST_MAX;
 use crate::wire::{Answer, Behind, Body, Code, Command, Request, Response};
 
 /// How long the daemon may be silent; a long work tells its phases, and a firmware call takes seconds at worst.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// What a request takes that is not long, and each that holds a secret but a vault's, bytes.
+const SHORT_BYTES: usize = 2 << 10;
 
 /// A request that was not done.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +77,9 @@ impl Client {
     ) -> Result<(Answer, Behind), Error> {
         let id = fresh_id()?;
         let request = Request { id: id.clone(), command };
-        let body = serde_json::to_vec(&request).map_err(|error| Error::Foreign(error.to_string()))?;
+        // It may hold a secret, and has room for it from the start.
+        let mut body = Zeroizing::new(Vec::with_capacity(SHORT_BYTES));
+        serde_json::to_writer(&mut *body, &request).map_err(|error| Error::Foreign(error.to_string()))?;
         if let Err(error) = self.send(&body) {
             // Who closes on us may have said why.
             return Err(match self.receive() {
@@ -113,7 +120,7 @@ impl Client {
             .ok()
             .filter(|length| *length <= FRAME_MAX)
             .ok_or_else(|| Error::Foreign("a frame is longer than allowed".to_owned()))?;
-        let mut body = vec![0; length];
+        let mut body = Zeroizing::new(vec![0; length]);
         self.stream.read_exact(&mut body)?;
         serde_json::from_slice(&body).map_err(|error| Error::Foreign(error.to_string()))
     }

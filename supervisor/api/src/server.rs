@@ -1,5 +1,6 @@
 //! Accepts connections, knows who asks, hands requests on and replies back.
 
+use std::fmt;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::bytes::{Buf as _, BytesMut};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::peer::Peer;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::FRAME_MAX;
 use crate::wire::convert;
@@ -35,6 +37,8 @@ pub const REQUESTS_MAX: usize = 4;
 const LENGTH_BYTES: usize = 4;
 /// Space for what is read at once, bytes: most requests are far shorter.
 const READ_BYTES: usize = 4 << 10;
+/// What a reply takes that is not long, and each that holds a secret, bytes.
+const SHORT_BYTES: usize = 2 << 10;
 /// How long stopping waits for replies that are on their way.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 /// A pause after a failed accept (such as too many open files), so that the loop does not spin.
@@ -49,8 +53,19 @@ pub struct Incoming {
     pub request: RequestId,
     /// For what.
     pub command: Command,
+    /// What the command hands over beside itself.
+    pub payload: Option<Payload>,
     /// Where replies go.
     pub replies: Replies,
+}
+
+/// What a command hands over beside itself, wiped when it is dropped; it may be a secret, so it does not show itself.
+pub struct Payload(pub Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Payload(…)")
+    }
 }
 
 /// The way back to who asked. As long as a copy of it is held, the request counts as under way.
@@ -174,11 +189,13 @@ async fn read(
             return Ok(());
         };
         let understood = understand(buffer.get(..length).unwrap_or_default());
+        // It may have held a secret.
+        buffer.get_mut(..length).unwrap_or_default().zeroize();
         buffer.advance(length);
         match understood {
             Err(response) => replies.send(&response),
-            Ok((request, command)) => {
-                let incoming = Incoming { peer, request, command, replies };
+            Ok((request, command, payload)) => {
+                let incoming = Incoming { peer, request, command, payload, replies };
                 if requests.send(incoming).await.is_err() {
                     return Ok(());
                 }
@@ -216,9 +233,11 @@ async fn next(stream: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<O
 }
 
 /// A reply as it goes over the socket.
-fn frame(response: &Response) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; LENGTH_BYTES];
-    serde_json::to_writer(&mut bytes, response)?;
+fn frame(response: &Response) -> io::Result<Zeroizing<Vec<u8>>> {
+    // It may hold a secret: wiped when it is written, and long enough from the start that no copy is left where it grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SHORT_BYTES));
+    bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+    serde_json::to_writer(&mut *bytes, response)?;
     let length = bytes.len() - LENGTH_BYTES;
     if length > FRAME_MAX {
         let message = format!("the answer has {length} bytes and at most {FRAME_MAX} fit: ask for less");
@@ -234,12 +253,13 @@ fn refusal(id: &str, code: Code, message: String) -> Response {
 }
 
 /// A frame as a request, or what to answer to one that is none.
-fn understand(frame: &[u8]) -> Result<(RequestId, Command), Box<Response>> {
+fn understand(frame: &[u8]) -> Result<(RequestId, Command, Option<Payload>), Box<Response>> {
     let refuse = |id: &str, message: String| Box::new(refusal(id, Code::Invalid, message));
     let request: Request = serde_json::from_slice(frame)
         .map_err(|error| refuse("", format!("the request is not understood: {error}")))?;
     let id = convert::request_id(&request.id).map_err(|fault| refuse(&request.id, fault.to_string()))?;
-    let command =
-        convert::command(request.command).map_err(|fault| refuse(&request.id, fault.to_string()))?;
-    Ok((id, command))
+    let fault = |fault: convert::Fault| refuse(&request.id, fault.to_string());
+    let payload = convert::payload(&request.command).map_err(fault)?.map(Payload);
+    let command = convert::command(request.command).map_err(fault)?;
+    Ok((id, command, payload))
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`convert`]: between the wire and `engine`
 //! - [`record`]: an entry of the log as JSON
-//! - [`tpm`]: what is told of the TPM
+//! - [`tpm`]: what is told of the TPM; [`vault`]: of what is sealed by it
+//! - [`secret`]: what must not be shown
 
 pub mod convert;
 
@@ -10,7 +11,13 @@ pub mod record;
 
 pub mod tpm;
 
+pub mod vault;
+
+pub mod secret;
+
 use serde::{Deserialize, Serialize};
+
+use self::secret::Secret;
 
 /// Asks for one thing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +43,51 @@ pub enum Command {
         nonce: String,
         /// Which registers of the SHA-256 bank, 0 to 23.
         pcrs: Vec<u8>,
+    },
+    /// What the TPM itself states of the log's anchor. Takes an owner.
+    Certify {
+        /// 1 to 32 bytes of the asker's choice, hexadecimal.
+        nonce: String,
+    },
+    /// Seals data under the vault's policy.
+    Seal {
+        /// 1 to 128 bytes.
+        data: Secret,
+    },
+    /// Opens what was sealed, where the policy in force holds.
+    Unseal {
+        /// What `seal` gave.
+        blob: Secret,
+    },
+    /// The vault. Takes an owner.
+    Vault,
+    /// Begins a vault: the revocation counter, and the repository's key sealed to the policy key.
+    PrepareVault {
+        /// The policy key, SubjectPublicKeyInfo, base64.
+        policy_key: String,
+        /// Which PCRs the first terms name, 0 to 23.
+        pcrs: Vec<u8>,
+        /// The repository's key, opened by the recovery key; the vault is then made anew for this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repository: Option<Secret>,
+    },
+    /// Puts a vault in place.
+    InstallVault {
+        /// The vault that its owner made.
+        vault: Secret,
+    },
+    /// Puts a signed policy in force.
+    InstallPolicy {
+        /// The terms with their signature.
+        policy: Secret,
+    },
+    /// Voids every policy that was signed so far.
+    RevokePolicy,
+    /// Removes the vault and its counter.
+    ForgetVault {
+        /// And the log's anchor.
+        #[serde(default)]
+        anchor: bool,
     },
     /// The firmware's table.
     Tokens,
@@ -215,6 +267,31 @@ pub enum Answer {
     Tpm(Box<tpm::Report>),
     /// To `quote`.
     Quote(Box<tpm::Quote>),
+    /// To `certify`.
+    Certification(Box<vault::Certification>),
+    /// To `seal`.
+    Sealed {
+        /// What came of it, base64.
+        blob: String,
+        /// SHA-256 of that, hexadecimal, as the log names it.
+        sha256: String,
+    },
+    /// To `unseal`.
+    Unsealed {
+        /// What had been sealed.
+        data: Secret,
+    },
+    /// To `vault`.
+    Vault(Box<vault::Report>),
+    /// To `prepare_vault`.
+    VaultPrepared(Box<vault::Prepared>),
+    /// To `install_vault`, `install_policy`, `forget_vault`.
+    VaultChanged,
+    /// To `revoke_policy`.
+    Revoked {
+        /// Where the revocation counter stands.
+        counter: u64,
+    },
     /// To `tokens`.
     Tokens {
         /// The firmware's table in its order.

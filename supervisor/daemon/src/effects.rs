@@ -3,10 +3,15 @@
 //! - [`tokens`]: the kernel device
 //! - [`checkpoint`]: capture, sign, verify, plan, restore
 //! - [`chip`]: what is told of the TPM
+//! - [`vault`]: sealing under a signed policy, and the repository's key; [`told`]: what is told of it
+//! - [`beside`]: what must not reach a fact
 
+mod beside;
 mod checkpoint;
 mod chip;
 mod tokens;
+mod told;
+pub mod vault;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
@@ -17,14 +22,16 @@ use anyhow::Context as _;
 use api::wire;
 use device::{Backend, Device, Pending};
 use engine::reply::Refusal;
-use engine::{Effect, Standing, Step, StepResult};
+use engine::{Effect, RequestId, Standing, Step, StepResult};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::{Denial, Permit, Rules};
 use recovery::files::root::Root;
 use types::token::{Token, TokenId};
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::keys::Found;
 use crate::run::failed;
 use crate::sources::{self, Probes};
 
@@ -42,6 +49,9 @@ pub struct World {
     /// Writes that the kernel undoes unless they are confirmed, by work.
     pending: Mutex<HashMap<u64, Pending>>,
     repository: checkpoint::Repository,
+    /// The repository's key, once it is open.
+    key: Mutex<Option<Zeroizing<[u8; 32]>>>,
+    beside: beside::Beside,
     /// Our end of the restore helper's socket, to see whether it is there.
     helper: UnixStream,
     clock: Clock,
@@ -53,7 +63,7 @@ impl World {
         config: Config,
         device: Option<(Device, Vec<Token>)>,
         tpm: tpm::Handle,
-        key: &[u8; 32],
+        (key, retired): (Found, Vec<tpm::PublicKey>),
         probes: Option<Probes>,
         restore: (Vec<Root>, UnixStream),
         (missing, clock): (Vec<String>, Clock),
@@ -61,7 +71,22 @@ impl World {
         let (device, tokens) =
             device.map_or_else(Default::default, |(device, tokens)| (Some(Arc::new(device)), tokens));
         let helper = restore.1.try_clone().context("keeping an eye on the restore helper")?;
-        let repository = checkpoint::Repository::open(&config, key, device.clone(), &tpm, restore)?;
+        let repository = checkpoint::Repository::new(
+            &config,
+            device.clone(),
+            (*tpm.general_key(), *tpm.head_key(), retired),
+            restore,
+        );
+        let key = match key {
+            Found::Open(key) => {
+                repository.unlock(&key)?;
+                Some(key)
+            }
+            Found::Locked(why) => {
+                repository.stay_locked(why);
+                None
+            }
+        };
         Ok(Self {
             rules: config.rules()?,
             names: config.names()?,
@@ -74,6 +99,8 @@ impl World {
             missing,
             pending: Mutex::new(HashMap::new()),
             repository,
+            key: Mutex::new(key),
+            beside: beside::Beside::default(),
             helper,
             clock,
         })
@@ -87,7 +114,7 @@ impl World {
     /// Performs one effect. The grant is looked at now, not when the order came.
     pub async fn perform(&self, effect: Effect, now_ns: i64) -> StepResult {
         match self.redeem(&effect, now_ns) {
-            Ok(permit) => self.act(effect.work, effect.step, permit).await,
+            Ok(permit) => self.act(effect.work, effect.request, effect.step, permit).await,
             Err(denial) => failed(&format!("denied: {denial}")),
         }
     }
@@ -103,7 +130,7 @@ impl World {
         }
     }
 
-    async fn act(&self, work: u64, step: Step, permit: Permit) -> StepResult {
+    async fn act(&self, work: u64, request: RequestId, step: Step, permit: Permit) -> StepResult {
         match step {
             Step::Read(items) => self.read(items, permit).await,
             Step::ReadBefore(items) => self.read_before(items, permit).await,
@@ -120,6 +147,9 @@ impl World {
             Step::VerifyRestored => self.verify_restored(permit).await,
             Step::CleanUp => self.clean_up(permit).await,
             Step::UndoRestore { writes } => self.undo_restore(writes, permit).await,
+            Step::Seal => self.seal(request, permit).await,
+            Step::Unseal { blob } => self.unseal(request, blob, permit).await,
+            Step::Vault(change) => self.change_vault(request, change, permit).await,
         }
     }
 
@@ -128,6 +158,11 @@ impl World {
         // Nothing is waited for: hanging up is told without being asked for.
         let mut ends = [PollFd::new(self.helper.as_fd(), PollFlags::empty())];
         matches!(poll(&mut ends, PollTimeout::ZERO), Ok(1))
+    }
+
+    /// What goes beside the engine.
+    pub const fn beside(&self) -> &beside::Beside {
+        &self.beside
     }
 
     /// The TPM.
@@ -141,7 +176,12 @@ impl World {
         wire::Behind {
             firmware: info.as_ref().map_or("none", |info| backend(info.backend)).to_owned(),
             emulated: info.is_some_and(|info| info.hypervisor) || self.tpm.identity().is_software(),
-            missing: self.missing.clone(),
+            missing: self
+                .missing
+                .iter()
+                .cloned()
+                .chain(self.repository.locked().map(|why| locked(&why)))
+                .collect(),
         }
     }
 
@@ -202,6 +242,11 @@ impl World {
             })
             .collect();
     }
+}
+
+/// What is missing while the repository's key does not open.
+pub fn locked(why: &str) -> String {
+    format!("checkpoints: the repository is locked: {why}")
 }
 
 /// The firmware's back end in a word.

@@ -49,6 +49,8 @@ pub struct Config {
     pub anchor_every: Option<Duration>,
     /// Why an anchor that is not the log's is to be replaced.
     pub accept_anchor: Option<String>,
+    /// Why the log goes on with another TPM, and the keys of those before.
+    pub new_machine: Option<(String, Vec<tpm::Retired>)>,
 }
 
 /// A log that is replayed and whose thread does not run yet.
@@ -104,9 +106,15 @@ impl Durable<'_> {
 }
 
 impl Replayed {
-    /// Opens the log, folds it into a state under these rules, and makes sure that this TPM signed it.
-    pub fn open(config: Config, tpm: &tpm::Handle, rules: Rules) -> anyhow::Result<(Self, State)> {
+    /// Opens the log, folds it into a state under these rules, and makes sure that this TPM signed it, or on a new machine the one
+    /// before; what is to be recorded of that.
+    pub fn open(
+        mut config: Config,
+        tpm: &tpm::Handle,
+        rules: Rules,
+    ) -> anyhow::Result<(Self, State, Option<Event>)> {
         let key = PublicKey::from_der(&tpm.head_key().spki())?;
+        let new_machine = config.new_machine.take();
         let dir = &config.dir;
         let growth = growth(config.file_bytes);
         let Folded { log, state, from } = if dir.exists() {
@@ -114,20 +122,21 @@ impl Replayed {
         } else {
             Folded { log: create(dir, &growth)?, state: State::new(rules), from: 0 }
         };
-        if let Some(head) = log.newest_head() {
-            head.verify(&key).with_context(|| {
+        let moved = match log.newest_head() {
+            Some(head) => signed_by(head, &key, new_machine).with_context(|| {
                 format!(
                     "the log in {} was not signed by this machine's TPM key {}",
                     dir.display(),
                     short(&key)
                 )
-            })?;
-        }
+            })?,
+            None => None,
+        };
         let path = dir.join("key.pem");
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&key.to_pem()) {
             store::blob::replace(&path, key.to_pem().as_bytes())?;
         }
-        Ok((Self { log, config, key, counts: None, from }, state))
+        Ok((Self { log, config, key, counts: None, from }, state, moved))
     }
 
     /// Holds the log against the TPM's anchor, and anchors it; what is to be recorded of that.
@@ -225,6 +234,29 @@ impl<T> Journal<T> {
         self.queue.close();
         (&mut self.ended).await.context("the log's thread has gone")?
     }
+}
+
+/// Makes sure that this key signed a head; or one of those before, where the log goes on with another TPM.
+fn signed_by(
+    head: &SignedHead,
+    key: &PublicKey,
+    new_machine: Option<(String, Vec<tpm::Retired>)>,
+) -> anyhow::Result<Option<Event>> {
+    let Some((reason, retired)) = new_machine else {
+        head.verify(key)?;
+        return Ok(None);
+    };
+    if head.verify(key).is_ok() {
+        bail!("this TPM is that of the log: start without --new-machine");
+    }
+    for before in retired {
+        let from = before.head.spki();
+        if head.verify(&PublicKey::from_der(&from)?).is_ok() {
+            let (general, to) = (before.general.spki(), key.der().to_vec());
+            return Ok(Some(Event::Moved { from, general, to, reason }));
+        }
+    }
+    bail!("it was signed by none of the keys in tpm/retired either")
 }
 
 fn failure(ended: Result<anyhow::Result<()>, oneshot::error::RecvError>) -> anyhow::Error {

@@ -64,6 +64,10 @@ enum What {
         /// was put back on purpose. The anchor is then made anew
         #[arg(long, value_name = "REASON")]
         accept_anchor: Option<String>,
+        /// Go on with a new TPM, after a new mainboard, and record this reason: the keys of the old one are put aside, their public
+        /// halves kept in tpm/retired, and the log goes on under a new one. “dsmil tpm recover” then opens the checkpoints
+        #[arg(long, value_name = "REASON")]
+        new_machine: Option<String>,
     },
     /// Read the configuration, say what is wrong with it, and exit
     Check,
@@ -108,12 +112,14 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
         Some(What::Seal) => seal::seal(&config),
         Some(What::Helper { kind, config_hash }) => helpers::serve(*kind, &config, config_hash),
         Some(What::Run { .. }) | None => {
-            let accept = match &arguments.what {
-                Some(What::Run { accept_anchor }) => accept_anchor.clone(),
-                _ => None,
+            let (accept, moved) = match &arguments.what {
+                Some(What::Run { accept_anchor, new_machine }) => {
+                    (accept_anchor.clone(), new_machine.clone())
+                }
+                _ => (None, None),
             };
             stop_at_panic();
-            let opened = open::open(config, &arguments.config)?;
+            let opened = open::open(config, &arguments.config, moved.is_some())?;
             privileges::drop_to(&opened.user)?;
             let workers = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             // Connections and the loop share one thread: what one hands to the other costs no switch, and the loop's turn
@@ -122,7 +128,7 @@ fn main_inner(arguments: &Arguments) -> anyhow::Result<()> {
                 .enable_all()
                 .event_interval(FRONT_TASKS)
                 .build()?;
-            let result = front.block_on(run::run(opened, accept, workers.handle().clone()));
+            let result = front.block_on(run::run(opened, (accept, moved), workers.handle().clone()));
             // Stopping has waited already; a call that hangs in the firmware must not keep the process.
             front.shutdown_background();
             workers.shutdown_background();

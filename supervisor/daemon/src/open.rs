@@ -29,6 +29,8 @@ pub struct Opened {
     pub device: Option<(Device, Vec<Token>)>,
     /// The TPM.
     pub tpm: tpm::Handle,
+    /// The keys of TPMs that were there before, where the owner goes on with another one.
+    pub retired: Vec<tpm::Retired>,
     /// The kernel probes.
     pub probes: Option<Telemetry>,
     /// The thermal zones.
@@ -44,7 +46,7 @@ pub struct Opened {
 }
 
 /// Opens everything; what is missing is an error unless the configuration accepts it.
-pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
+pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result<Opened> {
     let user = user(&config)?;
     alone(&config)?;
     // First of all, while there is no descriptor that it could inherit and no thread that the limits would miss.
@@ -65,13 +67,34 @@ pub fn open(config: Config, path: &Path) -> anyhow::Result<Opened> {
     }
     let mut chip = tpm::Config::new(config.state.join("tpm"));
     chip.tcti.clone_from(&config.tpm.tcti);
-    let tpm = tpm::start(&chip).with_context(|| {
-        format!("the TPM at {}: the log must be signed, so dsmild does not start without", chip.tcti)
-    })?;
+    let (tpm, retired) = chip_of(&chip, is_new_machine)?;
     let roots =
         Root::open_quiet(&config.checkpoint.roots).context("opening the folders of checkpoint.roots")?;
     let listener = listen(&config, &user)?;
-    Ok(Opened { config, user, device, tpm, probes, zones, roots, restore, listener, missing })
+    Ok(Opened { config, user, device, tpm, retired, probes, zones, roots, restore, listener, missing })
+}
+
+/// The TPM. On a new machine the keys of the old one are put aside first.
+fn chip_of(config: &tpm::Config, is_new_machine: bool) -> anyhow::Result<(tpm::Handle, Vec<tpm::Retired>)> {
+    let started = match tpm::start(config) {
+        Err(tpm::Error::ForeignKeyDir { path }) if is_new_machine => {
+            tracing::warn!("putting aside the keys of another TPM, {}", path.display());
+            tpm::retire(&config.key_dir).context("putting aside the keys of the old TPM")?;
+            tpm::start(config)
+        }
+        Err(error @ tpm::Error::ForeignKeyDir { .. }) => {
+            return Err(error).context(
+                "this is another TPM than that of the log: after a new mainboard, “dsmild run --new-machine 'WHY'” goes on with it and \
+                 records the reason",
+            );
+        }
+        started => started,
+    };
+    let tpm = started.with_context(|| {
+        format!("the TPM at {}: the log must be signed, so dsmild does not start without", config.tcti)
+    })?;
+    let retired = if is_new_machine { tpm::retired(&config.key_dir)? } else { Vec::new() };
+    Ok((tpm, retired))
 }
 
 fn or_lack<T>(

@@ -56,6 +56,8 @@ impl View {
             Query::Status
             | Query::Tpm
             | Query::Quote { .. }
+            | Query::Certify { .. }
+            | Query::Vault
             | Query::Tokens
             | Query::Past(_)
             | Query::Facts { .. } => false,
@@ -90,6 +92,10 @@ impl View {
             }))),
             Query::Quote { nonce, registers } => {
                 Ok(wire::Answer::Quote(Box::new(world.quote(&nonce, registers).await?)))
+            }
+            Query::Vault => Ok(wire::Answer::Vault(Box::new(world.vault_report().await?))),
+            Query::Certify { nonce } => {
+                Ok(wire::Answer::Certification(Box::new(world.certify(&nonce).await?)))
             }
             Query::Tokens => Ok(wire::Answer::Tokens { tokens: world.tokens()? }),
             Query::Checkpoints => Ok(wire::Answer::Checkpoints {

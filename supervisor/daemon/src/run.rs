@@ -9,20 +9,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::bail;
-use api::server::{Incoming, Replies};
+use api::server::{Incoming, Payload, Replies};
 use api::wire::{self, Response, convert};
-use engine::reply::Body;
+use engine::reply::{Body, Refusal};
 use engine::{Command, Decision, Event, Fact, Input, Outcome, Record, RequestId, State, StepResult};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::effects::World;
 use crate::journal::{self, Batch, Journal, Replayed};
 use crate::open::Opened;
-use crate::{keys, query, sources};
+use crate::{effects, keys, query, sources};
 
 mod outlet;
 
@@ -89,10 +90,27 @@ struct Come {
 
 /// Runs the daemon until it is told to stop. Effects and answers to queries are worked out by `workers`.
 ///
-/// `accept_anchor` is the owner's reason for going on although the TPM's anchor is not that of the log.
-pub async fn run(opened: Opened, accept_anchor: Option<String>, workers: Handle) -> anyhow::Result<()> {
+/// `accept_anchor` is the owner's reason for going on although the TPM's anchor is not that of the log, `new_machine` the one for going on
+/// with another TPM.
+pub async fn run(
+    opened: Opened,
+    (accept_anchor, new_machine): (Option<String>, Option<String>),
+    workers: Handle,
+) -> anyhow::Result<()> {
     let clock = Clock::new()?;
-    let Opened { config, device, tpm, probes, zones, roots, restore, listener, missing, .. } = opened;
+    let Opened {
+        config,
+        device,
+        tpm,
+        retired: opened_keys,
+        probes,
+        zones,
+        roots,
+        restore,
+        listener,
+        missing,
+        ..
+    } = opened;
     let anchor_s = (!config.may_lack("anchor")).then(|| u64::from(config.log.anchor_s));
     let log = journal::Config {
         dir: config.state.join("log"),
@@ -100,22 +118,36 @@ pub async fn run(opened: Opened, accept_anchor: Option<String>, workers: Handle)
         head_every: Duration::from_millis(config.log.head_ms),
         notes_free_bytes: u64::from(config.log.notes_free_mib) << 20,
         anchor_every: anchor_s.map(Duration::from_secs),
-        accept_anchor,
+        accept_anchor: accept_anchor
+            .or_else(|| new_machine.as_ref().map(|reason| format!("a new machine: {reason}"))),
+        new_machine: new_machine.map(|reason| (reason, opened_keys)),
     };
-    let (mut log, state) = Replayed::open(log, &tpm, config.rules()?)?;
+    let (mut log, state, moved) = Replayed::open(log, &tpm, config.rules()?)?;
     let anchored = log.anchor(&tpm).await?;
     let scrub = log.unread().map(|(dir, head)| (dir, head, u64::from(config.log.scrub_mib) << 20));
     let snapshot = log.from;
-    let key = keys::repository(&tpm, &config.state).await?;
+    let retired = keys_of(&state, moved.as_ref());
+    let key = keys::repository(&tpm, &config.state, !retired.is_empty()).await?;
+    let mut lacking = missing.clone();
+    if let keys::Found::Locked(why) = &key {
+        tracing::warn!("checkpoints can be neither taken nor read: {why}");
+        lacking.push(effects::locked(why));
+    }
     let probes = probes.map(|probes| Arc::new(Mutex::new(probes)));
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: config.hash,
-        missing: missing.clone(),
+        missing: lacking,
     };
-    let world =
-        Arc::new(World::new(config, device, tpm, &key, probes.clone(), (roots, restore), (missing, clock))?);
-    drop(key);
+    let world = Arc::new(World::new(
+        config,
+        device,
+        tpm,
+        (key, retired),
+        probes.clone(),
+        (roots, restore),
+        (missing, clock),
+    )?);
 
     let (messages, inbox) = mpsc::channel(QUEUE_MAX);
     let (ask, requests) = mpsc::channel(QUEUE_MAX);
@@ -137,7 +169,7 @@ pub async fn run(opened: Opened, accept_anchor: Option<String>, workers: Handle)
     };
     // What was under way goes back or on before anybody is served.
     let mut first = vec![Message::Event(started)];
-    first.extend(anchored.into_iter().map(Message::Event));
+    first.extend(moved.into_iter().chain(anchored).map(Message::Event));
     first.extend(sources::temperatures(&zones).into_iter().map(Message::Event));
     engine.turn(Come { messages: first, requests: Vec::new() }).await?;
     engine.settle(Phase::Starting).await?;
@@ -259,10 +291,11 @@ impl Loop {
     }
 
     fn asked(&mut self, asked: Incoming) -> anyhow::Result<()> {
-        let Incoming { peer, request, command, replies } = asked;
+        let Incoming { peer, request, command, payload, replies } = asked;
         if let Command::Query(query) = command {
             if let Err(refusal) = query.admit(&self.state.rules, &peer) {
-                self.batch.outputs.push(Output::Reply { body: Body::Refused(refusal), request, replies });
+                let body = Body::Refused(refusal);
+                self.batch.outputs.push(Output::Reply { body, beside: None, request, replies });
                 return Ok(());
             }
             let view = Box::new(query::View::new(&self.state, &query));
@@ -278,10 +311,19 @@ impl Loop {
         let given = request;
         let request = of_user(peer.uid, given);
         let mut waits = true;
+        if let Some(Payload(bytes)) = payload
+            && self.state.work_of(request).is_none()
+            && !self.world.beside().give(request, bytes)
+        {
+            let body = Body::Refused(Refusal::Busy("as much as can be handed over at once".to_owned()));
+            self.batch.outputs.push(Output::Reply { body, beside: None, request: given, replies });
+            return Ok(());
+        }
         for reply in self.decide(Event::Asked { request, peer, command })? {
             if reply.request == request {
                 waits &= !is_final(&reply.body);
                 self.batch.outputs.push(Output::Reply {
+                    beside: self.beside(&reply),
                     body: reply.body,
                     request: given,
                     replies: replies.clone(),
@@ -299,15 +341,21 @@ impl Loop {
         Ok(())
     }
 
+    /// What goes with a reply beside the engine, and no longer.
+    fn beside(&self, reply: &engine::Reply) -> Option<Zeroizing<Vec<u8>>> {
+        if is_final(&reply.body) { self.world.beside().end(reply.request) } else { None }
+    }
+
     /// A reply for whoever waits for it.
     fn reply(&mut self, reply: engine::Reply) {
+        let beside = self.beside(&reply);
         let waiting = if is_final(&reply.body) {
             self.waiting.remove(&reply.request)
         } else {
             self.waiting.get(&reply.request).cloned()
         };
         if let Some((request, replies)) = waiting {
-            self.batch.outputs.push(Output::Reply { body: reply.body, request, replies });
+            self.batch.outputs.push(Output::Reply { body: reply.body, beside, request, replies });
         }
     }
 
@@ -336,6 +384,16 @@ impl Loop {
         tracing::info!(facts = self.state.facts, "stopped");
         Ok(())
     }
+}
+
+/// The keys that signed checkpoints with earlier TPMs.
+fn keys_of(state: &State, moved: Option<&Event>) -> Vec<tpm::PublicKey> {
+    let now = match moved {
+        Some(Event::Moved { from, general, .. }) => vec![general, from],
+        _ => Vec::new(),
+    };
+    let before = state.retired.iter().flat_map(|retired| [&retired.general, &retired.head]);
+    before.chain(now).filter_map(|spki| tpm::PublicKey::from_spki(spki)).collect()
 }
 
 const fn is_final(body: &Body) -> bool {

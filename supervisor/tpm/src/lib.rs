@@ -109,7 +109,7 @@ pub use operations::{RANDOM_MAX, SEAL_MAX};
 pub use pcr::{PCR_COUNT, PcrSelection, Pcrs, QuoteClaim, extended, verify_quote};
 pub use policy::{Invalid, PolicyKey, SignedPolicy, Terms, sign_policy};
 pub use queue::Priority;
-pub use retire::{Retired, retire};
+pub use retire::{Retired, retire, retired};
 pub use revocation::{REVOCATION, Reuse, Revocation};
 pub use signature::{PublicKey, Signature, verify};
 pub use standing::{Expected, Standing, Violation, check};

@@ -65,6 +65,29 @@ pub fn retire(key_dir: &Path) -> Result<Retired, Error> {
     Ok(Retired { head, general, dir: aside })
 }
 
+/// The keys that were put aside so far.
+///
+/// # Errors
+/// - `KeyDir`, `DamagedKey`: as said there
+pub fn retired(key_dir: &Path) -> Result<Vec<Retired>, Error> {
+    let path = key_dir.join(FOLDER);
+    let failed = |source| Error::KeyDir { action: "read the folder", path: path.clone(), source };
+    let entries = match std::fs::read_dir(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let aside = entry.map_err(failed)?.path();
+        let dir = KeyDir::open(&aside)?;
+        if let Some(head) = public(&dir, Role::Head)? {
+            let general = public(&dir, Role::General)?.unwrap_or(head);
+            found.push(Retired { head, general, dir: aside });
+        }
+    }
+    Ok(found)
+}
+
 fn public(dir: &KeyDir, role: Role) -> Result<Option<PublicKey>, Error> {
     let Some(file) = dir.read(role)? else { return Ok(None) };
     let key = Public::from_bytes(&file.public).and_then(|public| public.point());

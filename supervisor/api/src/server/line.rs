@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::REQUESTS_MAX;
 
@@ -45,7 +46,7 @@ struct Outbox {
 /// A reply on its way. It keeps its request's slot until it is written.
 #[derive(Debug)]
 struct Frame {
-    bytes: Vec<u8>,
+    bytes: Zeroizing<Vec<u8>>,
     written: usize,
     _slot: Arc<Slot>,
 }
@@ -62,7 +63,7 @@ impl Drop for Slot {
 
 impl Slot {
     /// Hands a frame over without waiting. Who has gone, or does not read, loses it.
-    pub(super) fn send(self: &Arc<Self>, bytes: Vec<u8>) {
+    pub(super) fn send(self: &Arc<Self>, bytes: Zeroizing<Vec<u8>>) {
         let line = &self.0;
         let mut outbox = line.lock();
         let Some(stream) = &outbox.stream else { return };

@@ -3,11 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::command::{Command, Point, Query, RequestId, Which};
-use engine::order::Item;
-use engine::reply::{Answer, PlanReport, Refusal};
+use engine::order::{Item, VaultChange, digest};
+use engine::reply::{Answer, PlanReport, Prepared, Refusal};
 use types::token::{Change, Select, TokenId};
+use zeroize::Zeroizing;
 
 use crate::wire;
+use crate::wire::secret::Secret;
 
 /// A request that cannot be understood: what is wrong, where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,6 +45,27 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::Status => Command::Query(Query::Status),
         wire::Command::Tpm => Command::Query(Query::Tpm),
         wire::Command::Quote { nonce, pcrs } => Command::Query(quote(&nonce, &pcrs)?),
+        wire::Command::Certify { nonce } => Command::Query(Query::Certify { nonce: read_nonce(&nonce)? }),
+        wire::Command::Vault => Command::Query(Query::Vault),
+        wire::Command::Seal { data } => {
+            Command::Seal { bytes: u32::try_from(bytes_of(&data)?.len()).unwrap_or(u32::MAX) }
+        }
+        wire::Command::Unseal { blob } => Command::Unseal { blob: digest(&bytes_of(&blob)?) },
+        wire::Command::PrepareVault { policy_key, pcrs, repository } => {
+            Command::Vault(VaultChange::Prepare {
+                key: digest(&base64(&policy_key)?).0,
+                registers: registers(&pcrs, "a policy")?,
+                anew: repository.is_some(),
+            })
+        }
+        wire::Command::InstallVault { vault } => {
+            Command::Vault(VaultChange::Install { vault: digest(&bytes_of(&vault)?).0 })
+        }
+        wire::Command::InstallPolicy { policy } => {
+            Command::Vault(VaultChange::InstallPolicy { policy: digest(&bytes_of(&policy)?).0 })
+        }
+        wire::Command::RevokePolicy => Command::Vault(VaultChange::Revoke),
+        wire::Command::ForgetVault { anchor } => Command::Vault(VaultChange::Forget { anchor }),
         wire::Command::Tokens => Command::Query(Query::Tokens),
         wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
         wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),
@@ -77,6 +100,66 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
     })
 }
 
+/// What a command hands over beside the engine, which knows its hash or length alone: data to seal, a blob, a vault, a policy; to
+/// prepare a vault the policy key, and behind it the repository's key if that comes too.
+///
+/// # Errors
+///
+/// It is no base64, or too much.
+pub fn payload(command: &wire::Command) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    match command {
+        wire::Command::Seal { data: secret }
+        | wire::Command::Unseal { blob: secret }
+        | wire::Command::InstallVault { vault: secret }
+        | wire::Command::InstallPolicy { policy: secret } => bytes_of(secret).map(Some),
+        wire::Command::PrepareVault { policy_key, repository, .. } => {
+            let key = base64(policy_key)?;
+            let repository = repository.as_ref().map(bytes_of).transpose()?;
+            let repository = repository.as_deref().map_or(&[][..], Vec::as_slice);
+            let mut payload = Zeroizing::new(Vec::with_capacity(key.len() + repository.len()));
+            payload.extend_from_slice(&key);
+            payload.extend_from_slice(repository);
+            Ok(Some(payload))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn bytes_of(secret: &Secret) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let most = wire::secret::SECRET_MAX;
+    secret.bytes().ok_or_else(|| Fault(format!("what is handed over is base64 of at most {most} bytes")))
+}
+
+fn base64(text: &str) -> Result<Vec<u8>, Fault> {
+    let most = wire::secret::SECRET_MAX;
+    let decoded = (text.len() <= most).then(|| STANDARD.decode(text).ok()).flatten();
+    decoded.ok_or_else(|| Fault("a policy key is base64 of its SubjectPublicKeyInfo".to_owned()))
+}
+
+/// An answer as it goes over the wire, with what comes beside it.
+///
+/// # Errors
+///
+/// What should come beside it is not there: it was forgotten.
+pub fn answer(answer: Answer, beside: Option<&[u8]>) -> Result<wire::Answer, Fault> {
+    let secret = || {
+        let gone = || Fault("what was opened is no longer there: ask again as a new request".to_owned());
+        beside.map(Secret::new).ok_or_else(gone)
+    };
+    Ok(match answer {
+        Answer::Unsealed => wire::Answer::Unsealed { data: secret()? },
+        Answer::Prepared(Prepared { terms, machine, sealed, .. }) => {
+            wire::Answer::VaultPrepared(Box::new(wire::vault::Prepared {
+                terms: STANDARD.encode(terms),
+                machine: machine.to_string(),
+                sealed: STANDARD.encode(sealed),
+                repository: secret()?,
+            }))
+        }
+        other => plain(other),
+    })
+}
+
 /// A note of any bytes as it goes over the wire.
 #[must_use]
 pub fn note(kind: String, content: Vec<u8>) -> wire::Command {
@@ -103,14 +186,19 @@ const NONCE_MAX: usize = 32;
 const REGISTERS: u8 = 24;
 
 fn quote(nonce: &str, pcrs: &[u8]) -> Result<Query, Fault> {
-    let nonce = bytes(nonce)
+    Ok(Query::Quote { nonce: read_nonce(nonce)?, registers: registers(pcrs, "a quote")? })
+}
+
+fn read_nonce(nonce: &str) -> Result<Vec<u8>, Fault> {
+    bytes(nonce)
         .filter(|nonce| (1..=NONCE_MAX).contains(&nonce.len()))
-        .ok_or_else(|| Fault(format!("a nonce is 1 to {NONCE_MAX} bytes, two hexadecimal digits each")))?;
+        .ok_or_else(|| Fault(format!("a nonce is 1 to {NONCE_MAX} bytes, two hexadecimal digits each")))
+}
+
+fn registers(pcrs: &[u8], what: &str) -> Result<u32, Fault> {
     let mask = pcrs.iter().try_fold(0, |mask, pcr| (*pcr < REGISTERS).then(|| mask | 1 << *pcr));
-    let registers = mask
-        .filter(|mask| *mask != 0)
-        .ok_or_else(|| Fault(format!("a quote is of one or more PCRs, 0 to {}", REGISTERS - 1)))?;
-    Ok(Query::Quote { nonce, registers })
+    mask.filter(|mask| *mask != 0)
+        .ok_or_else(|| Fault(format!("{what} is of one or more PCRs, 0 to {}", REGISTERS - 1)))
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {
@@ -144,26 +232,30 @@ fn change(change: &wire::Change) -> Result<Change, Fault> {
     })
 }
 
-impl From<Answer> for wire::Answer {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Read(values) => {
-                Self::Read { values: values.into_iter().map(|(item, value)| reading(item, value)).collect() }
-            }
-            Answer::Written(before) => Self::Written {
-                before: before.into_iter().map(|held| reading(held.item, Ok(held.value))).collect(),
-            },
-            Answer::Checkpoint(checkpoint) => Self::Created { checkpoint: (&checkpoint).into() },
-            Answer::Verified(report) => Self::Verified {
-                number: report.number,
-                entries: report.entries,
-                bytes: report.bytes,
-                key: report.key,
-            },
-            Answer::Plan(report) => Self::Plan(report.into()),
-            Answer::Restored(report) => Self::Restored(report.into()),
-            Answer::Noted { index } => Self::Noted { index },
+fn plain(answer: Answer) -> wire::Answer {
+    match answer {
+        Answer::Read(values) => wire::Answer::Read {
+            values: values.into_iter().map(|(item, value)| reading(item, value)).collect(),
+        },
+        Answer::Written(before) => wire::Answer::Written {
+            before: before.into_iter().map(|held| reading(held.item, Ok(held.value))).collect(),
+        },
+        Answer::Checkpoint(checkpoint) => wire::Answer::Created { checkpoint: (&checkpoint).into() },
+        Answer::Verified(report) => wire::Answer::Verified {
+            number: report.number,
+            entries: report.entries,
+            bytes: report.bytes,
+            key: report.key,
+        },
+        Answer::Plan(report) => wire::Answer::Plan(report.into()),
+        Answer::Restored(report) => wire::Answer::Restored(report.into()),
+        Answer::Noted { index } => wire::Answer::Noted { index },
+        Answer::Sealed(blob) => {
+            wire::Answer::Sealed { sha256: digest(&blob).to_string(), blob: STANDARD.encode(blob) }
         }
+        // Told with what comes beside them.
+        Answer::Unsealed | Answer::Prepared(_) | Answer::VaultChanged => wire::Answer::VaultChanged,
+        Answer::Counted { value } => wire::Answer::Revoked { counter: value },
     }
 }
 
@@ -247,6 +339,28 @@ mod tests {
         for (text, base64) in [(None, None), (Some(""), Some("")), (None, Some("/wD")), (None, Some("ü"))] {
             assert!(note(text, base64).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_handed_over_goes_beside_the_command() {
+        let secret = Secret::new(b"a secret");
+        let seal = wire::Command::Seal { data: secret.clone() };
+        assert_eq!(**payload(&seal).unwrap().unwrap(), *b"a secret");
+        assert_eq!(command(seal), Ok(Command::Seal { bytes: 8 }));
+        let unseal = wire::Command::Unseal { blob: secret.clone() };
+        assert_eq!(command(unseal), Ok(Command::Unseal { blob: digest(b"a secret") }));
+        let prepare = wire::Command::PrepareVault {
+            policy_key: STANDARD.encode(b"key"),
+            pcrs: vec![0, 7],
+            repository: Some(secret),
+        };
+        assert_eq!(**payload(&prepare).unwrap().unwrap(), *b"keya secret");
+        let change = VaultChange::Prepare { key: digest(b"key").0, registers: 0x81, anew: true };
+        assert_eq!(command(prepare), Ok(Command::Vault(change)));
+        assert_eq!(payload(&wire::Command::Tpm), Ok(None));
+        let opened = answer(Answer::Unsealed, Some(b"it"));
+        assert_eq!(opened, Ok(wire::Answer::Unsealed { data: Secret::new(b"it") }));
+        assert!(answer(Answer::Unsealed, None).is_err());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
-use engine::order::{Order, Valued};
+use engine::order::{Order, Valued, VaultChange};
 use serde::{Deserialize, Serialize};
+use types::hash::Hash;
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,7 +75,7 @@ impl Entry {
 }
 
 /// The kinds of facts, as [`Entry::fact`] has them.
-pub const FACTS: [&str; 11] = [
+pub const FACTS: [&str; 12] = [
     "started",
     "stopped",
     "denied",
@@ -86,6 +87,7 @@ pub const FACTS: [&str; 11] = [
     "snapshot",
     "anchored",
     "power_lost",
+    "moved",
 ];
 
 const fn name(fact: &Fact) -> &'static str {
@@ -101,6 +103,7 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::Snapshotted { .. } => "snapshot",
         Fact::Anchored { .. } => "anchored",
         Fact::PowerLost { .. } => "power_lost",
+        Fact::Moved { .. } => "moved",
     }
 }
 
@@ -109,11 +112,18 @@ fn text(fact: &Fact) -> String {
         Fact::Started { version, missing, .. } if missing.is_empty() => format!("dsmild {version}"),
         Fact::Started { version, missing, .. } => format!("dsmild {version}, without {}", missing.join(", ")),
         Fact::Stopped => "in order".to_owned(),
-        Fact::Snapshotted { facts, hash } => format!("of {facts} facts, {}", types::hash::Hash(*hash)),
+        Fact::Snapshotted { facts, hash } => format!("of {facts} facts, {}", Hash(*hash)),
         Fact::Anchored { reason } => reason.clone(),
         Fact::PowerLost { named, counted } => {
             format!(
                 "the TPM counted {counted} heads where {named} were signed: up to the last anchoring, a log that was cut back would look like this one"
+            )
+        }
+        Fact::Moved { from, to, reason, .. } => {
+            format!(
+                "heads are signed by key {} from here on, by {} before: {reason}",
+                key_id(to),
+                key_id(from)
             )
         }
         Fact::Denied { order, reason, .. } => format!("{}: {reason}", describe(order)),
@@ -143,7 +153,25 @@ fn describe(order: &Order) -> String {
         Order::VerifyCheckpoint { number } => format!("verify checkpoint {number}"),
         Order::PlanRestore { number } => format!("plan a restore of checkpoint {number}"),
         Order::Restore { number, .. } => format!("restore checkpoint {number}"),
+        Order::Seal { bytes } => format!("seal {bytes} bytes"),
+        Order::Unseal { blob } => format!("unseal {}", Hash(*blob)),
+        Order::Vault { change } => match change {
+            VaultChange::Prepare { key, registers, .. } => {
+                let pcrs: Vec<_> =
+                    (0..24).filter(|pcr| registers >> pcr & 1 == 1).map(|pcr| pcr.to_string()).collect();
+                format!("{} (policy key {}, PCRs {})", change.title(), Hash(*key), pcrs.join(","))
+            }
+            VaultChange::Install { vault: hash } | VaultChange::InstallPolicy { policy: hash } => {
+                format!("{} {}", change.title(), Hash(*hash))
+            }
+            VaultChange::Revoke | VaultChange::Forget { .. } => change.title().to_owned(),
+        },
     }
+}
+
+/// The short id of a key, as signed notes have it.
+fn key_id(spki: &[u8]) -> String {
+    engine::order::digest(spki).0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn reached(progress: &Progress) -> String {
@@ -155,7 +183,7 @@ fn reached(progress: &Progress) -> String {
         }
         Progress::Written => "written and read back".to_owned(),
         Progress::Captured { manifest, files, tokens, .. } => {
-            format!("captured {files} files and {tokens} tokens, manifest {}", types::hash::Hash(*manifest))
+            format!("captured {files} files and {tokens} tokens, manifest {}", Hash(*manifest))
         }
         Progress::Planned { added, changed, removed, tokens, .. } => {
             format!(
@@ -176,6 +204,11 @@ fn ended(outcome: &Outcome) -> String {
         Outcome::Undone { reason } => format!("undone: {reason}"),
         Outcome::Interrupted => "interrupted before anything changed".to_owned(),
         Outcome::Signed { key } => format!("signed with key {key}"),
+        Outcome::Sealed { blob } => format!("sealed as {}", Hash(*blob)),
+        Outcome::Counted { counter, value } => {
+            let name: String = counter.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("the revocation counter {name} stands at {value}")
+        }
     }
 }
 

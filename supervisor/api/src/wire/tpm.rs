@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::LogStatus;
+use super::vault::Standing;
 
 /// The TPM: who it is, what it offers, what it has cost, and how the log is anchored in it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Report {
     pub failure: Option<String>,
     /// How the log is anchored in it; none: this daemon goes without (`without = ["anchor"]`).
     pub anchor: Option<Anchor>,
+    /// How the vault stands; none where no daemon told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<Standing>,
     /// The log.
     pub log: LogStatus,
     /// What waits for it, and what went wrong since the start.
@@ -89,6 +93,9 @@ pub struct Anchor {
     pub noticed: u64,
     /// The same after the chip has lost power.
     pub noticed_unpowered: u64,
+    /// SHA-256 over the names of its counter and record, hexadecimal, as `tpm certify` has it; empty where it is not known.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// What a start found of the anchor.

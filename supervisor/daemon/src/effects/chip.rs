@@ -12,7 +12,7 @@ use super::{World, key_id};
 /// How long an answer of the chip is told again: asking takes a dozen commands, and everybody may ask.
 const OFFERS_KEPT: Duration = Duration::from_secs(10);
 /// How long the chip may take to answer. Heads and seals go before it.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the chip offers as it said last, and when that was. Who asks meanwhile waits for the same answer.
 pub type Offers = Mutex<Option<(Instant, Result<Features, String>)>>;
@@ -37,6 +37,7 @@ impl World {
             },
             features,
             failure,
+            vault: Some(self.standing().await),
             queue: queue(&counters),
             operations: Kind::ALL.into_iter().map(|kind| operation(kind, counters.of(kind))).collect(),
             ..Report::default()
@@ -83,7 +84,7 @@ impl World {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

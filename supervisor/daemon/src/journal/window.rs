@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use api::wire;
+use recovery::vault::offline::anchor_name;
 use tpm::{Anchor, Standing};
+use types::hash::Hash;
 
 use crate::clock;
 
@@ -24,14 +26,17 @@ pub struct Window {
     writes: u64,
     /// When this start has anchored the log last, nanoseconds since 1970.
     anchored_ns: Option<i64>,
+    /// One word for the anchor's indices.
+    name: Hash,
 }
 
 impl Window {
     /// As the anchor has it.
-    pub const fn new(anchor: &Anchor, found: Option<Standing>) -> Self {
+    pub fn new(anchor: &Anchor, found: Option<Standing>) -> Self {
         let size = anchor.record.point.size;
         let writes = anchor.record.writes;
-        Self { found, stored: size, counted: size, anchored: size, heads: 0, writes, anchored_ns: None }
+        let name = anchor_name(&anchor.names.counter, &anchor.names.record);
+        Self { found, stored: size, counted: size, anchored: size, heads: 0, writes, anchored_ns: None, name }
     }
 
     /// A head over so many entries is stored.
@@ -84,6 +89,7 @@ impl Window {
             found,
             noticed: self.counted,
             noticed_unpowered: self.anchored,
+            name: self.name.to_string(),
         }
     }
 }

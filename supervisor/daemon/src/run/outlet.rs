@@ -9,6 +9,7 @@ use engine::reply::{Body, Refusal};
 use engine::{Effect, Event, Query, RequestId};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use zeroize::Zeroizing;
 
 use super::Message;
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ pub enum Output {
     Reply {
         /// What.
         body: Body,
+        /// What goes with it and must not be anywhere else.
+        beside: Option<Zeroizing<Vec<u8>>>,
         /// The id that they gave their request.
         request: RequestId,
         /// The way back.
@@ -68,9 +71,9 @@ impl Outlet {
         for output in outputs {
             match output {
                 Output::Effect(effect) => self.perform(*effect),
-                Output::Reply { body, request, replies } => {
+                Output::Reply { body, beside, request, replies } => {
                     // Who does not read its replies loses them; the log still tells what was done.
-                    replies.send(&response(request, behind.clone(), told(body)));
+                    replies.send(&response(request, behind.clone(), told(body, beside)));
                 }
                 Output::Query { view, query, request, replies } => {
                     let position = Position::new(durable, &query);
@@ -122,10 +125,13 @@ fn response(request: RequestId, behind: Behind, body: wire::Body) -> Response {
     Response { id: convert::request_text(request), behind, body }
 }
 
-fn told(body: Body) -> wire::Body {
+fn told(body: Body, beside: Option<Zeroizing<Vec<u8>>>) -> wire::Body {
     match body {
         Body::Progress(phase) => wire::Body::Progress { phase: phase.to_owned() },
-        Body::Done(answer) => wire::Body::Done { answer: answer.into() },
+        Body::Done(answer) => match convert::answer(answer, beside.as_deref().map(Vec::as_slice)) {
+            Ok(answer) => wire::Body::Done { answer },
+            Err(fault) => refused(&Refusal::Failed(fault.to_string())),
+        },
         Body::Refused(refusal) => refused(&refusal),
     }
 }

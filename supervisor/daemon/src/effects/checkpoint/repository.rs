@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use device::Device;
 use engine::StepResult;
@@ -16,11 +16,13 @@ use recovery::restore::{self, Machine};
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tpm::PublicKey;
 use types::hash::Hash;
 use types::time::Time;
 
 use super::{Done, Job, Phase, Task, report, restoring};
 use crate::config::Config;
+use crate::effects::lock;
 
 /// Tasks that may wait for the thread: exclusive work comes one at a time and always finds room.
 const QUEUE_MAX: usize = 2 * QUESTIONS_MAX;
@@ -29,32 +31,80 @@ const QUESTIONS_MAX: usize = 8;
 
 /// The way to the thread.
 pub struct Repository {
-    jobs: SyncSender<Job>,
+    jobs: OnceLock<SyncSender<Job>>,
+    /// What the thread gets once the key is there.
+    locked: Mutex<Option<Locked>>,
     questions: Semaphore,
 }
 
+/// A repository whose key is not open.
+struct Locked {
+    chunks: PathBuf,
+    parts: Parts,
+    why: String,
+}
+
+/// What needs no key.
+struct Parts {
+    dir: PathBuf,
+    roots: Vec<Root>,
+    device: Option<Arc<Device>>,
+    client: Client,
+    keys: Keys,
+    identity: Vec<String>,
+}
+
 impl Repository {
-    /// Opens everything and starts the thread.
-    pub fn open(
+    /// Puts together what needs no key. `keys`: the one that signs checkpoints, the one that did before it had a key of its own, and those of
+    /// earlier TPMs.
+    pub fn new(
         config: &Config,
-        key: &[u8; 32],
         device: Option<Arc<Device>>,
-        tpm: &tpm::Handle,
+        (now, before, retired): (PublicKey, PublicKey, Vec<PublicKey>),
         (roots, restore): (Vec<Root>, UnixStream),
-    ) -> anyhow::Result<Self> {
-        let owner = Owner {
-            chunks: Chunks::open(&config.state.join("chunks"), key)?,
+    ) -> Self {
+        let parts = Parts {
             dir: config.state.join("checkpoints"),
             roots,
             device,
             client: Client::new(restore),
-            keys: Keys { now: *tpm.general_key(), before: *tpm.head_key() },
+            keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
             identity: vec![format!("machine={}", crate::effects::machine())],
-            captured: None,
         };
+        let chunks = config.state.join("chunks");
+        let locked = Locked { chunks, parts, why: "it was not opened yet".to_owned() };
+        Self {
+            jobs: OnceLock::new(),
+            locked: Mutex::new(Some(locked)),
+            questions: Semaphore::new(QUESTIONS_MAX),
+        }
+    }
+
+    /// Opens it with this key and starts the thread; where the key is another repository's it stays as it is.
+    pub fn unlock(&self, key: &[u8; 32]) -> anyhow::Result<()> {
+        let mut locked = lock(&self.locked);
+        let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
+        let chunks = Chunks::open(chunks, key)?;
+        let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
+        let Parts { dir, roots, device, client, keys, identity } = parts;
+        let owner = Owner { chunks, dir, roots, device, client, keys, identity, captured: None };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
-        Ok(Self { jobs, questions: Semaphore::new(QUESTIONS_MAX) })
+        // It was locked until now, so nobody has set it.
+        self.jobs.set(jobs).ok();
+        Ok(())
+    }
+
+    /// Says why it does not open.
+    pub fn stay_locked(&self, why: String) {
+        if let Some(locked) = lock(&self.locked).as_mut() {
+            locked.why = why;
+        }
+    }
+
+    /// Why it does not open; none where it is open.
+    pub fn locked(&self) -> Option<String> {
+        lock(&self.locked).as_ref().map(|locked| locked.why.clone())
     }
 
     /// The right to ask a question, until the answer is there.
@@ -70,7 +120,10 @@ impl Repository {
 
     /// Hands a job over.
     pub(super) fn send(&self, job: Job) -> Result<(), String> {
-        self.jobs.try_send(job).map_err(|error| match error {
+        let Some(jobs) = self.jobs.get() else {
+            return Err(crate::effects::locked(&self.locked().unwrap_or_default()));
+        };
+        jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => "the repository has too much to do; try again later".to_owned(),
             TrySendError::Disconnected(_) => {
                 "the repository's thread has ended; dsmild must be started again".to_owned()
@@ -178,14 +231,14 @@ impl Owner {
 
 /// The keys that sign checkpoints.
 pub(super) struct Keys {
-    now: tpm::PublicKey,
-    /// The key of the log's heads signed them too, until it got a key of its own.
-    before: tpm::PublicKey,
+    now: PublicKey,
+    /// The key of the log's heads, which signed them until they got a key of their own, and those of earlier TPMs.
+    others: Vec<PublicKey>,
 }
 
 impl Keys {
-    fn named(&self, id: &[u8]) -> Option<&tpm::PublicKey> {
-        [&self.now, &self.before].into_iter().find(|key| key.key_id() == id)
+    fn named(&self, id: &[u8]) -> Option<&PublicKey> {
+        [&self.now].into_iter().chain(&self.others).find(|key| key.key_id() == id)
     }
 }
 
