@@ -6,7 +6,7 @@
 //! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`tpm`], [`metrics`], [`completions`], [`man`]: one file for each subcommand
 //! - [`session`]: a connection to the daemon, and the warning about what its answers lack
 //! - [`progress`]: what is under way, on the error output
-//! - [`question`]: a question on the terminal before something is changed
+//! - [`question`]: a question on the terminal before something is changed; [`secret`]: what must not be shown
 //! - [`output`]: the standard output: tables for people, one JSON document for programs
 //! - [`time`]: moments on the command line
 //! - [`fault`]: what can go wrong, and the exit code that says so
@@ -35,6 +35,7 @@ mod fault;
 mod output;
 mod progress;
 mod question;
+mod secret;
 mod session;
 mod time;
 

@@ -8,8 +8,12 @@ use std::path::Path;
 use api::wire::{Answer, Behind};
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::fault::Fault;
+
+/// Room for a document that holds a secret, bytes.
+const DOCUMENT_BYTES: usize = 4 << 10;
 
 /// What catches the eye on a terminal; nothing of it reaches a file or a pipe.
 pub const HEADING: Style = Style::new().bold();
@@ -34,6 +38,15 @@ pub fn answer(json: bool, answer: &Answer, behind: &Behind, text: &str) -> Resul
 /// Writes an answer as one JSON document on a line.
 pub fn document(answer: &impl Serialize, behind: Option<&Behind>) -> Result<(), Fault> {
     line(&Document { answer, behind })
+}
+
+/// An answer as one JSON document on a line, for one that holds a secret: wiped when it is dropped.
+pub fn document_text(answer: &impl Serialize, behind: Option<&Behind>) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let mut text = Zeroizing::new(Vec::with_capacity(DOCUMENT_BYTES));
+    serde_json::to_writer(&mut *text, &Document { answer, behind })
+        .map_err(|error| Fault::Failed(error.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Writes anything as JSON on a line.

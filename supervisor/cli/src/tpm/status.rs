@@ -49,6 +49,9 @@ fn text(report: &Report, behind: &Behind) -> String {
         Some(anchor) => anchored(anchor, &mut row),
         None => row("anchor", "none: this daemon goes without".to_owned()),
     }
+    if let Some(standing) = &report.vault {
+        super::vault::rows(standing, &mut row);
+    }
     row("queue", queue(&report.queue));
     row("commands", commands(&report.queue));
     let missing = behind.missing.iter();
@@ -91,6 +94,9 @@ fn anchored(anchor: &Anchor, row: &mut impl FnMut(&str, String)) {
     row("", format!("anchored {when}, {next}"));
     let writes = count(anchor.writes, "write", "writes");
     row("", format!("{writes} of the record; chips are made for {}", anchor.writes_max));
+    if !anchor.name.is_empty() {
+        row("", format!("name {}", anchor.name));
+    }
     row("at the start", found(&anchor.found));
 }
 
