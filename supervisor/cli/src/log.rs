@@ -1,9 +1,10 @@
 //! `dsmil log`
 //!
 //! - [`note`], [`tail`], [`search`], [`show`], [`prove`], [`verify`], [`export`], [`salvage`], [`archive`]: its subcommands
-//! - [`source`]: where they have the entries from
+//! - [`source`]: where they have the entries from; [`certified`]: the TPM's word on how many there were
 
 mod archive;
+mod certified;
 mod export;
 mod note;
 mod prove;

@@ -54,25 +54,39 @@ pub fn verify(dir: &Path, key: Option<&PublicKey>, trusted: Option<&Head>) -> Re
     verify_on(Arc::new(Real), dir, (key, trusted), true)
 }
 
-/// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
-pub(crate) fn verify_on(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    given: (Option<&PublicKey>, Option<&Head>),
-    live: bool,
-) -> Result<Report, Error> {
-    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, given, live))
+/// The same for a log whose heads are signed by several keys, one after the other: its machine got another TPM.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_by(dir: &Path, keys: &[PublicKey], trusted: Option<&Head>) -> Result<Report, Error> {
+    let disk: Arc<dyn Disk> = Arc::new(Real);
+    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, (keys, trusted), true))
 }
 
-fn verify_once(
+/// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
+pub(crate) fn verify_on(
     disk: Arc<dyn Disk>,
     dir: &Path,
     (key, trusted): (Option<&PublicKey>, Option<&Head>),
     live: bool,
 ) -> Result<Report, Error> {
-    let mut check = |signed: &crate::head::SignedHead| match key {
-        Some(key) => signed.verify(key).map_err(|_| "its signature is not one of the given key"),
-        None => Ok(()),
+    let keys = key.map(std::slice::from_ref).unwrap_or_default();
+    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, (keys, trusted), live))
+}
+
+fn verify_once(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    (keys, trusted): (&[PublicKey], Option<&Head>),
+    live: bool,
+) -> Result<Report, Error> {
+    let mut check = |signed: &crate::head::SignedHead| {
+        if keys.is_empty() || keys.iter().any(|key| signed.verify(key).is_ok()) {
+            Ok(())
+        } else {
+            Err("its signature is not one of the given key")
+        }
     };
     let mut anchor = trusted.map(|head| Anchor { head, root: None });
     let mut watch = Watch {
@@ -92,7 +106,7 @@ fn verify_once(
         entries: audit.tree.size(),
         archived,
         heads: audit.heads,
-        signed: key.is_some() && head.is_some(),
+        signed: !keys.is_empty() && head.is_some(),
         covered: head.as_ref().map_or(0, |head| head.size),
         head,
         trusted: trusted.is_some(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use store::head::{Head, PublicKey};
 use store::verify::Report;
 
+use super::certified::{Certified, Point};
 use super::salvage::named;
 use crate::fault::Fault;
 use crate::output::{self, Table, count};
@@ -18,24 +19,27 @@ use crate::session::Context;
 /// Every entry must be intact and a fact, and every stored head must be the Merkle root of the entries that it covers. With
 /// --key each head must be signed by that key too: without it somebody who can write the disk can rewrite the whole log
 /// unseen. The key alone cannot tell an older copy of the log, or one that was cut back to an older head: with --head, a head that
-/// was kept somewhere else, the log must go on from there. Entries after the newest head are covered by none yet. Exit code 7
+/// was kept somewhere else, or --certification, a fresh word of the TPM on the anchor, the log must go on from there. Entries after the newest head are covered by none yet. Exit code 7
 /// names the entry that is damaged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dsmil log verify
   dsmil log verify --key machine.pem
   cp /var/lib/dsmil/log/checkpoint kept; dsmil log verify --key machine.pem --head kept
+  dsmil log verify --key machine.pem --certification anchor.json --nonce 6f1d0c22a97e4b58 --attestation-key attestation.pem
   dsmil log verify --dir /mnt/copy/log --json")]
 pub struct Verify {
     /// The log's folder.
     #[arg(long, default_value = super::DIR)]
     dir: PathBuf,
-    /// The machine's public key, PEM, from a place that the machine cannot write.
+    /// The machine's public key, PEM, from a place that the machine cannot write. More than once for a machine that had another TPM before.
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    key: Vec<PathBuf>,
     /// A signed head that you trust: the file “checkpoint” of this log as it once was, kept where the machine cannot write.
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
+    #[command(flatten)]
+    certified: Certified,
 }
 
 /// What was checked, as JSON.
@@ -55,28 +59,37 @@ struct Verified {
     torn_bytes: u64,
     /// Entries of the head that the verifier trusts; none where none was given, and then nothing is known of later ones.
     trusted: Option<u64>,
+    /// The anchor whose certification that head is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certified: Option<String>,
 }
 
 impl Verify {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
-        let key = self.key.as_deref().map(read_key).transpose()?;
-        let head = self.head.as_deref().map(|path| read_head(path, key.as_ref())).transpose()?;
+        let keys = self.key.iter().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>()?;
+        let head = self.head.as_deref().map(|path| read_head(path, &keys)).transpose()?;
+        let point = self.certified.believe()?;
+        let head = head.or_else(|| point.as_ref().map(Point::head));
         let progress = context.progress("verify the log");
-        let report = store::verify::verify(&self.dir, key.as_ref(), head.as_ref())
-            .map_err(|error| self.damaged(error, key.is_some() || head.is_some()))?;
+        let report = store::verify::verify_by(&self.dir, &keys, head.as_ref())
+            .map_err(|error| self.damaged(error, !keys.is_empty() || head.is_some()))?;
+        if let Some(point) = &point {
+            point.is_of(report.id)?;
+        }
         progress.reach("what its entries say");
         facts(&self.dir, report.entries)?;
         drop(progress);
         let trusted = head.map(|head| head.size);
-        let verified = Verified { trusted, ..verified(&self.dir, &report, key.as_ref()) };
+        let certified = point.map(|point| point.anchor);
+        let verified = Verified { trusted, certified, ..verified(&self.dir, &report, &keys) };
         if context.json {
             output::document(&verified, None)?;
         } else {
             output::print(&text(&verified))?;
         }
         // Asked for signatures, “there were none” must not look like “they are right”.
-        if key.is_some() && !report.signed && report.entries > 0 {
+        if !keys.is_empty() && !report.signed && report.entries > 0 {
             let why = "the log has no signed head, so the key proves nothing: wait for the first, or find out who removed it";
             return Err(Fault::Failed(why.to_owned()));
         }
@@ -115,10 +128,12 @@ pub(super) fn read_key(path: &Path) -> Result<PublicKey, Fault> {
 }
 
 /// A head that the verifier kept. With the key it must be signed by it: a file that came back from the machine may be forged.
-fn read_head(path: &Path, key: Option<&PublicKey>) -> Result<Head, Fault> {
+fn read_head(path: &Path, keys: &[PublicKey]) -> Result<Head, Fault> {
     let signed = super::prove::read_head(path)?;
-    if let Some(key) = key {
-        let verified = signed.verify(key);
+    if let Some((last, others)) = keys.split_last()
+        && !others.iter().any(|key| signed.verify(key).is_ok())
+    {
+        let verified = signed.verify(last);
         verified.map_err(|error| Fault::Failed(format!("the head {}: {error}", path.display())))?;
     }
     Ok(signed.head().clone())
@@ -140,7 +155,8 @@ fn facts(dir: &Path, entries: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn verified(dir: &Path, report: &Report, key: Option<&PublicKey>) -> Verified {
+fn verified(dir: &Path, report: &Report, keys: &[PublicKey]) -> Verified {
+    let ids: Vec<_> = keys.iter().map(|key| format!("{:08x}", u32::from_be_bytes(key.id()))).collect();
     Verified {
         dir: dir.display().to_string(),
         id: format!("{:032x}", u128::from_be_bytes(report.id)),
@@ -150,9 +166,10 @@ fn verified(dir: &Path, report: &Report, key: Option<&PublicKey>) -> Verified {
         covered: report.covered,
         root: report.head.as_ref().map(|head| head.root.to_string()),
         signed: report.signed,
-        key: key.filter(|_| report.signed).map(|key| format!("{:08x}", u32::from_be_bytes(key.id()))),
+        key: report.signed.then(|| ids.join(" or ")),
         torn_bytes: report.torn_bytes,
         trusted: None,
+        certified: None,
     }
 }
 
@@ -181,6 +198,10 @@ fn text(verified: &Verified) -> String {
     row(
         "rewound",
         match verified.trusted {
+            Some(size) if verified.certified.is_some() => format!(
+                "no: the log goes on from the {} that the TPM says were anchored last; later ones are unknown to it",
+                count(size, "entry", "entries")
+            ),
             Some(size) => format!("no: the log goes on from the {} of the trusted head", count(size, "entry", "entries")),
             None => "later entries unknown: an older copy of this log looks the same; give a head that you kept with --head".to_owned(),
         },
