@@ -36,6 +36,7 @@ lane_two() {
     check "attacks on the daemon" guest attack
     check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
+    check "what is sealed, and the ways to it" guest vault
 }
 
 say "Set-up:"

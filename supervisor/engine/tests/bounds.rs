@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use engine::command::{ITEMS_MAX, KIND_MAX, NOTE_BYTES_MAX, RequestId};
+use engine::order::VaultChange;
 use engine::reply::{Body, Refusal};
 use engine::state::{
-    DENIALS_MAX, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, NOTES_MAX, NOTES_WINDOW_NS, WORKS_MAX,
-    WORKS_OF_USER_MAX, WORKS_RESERVED,
+    DENIALS_MAX, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, NOTES_MAX, NOTES_WINDOW_NS, RETIRED_MAX,
+    WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED,
 };
-use engine::{Answer, Command, Decision, Event, Fact, Input, Room, State, StepResult, decide, evolve};
+use engine::{
+    Answer, Command, Decision, Event, Fact, Input, Outcome, Room, State, StepResult, decide, evolve,
+};
 use policy::{Notes, Rules};
 use types::peer::Peer;
 use types::time::Time;
@@ -242,4 +245,58 @@ fn notes_that_make_no_sense_are_refused_without_a_fact() {
     let record = engine::Record::new(Time::default(), longest.facts[0].clone());
     assert!(record.encode().unwrap().len() < usize::from(u16::MAX));
     assert!(is_refused(&tell(&mut state, (50, 0), Room::Notes, 0, &[0; NOTE_BYTES_MAX + 1]), invalid));
+}
+
+/// What is sealed goes beside the engine; only what can be sealed is an order.
+#[test]
+fn what_is_sealed_is_recorded_by_length_and_hash() {
+    let mut state = State::new(Rules::default());
+    for bytes in [0, 129, u32::MAX] {
+        let refused = ask(&mut state, bytes.into(), Command::Seal { bytes });
+        assert!(refused.facts.is_empty(), "{bytes}");
+    }
+    ask(&mut state, 1000, Command::Seal { bytes: 128 });
+    let work = *state.works.keys().next().unwrap();
+    let sealed = take(&mut state, Event::Stepped { work, result: StepResult::Sealed(vec![7; 400]) });
+    let blob = engine::order::digest(&[7; 400]).0;
+    assert!(
+        matches!(&sealed.facts[..], [Fact::Finished { outcome: Outcome::Sealed { blob: told }, .. }] if *told == blob)
+    );
+    assert!(matches!(&sealed.replies[..], [reply] if reply.body == Body::Done(Answer::Sealed(vec![7; 400]))));
+}
+
+#[test]
+fn one_change_of_the_vault_at_a_time_and_none_without_pcrs() {
+    let mut state = State::new(Rules::default());
+    let prepare = |registers| VaultChange::Prepare { key: [1; 32], registers, anew: false };
+    for registers in [0, 1 << 24] {
+        assert!(ask(&mut state, registers.into(), Command::Vault(prepare(registers))).facts.is_empty());
+    }
+    assert_eq!(ask(&mut state, 100, Command::Vault(prepare(1))).facts.len(), 1);
+    assert!(is_busy(&ask(&mut state, 101, Command::Vault(VaultChange::Revoke))));
+    assert!(is_busy(&ask(&mut state, 102, checkpoint("a"))));
+    // What was handed over is gone with the daemon, so it is not taken up again.
+    let started =
+        Event::Started { version: String::new(), config: types::hash::Hash([0; 32]), missing: vec![] };
+    let started = take(&mut state, started);
+    assert!(matches!(&started.facts[1..], [Fact::Finished { outcome: Outcome::Failed { .. }, .. }]));
+    assert!(state.works.is_empty());
+}
+
+#[test]
+fn keys_of_earlier_tpms_are_remembered_up_to_a_limit() {
+    let mut state = State::new(Rules::default());
+    for number in 0..=u8::try_from(RETIRED_MAX).unwrap() {
+        let moved = Event::Moved {
+            from: vec![number; 91],
+            general: vec![number; 91],
+            to: vec![number + 1; 91],
+            reason: String::new(),
+        };
+        take(&mut state, moved);
+    }
+    assert_eq!((state.retired.len(), state.retired[0].head[0]), (RETIRED_MAX, 1));
+    let read =
+        engine::snapshot::decode(&engine::snapshot::encode(&state).unwrap(), Rules::default()).unwrap();
+    assert_eq!(read, state);
 }

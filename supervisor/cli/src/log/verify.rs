@@ -26,7 +26,7 @@ use crate::session::Context;
   dsmil log verify
   dsmil log verify --key machine.pem
   cp /var/lib/dsmil/log/checkpoint kept; dsmil log verify --key machine.pem --head kept
-  dsmil log verify --key machine.pem --certification anchor.json --nonce 6f1d0c22a97e4b58 --attestation-key attestation.pem
+  dsmil log verify --certification anchor.json --nonce 6f1d0c22 --attestation-key key.pem
   dsmil log verify --dir /mnt/copy/log --json")]
 pub struct Verify {
     /// The log's folder.

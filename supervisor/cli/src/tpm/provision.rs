@@ -60,6 +60,7 @@ struct Provisioned<'a> {
 impl Provision {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        let mut session = context.connect()?;
         let signer = self.signer()?;
         let is_shown = self.recovery_key_out.is_none();
         if is_shown && !question::is_possible() {
@@ -68,7 +69,6 @@ impl Provision {
                     .to_owned(),
             ));
         }
-        let mut session = context.connect()?;
         if vault::report(&mut session)?.standing.provisioned {
             return Err(failed(
                 "there is a vault already: “dsmil tpm policy renew” signs new terms, “dsmil tpm recover” makes it anew with its \

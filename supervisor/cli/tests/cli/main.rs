@@ -9,7 +9,7 @@
 //! - [`folder`]: a log in a folder of its own
 //! - [`offline`]: the log without a daemon
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
-//! - [`tpm`]: what is told of the TPM
+//! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
 //! - [`metrics`]: what is counted
 //! - [`help`]: help, manual pages, completions
 #![expect(
@@ -20,6 +20,7 @@
 )]
 
 mod archive;
+mod certified;
 mod daemon;
 mod exit;
 mod export;
@@ -33,3 +34,4 @@ mod progress;
 mod salvage;
 mod show;
 mod tpm;
+mod vault;

@@ -1,6 +1,7 @@
 //! What is told of the TPM.
 
 use api::wire::tpm::{Anchor, Features, Found, Keys, Operation, Pcr, Queue, Quote, Report};
+use api::wire::vault::Standing;
 use api::wire::{Answer, Command, LogStatus};
 
 use crate::daemon::{Daemon, Say, lacking};
@@ -49,7 +50,9 @@ pub fn report() -> Report {
             found: Found::default(),
             noticed: 57,
             noticed_unpowered: 40,
+            name: String::new(),
         }),
+        vault: None,
         log: LogStatus { size: 59, signed: 57, root: "ab".repeat(32) },
         queue: Queue { waiting: 2, deadlines_passed: 1, commands: 311, retries: 5, ..Queue::default() },
         operations: vec![
@@ -113,6 +116,49 @@ fn each_state_of_the_anchor_is_told() {
     let without = text(|report| report.anchor = None);
     assert!(without.contains("anchor       none: this daemon goes without\n"), "{without}");
     assert!(without.ends_with("one that is put back is not noticed.\n"), "{without}");
+}
+
+#[test]
+fn the_vault_is_told() {
+    let text = |standing: Standing| {
+        let report = Report { vault: Some(standing), ..report() };
+        Daemon::answering(answer(report)).dsmil(&["tpm", "status"]).done()
+    };
+    let none = text(Standing::default());
+    assert!(none.contains("vault         none: “dsmil tpm provision” makes one\n"), "{none}");
+    let whole = Standing {
+        provisioned: true,
+        open: true,
+        policy_holds: true,
+        policy_key: Some("4d5e6f70".to_owned()),
+        wrapped: true,
+        pcrs: vec![0, 7],
+        counter: Some(5),
+        counter_max: Some(5),
+        ..Standing::default()
+    };
+    let told = text(whole.clone());
+    let expected = "\
+vault         the repository is open
+policy key    4d5e6f70, in the vault, wrapped
+policy        PCRs 0,7; it opens now
+revocation    counter 5, the policy holds up to 5
+";
+    assert!(told.contains(expected), "{told}");
+    let why = Some("other PCRs".to_owned());
+    let locked = Standing {
+        open: false,
+        policy_holds: false,
+        locked: why.clone(),
+        failure: why,
+        wrapped: false,
+        counter: None,
+        ..whole
+    };
+    let told = text(locked);
+    for part in ["LOCKED: other PCRs", "with its owner", "does NOT open now: other PCRs", "counter missing"] {
+        assert!(told.contains(part), "{told}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod chip;
 mod common;
 mod lasting;
 mod made;
+mod moving;
 mod nv;
 mod policy;
 mod rival;

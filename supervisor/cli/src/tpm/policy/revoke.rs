@@ -4,6 +4,7 @@ use api::wire::{Answer, Command};
 use clap::Args;
 
 use crate::fault::Fault;
+use crate::progress::Show;
 use crate::session::Context;
 use crate::{output, question};
 
@@ -26,13 +27,14 @@ impl Revoke {
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let ask =
             "Void every policy that was signed so far? Nothing sealed opens until new terms are signed.";
+        let mut session = context.connect()?;
         if !self.yes {
             if !question::is_possible() {
                 return Err(Fault::Usage("without a terminal nobody can be asked: give --yes".to_owned()));
             }
             question::confirm(ask)?;
         }
-        let (answer, behind) = context.ask("revoke all policies", Command::RevokePolicy)?;
+        let (answer, behind) = session.ask("revoke all policies", Command::RevokePolicy, Show::Late)?;
         let Answer::Revoked { counter } = &answer else { return Err(Fault::Unexpected) };
         let text = format!(
             "revoked: the counter stands at {counter}, so sign new terms now (“dsmil tpm policy renew”, or terms, sign, install)\n"
