@@ -1,6 +1,8 @@
 //! `dsmil tpm policy show`
 
+use api::wire::vault::Standing;
 use clap::Args;
+use serde::Serialize;
 
 use crate::fault::Fault;
 use crate::output::{self, Table};
@@ -16,12 +18,20 @@ use crate::tpm::vault;
   dsmil tpm policy show --json | jq .answer.policy_holds")]
 pub struct Show {}
 
+/// What is shown, as JSON.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename = "policy")]
+struct Shown<'a> {
+    #[serde(flatten)]
+    standing: &'a Standing,
+}
+
 impl Show {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let report = vault::report(&mut context.connect()?)?;
         if context.json {
-            return output::document(&report.standing, None);
+            return output::document(&Shown { standing: &report.standing }, None);
         }
         let mut table = Table::new(&[]);
         vault::rows(&report.standing, &mut |name, text| table.row([name.to_owned(), text]));
