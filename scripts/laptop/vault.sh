@@ -2,7 +2,7 @@
 # The vault in the laptop: what is sealed opens where it should, and each wrong machine, policy and blob is refused with its own
 # message. One line for each claim; status 1 if one does not hold.
 exec python3 - <<'PYTHON'
-import binascii, glob, json, os, re, select, subprocess, sys, time
+import binascii, glob, hashlib, json, os, re, select, socket, struct, subprocess, sys, time
 
 LOG, CONFIG, STATE, DIR = "/var/log/dsmild.log", "/etc/dsmil/dsmild.toml", "/var/lib/dsmil", "/root/vault"
 failed = 0
@@ -47,6 +47,21 @@ def standing():
 
 def opened(blob="blob"):
     return dsmil("tpm", "unseal", blob)
+
+
+def ask(**command):
+    """The daemon, asked without our command."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(60)
+        line.connect("/run/dsmil/dsmild.sock")
+        body = json.dumps({"id": os.urandom(16).hex(), "command": command}).encode()
+        line.sendall(struct.pack(">I", len(body)) + body)
+        answer = line.makefile("rb")
+        return json.loads(answer.read(struct.unpack(">I", answer.read(4))[0]))
+
+
+def base64(bytes_of):
+    return binascii.b2a_base64(bytes_of, newline=False).decode()
 
 
 def on_a_terminal(words, answer):
@@ -168,13 +183,24 @@ claim(key[:8] not in said, "which is not shown while it is typed")
 claim(opened()[1] == SECRET and standing()["open"], "what was sealed opens again, and the repository")
 done("also the checkpoint from before", "checkpoint", "verify", "before")
 
-# Revocation and replay.
-status, bytes_of, said = dsmil("tpm", "policy", "terms", "--out", "-")
+# A vault that nobody authorised.
 vault = open(f"{STATE}/vault", "rb").read()
+changed = bytearray(vault[:-32])
+# Key 6, the machine: 32 bytes.
+changed[changed.index(b"\x06\x58\x20") + 3] ^= 1
+answer = ask(command="install_vault", vault=base64(bytes(changed) + hashlib.sha256(changed).digest()))
+claim("not authorised by its recovery key" in answer.get("message", ""), "a vault that was changed: refused", answer)
+answer = ask(command="install_vault", vault=base64(vault[:-1]))
+claim("no vault" in answer.get("message", ""), "half a vault: refused", answer)
+claim(open(f"{STATE}/vault", "rb").read() == vault, "and the one that is there stays")
+
+# Revocation and replay.
 done("policies are revoked", "tpm", "policy", "revoke", "--yes")
 refused("a revoked policy", "was revoked", "tpm", "unseal", "blob")
 done("and new ones signed", "tpm", "policy", "renew", "--recovery-key", "paper")
 claim(opened()[1] == SECRET, "after which it opens again")
+answer = ask(command="install_vault", vault=base64(vault))
+claim("was revoked" in answer.get("message", ""), "the vault of before with its policy: refused, “was revoked”", answer)
 daemon("stop")
 kept = open(f"{STATE}/vault", "rb").read()
 open(f"{STATE}/vault", "wb").write(vault)
@@ -225,14 +251,16 @@ claim(os.stat("repository").st_mode & 0o777 == 0o600 and os.path.getsize("reposi
 done("the TPM certifies the anchor", "tpm", "certify", "--nonce", "6f1d0c22", "--out", "anchor.json")
 word = json.load(open("anchor.json"))
 open("attestation.pem", "w").write(word["key"])
-open("old.pem", "w").write(old_key)
+old, = glob.glob(f"{STATE}/tpm/retired/*/head.pem")
+claim(open(old).read() == old_key, "the old public key is kept for who verifies")
 verify = ["log", "verify", "--certification", "anchor.json", "--attestation-key", "attestation.pem",
-          "--anchor", word["anchor"], "--key", keys, "--key", "old.pem"]
+          "--anchor", word["anchor"], "--key", keys, "--key", old]
 out = done("the log reaches what the TPM says of it", *verify, "--nonce", "6f1d0c22")
 claim(b"rewound" in out and b"the TPM" in out, "and that is told", out)
 refused("another nonce", "old one", *verify, "--nonce", "6f1d0c23", code=7)
 
 # Forgetting.
+open("earlier", "wb").write(open(f"{STATE}/vault", "rb").read())
 refused("the anchor that the daemon relies on", "without", "tpm", "forget", "--anchor", "--yes")
 done("the vault is forgotten", "tpm", "forget", "--yes")
 claim(not standing()["provisioned"] and not os.path.exists(f"{STATE}/vault"), "and gone")
@@ -247,6 +275,8 @@ policy_key("policy")
 policy_key("stranger")
 done("a vault for a policy key that stays elsewhere", "tpm", "provision", "--policy-key-public", "policy.public",
      "--recovery-key-out", "paper2", "--pcrs", "7")
+refused("a recovery with the paper of an earlier vault", "another recovery key", "tpm", "recover", "--vault", "earlier",
+        "--recovery-key", "paper")
 claim(os.stat("paper2").st_mode & 0o777 == 0o600, "its recovery key in a file that others cannot read")
 done("what is to be signed is told", "tpm", "policy", "terms", "--out", "terms")
 for name in ["policy", "stranger"]:

@@ -64,10 +64,20 @@ impl Recover {
             return secret::put(self.out.as_deref(), "the repository's key", &key);
         }
         let mut session = context.connect()?;
+        let present = vault::of(&vault::report(&mut session)?);
         let made = match &self.vault {
             Some(path) => offline::read(path).map_err(failed)?,
-            None => vault::of(&vault::report(&mut session)?)?,
+            None => present
+                .as_ref()
+                .map_err(|_| failed("the daemon has no vault that can be read: give a copy with --vault"))?
+                .clone(),
         };
+        // The daemon would refuse it too, after the revocation counter went on.
+        if present.is_ok_and(|present| present.authority != made.authority) {
+            return Err(failed(
+                "the vault that is there has another recovery key: use that one, or “dsmil tpm forget” first",
+            ));
+        }
         let (recovery, repository) = self.repository(&made)?;
         let signer = made.signer(&recovery).map_err(failed)?;
         let pcrs =

@@ -77,7 +77,7 @@ async fn keys_of_another_tpm_are_put_aside_and_known_by_their_public_halves() {
     // Cut off half-way: the general key was moved, the head key not yet.
     std::fs::rename(retired.dir.join("signing.key"), machine.key_file()).unwrap();
     assert_eq!(tpm::retire(&machine.key_dir()).unwrap(), retired);
-    assert_eq!(tpm::retired(&machine.key_dir()).unwrap(), [retired.clone()]);
+    assert_eq!(tpm::retired(&machine.key_dir()).unwrap(), std::slice::from_ref(&retired));
     let tpm = machine.open(&swtpm);
     assert_ne!(*tpm.head_key(), head);
     tpm.shutdown().await.unwrap();
