@@ -141,3 +141,6 @@ pub fn remove_file(path: &Path) -> anyhow::Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.with_context(|| format!("flushing the folder of {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

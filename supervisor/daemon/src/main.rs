@@ -17,6 +17,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[path = "../../tpm/tests/tpm/common.rs"]
+#[expect(dead_code, reason = "the software TPM of the tests of `tpm`, of which not all is needed")]
+mod common;
+
 mod clock;
 mod config;
 mod effects;

@@ -12,11 +12,7 @@ use types::time::{BootId, Time};
 
 use super::*;
 
-#[path = "../../../tpm/tests/tpm/common.rs"]
-#[expect(dead_code, reason = "the software TPM of the tests of `tpm`, of which not all is needed")]
-mod common;
-
-use common::{Machine, Swtpm, Wire};
+use crate::common::{Machine, Swtpm, Wire};
 
 /// Only what never comes takes so long.
 const LONG: Duration = Duration::from_secs(60);
@@ -49,6 +45,7 @@ impl Laptop {
             notes_free_bytes: 0,
             anchor_every: Some(Duration::from_secs(7200)),
             accept_anchor: None,
+            new_machine: None,
         }
     }
 
@@ -62,13 +59,17 @@ impl Laptop {
     async fn open(&self, config: Config, tpm: &tpm::Handle) -> anyhow::Result<Replayed> {
         let end = Instant::now() + LONG;
         loop {
-            let again =
-                Config { dir: config.dir.clone(), accept_anchor: config.accept_anchor.clone(), ..config };
+            let again = Config {
+                dir: config.dir.clone(),
+                accept_anchor: config.accept_anchor.clone(),
+                new_machine: config.new_machine.clone(),
+                ..config
+            };
             match Replayed::open(again, tpm, Rules::default()) {
                 Err(error) if is_locked(&error) && Instant::now() < end => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                opened => return opened.map(|(log, _)| log),
+                opened => return opened.map(|(log, ..)| log),
             }
         }
     }
@@ -93,6 +94,10 @@ impl Laptop {
         let journal = log.start(tpm.clone(), Handle::current(), let_out).unwrap();
         Running { journal, next, told }
     }
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<store::Error>(), Some(store::Error::Locked { .. }))
 }
 
 /// A journal that runs.
@@ -310,4 +315,45 @@ async fn an_anchor_that_was_cut_off_while_it_was_made_is_made_anew() {
         let (_, events) = laptop.begin(&tpm).await.unwrap();
         assert!(events.is_empty());
     }
+}
+
+/// After a new mainboard: the owner says so, and a key of before must have signed the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_on_with_another_tpm_only_where_its_owner_says_so() {
+    let (laptop, other) = (Laptop::new(), Machine::new());
+    let mut swtpm = laptop.machine.power_on();
+    let (tpm, stranger) = (laptop.machine.open(&swtpm), Machine::new());
+    let mut running = laptop.run(&tpm, laptop.config()).await;
+    running.append(true).await;
+    running.journal.close().await.unwrap();
+    tpm.shutdown().await.unwrap();
+    let moved = |reason: Option<&str>, retired: &[tpm::Retired]| Config {
+        new_machine: reason.map(|reason| (reason.to_owned(), retired.to_vec())),
+        accept_anchor: reason.map(str::to_owned),
+        ..laptop.config()
+    };
+
+    swtpm.restart_with(&other);
+    let retired = tpm::retire(&laptop.machine.key_dir()).unwrap();
+    let tpm = laptop.machine.open(&swtpm);
+    let open = |config| Replayed::open(config, &tpm, Rules::default());
+    let refused = |config| format!("{:#}", open(config).err().expect("an error"));
+    assert!(refused(moved(None, &[])).contains("not signed by this machine's TPM key"));
+    assert!(refused(moved(Some("new"), &[])).contains("none of the keys"));
+    let foreign = {
+        let swtpm = stranger.power_on();
+        let tpm = stranger.open(&swtpm);
+        tpm::Retired { head: *tpm.head_key(), general: *tpm.general_key(), dir: PathBuf::new() }
+    };
+    assert!(refused(moved(Some("new"), std::slice::from_ref(&foreign))).contains("none of the keys"));
+
+    let (mut log, _, event) = open(moved(Some("new"), &[foreign, retired.clone()])).unwrap();
+    let Some(Event::Moved { from, general, to, reason }) = event else { panic!("{event:?}") };
+    assert_eq!((from, general), (retired.head.spki(), retired.general.spki()));
+    assert_eq!((to, reason.as_str()), (tpm.head_key().spki(), "new"));
+    log.anchor(&tpm).await.unwrap();
+    drop(log);
+    // From here on it is this TPM's, and needs no word of the owner.
+    assert!(open(moved(None, &[])).unwrap().2.is_none());
+    assert!(refused(moved(Some("again"), &[retired])).contains("start without --new-machine"));
 }
