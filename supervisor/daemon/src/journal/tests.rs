@@ -138,10 +138,6 @@ impl Running {
     }
 }
 
-fn is_locked(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(store::Error::Locked { .. })))
-}
-
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
