@@ -8,7 +8,7 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// Connections of all users but root.
 pub const CONNECTIONS_OF_USERS_MAX: usize = 224;
 /// Connections of one user who is not root.
-pub const CONNECTIONS_OF_USER_MAX: usize = 64;
+pub const CONNECTIONS_OF_USER_MAX: usize = 128;
 
 /// The connections that are open, by user.
 #[derive(Clone, Debug, Default)]
