@@ -233,6 +233,8 @@ found = dsmil("log", "search", "--fact", "moved", "--json")[1]
 claim(b"the mainboard was changed" in found, "which is recorded", found)
 refused("a blob of another TPM", "sealed by another TPM", "tpm", "unseal", "blob")
 refused("the old policy on the new machine", "no revocation counter", "tpm", "policy", "renew", "--recovery-key", "paper")
+answer = ask(command="install_vault", vault=base64(kept))
+claim("for another machine" in answer.get("message", ""), "the vault of the old machine: refused, “for another machine”", answer)
 open("stranger", "w").write(dsmil("tpm", "provision", "--help")[1].decode())
 refused("what is no recovery key", "recovery key", "tpm", "recover", "--recovery-key", "stranger")
 done("the recovery key opens the repository, and authorises the new machine", "tpm", "recover", "--recovery-key", "paper")
@@ -277,6 +279,8 @@ done("a vault for a policy key that stays elsewhere", "tpm", "provision", "--pol
      "--recovery-key-out", "paper2", "--pcrs", "7")
 refused("a recovery with the paper of an earlier vault", "another recovery key", "tpm", "recover", "--vault", "earlier",
         "--recovery-key", "paper")
+answer = ask(command="install_vault", vault=base64(open("earlier", "rb").read()))
+claim("another recovery key" in answer.get("message", ""), "and so does the daemon refuse that vault", answer)
 claim(os.stat("paper2").st_mode & 0o777 == 0o600, "its recovery key in a file that others cannot read")
 done("what is to be signed is told", "tpm", "policy", "terms", "--out", "terms")
 for name in ["policy", "stranger"]:
