@@ -50,7 +50,7 @@ pub async fn repository(tpm: &tpm::Handle, state: &Path, has_moved: bool) -> any
     }
     if state.join("chunks").exists() {
         bail!(
-            "{shown} is gone, and without it the checkpoints in {} cannot be read: bring it or {FILE} back",
+            "{shown} is gone, and without it the checkpoints in {} cannot be read: bring it back, or the file {FILE}",
             state.display()
         );
     }
