@@ -253,7 +253,7 @@ claim(os.stat("repository").st_mode & 0o777 == 0o600 and os.path.getsize("reposi
 done("the TPM certifies the anchor", "tpm", "certify", "--nonce", "6f1d0c22", "--out", "anchor.json")
 word = json.load(open("anchor.json"))
 open("attestation.pem", "w").write(word["key"])
-old, = glob.glob(f"{STATE}/tpm/retired/*/head.pem")
+old, = glob.glob(f"{STATE}/log/key-*.pem")
 claim(open(old).read() == old_key, "the old public key is kept for who verifies")
 verify = ["log", "verify", "--certification", "anchor.json", "--attestation-key", "attestation.pem",
           "--anchor", word["anchor"], "--key", keys, "--key", old]

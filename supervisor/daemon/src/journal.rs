@@ -132,6 +132,14 @@ impl Replayed {
             })?,
             None => None,
         };
+        if let Some(Event::Moved { from, .. }) = &moved {
+            // Who verifies the log needs it for the heads of before.
+            let before = PublicKey::from_der(from)?;
+            store::blob::replace(
+                &dir.join(format!("key-{}.pem", short(&before))),
+                before.to_pem().as_bytes(),
+            )?;
+        }
         let path = dir.join("key.pem");
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&key.to_pem()) {
             store::blob::replace(&path, key.to_pem().as_bytes())?;

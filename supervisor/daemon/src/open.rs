@@ -79,8 +79,7 @@ fn chip_of(config: &tpm::Config, is_new_machine: bool) -> anyhow::Result<(tpm::H
     let started = match tpm::start(config) {
         Err(tpm::Error::ForeignKeyDir { path }) if is_new_machine => {
             tracing::warn!("putting aside the keys of another TPM, {}", path.display());
-            let retired = tpm::retire(&config.key_dir).context("putting aside the keys of the old TPM")?;
-            keep_public(&retired)?;
+            tpm::retire(&config.key_dir).context("putting aside the keys of the old TPM")?;
             tpm::start(config)
         }
         Err(error @ tpm::Error::ForeignKeyDir { .. }) => {
@@ -96,16 +95,6 @@ fn chip_of(config: &tpm::Config, is_new_machine: bool) -> anyhow::Result<(tpm::H
     })?;
     let retired = if is_new_machine { tpm::retired(&config.key_dir)? } else { Vec::new() };
     Ok((tpm, retired))
-}
-
-/// Keeps the public halves of retired keys as others read them: who verifies the log needs the old one too.
-fn keep_public(retired: &tpm::Retired) -> anyhow::Result<()> {
-    for (name, key) in [("head.pem", &retired.head), ("general.pem", &retired.general)] {
-        let path = retired.dir.join(name);
-        let pem = store::head::PublicKey::from_der(&key.spki())?.to_pem();
-        store::blob::replace(&path, pem.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
 }
 
 fn or_lack<T>(

@@ -166,6 +166,36 @@ impl KeyDir {
         }
     }
 
+    /// A folder below this one, made if it is missing.
+    pub(crate) fn below(&self, name: &str) -> Result<Self, Error> {
+        let path = self.path.join(name);
+        let failed =
+            |action, error: Errno| Error::KeyDir { action, path: path.clone(), source: error.into() };
+        match mkdirat(&self.dir, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed("make the folder", error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = openat(&self.dir, name, flags, Mode::empty()).map_err(|e| failed("open the folder", e))?;
+        Ok(Self { dir: dir.into(), path })
+    }
+
+    /// Moves a key to another folder for good; one that is not there is no error.
+    pub(crate) fn move_to(&self, role: Role, other: &Self) -> Result<(), Error> {
+        let failed = |action, source| Error::KeyDir { action, path: self.file(role), source };
+        match renameat(&self.dir, role.file(), &other.dir, role.file()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed("put aside", error.into())),
+        }
+        let synced = other.dir.sync_all().and_then(|()| self.dir.sync_all());
+        synced.map_err(|error| failed("flush the folders of", error))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where a key is.
     pub(crate) fn file(&self, role: Role) -> PathBuf {
         Self::file_in(&self.path, role)

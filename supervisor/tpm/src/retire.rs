@@ -1,8 +1,6 @@
 //! The key folder of another TPM: after a new mainboard its keys are put aside, and their public halves kept.
 
-use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::key_dir::{KeyDir, Role};
@@ -36,33 +34,16 @@ pub fn retire(key_dir: &Path) -> Result<Retired, Error> {
     let head = public(&dir, Role::Head)?
         .ok_or_else(|| Error::damaged_key(&dir.file(Role::Head), "it is not there"))?;
     let id: String = head.key_id().iter().map(|byte| format!("{byte:02x}")).collect();
-    let aside = key_dir.join(FOLDER).join(id);
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::KeyDir { action, path, source }
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&aside)
-        .map_err(failed("make the folder", &aside))?;
+    let aside = dir.below(FOLDER)?.below(&id)?;
     // A crash may have moved it the last time.
     let general = match public(&dir, Role::General)? {
         Some(general) => general,
-        None => public(&KeyDir::open(&aside)?, Role::General)?.unwrap_or(head),
+        None => public(&aside, Role::General)?.unwrap_or(head),
     };
     for role in [Role::General, Role::Attestation, Role::Head] {
-        let (from, to) = (dir.file(role), KeyDir::file_in(&aside, role));
-        match std::fs::rename(&from, &to) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            done => done.map_err(failed("put aside", &from))?,
-        }
-        for folder in [&aside, key_dir] {
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(failed("flush the folder", folder))?;
-        }
+        dir.move_to(role, &aside)?;
     }
-    Ok(Retired { head, general, dir: aside })
+    Ok(Retired { head, general, dir: aside.path().to_owned() })
 }
 
 /// The keys that were put aside so far.
@@ -76,13 +57,15 @@ pub fn retired(key_dir: &Path) -> Result<Vec<Retired>, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
+    let retired = KeyDir::open(key_dir)?.below(FOLDER)?;
     let mut found = Vec::new();
     for entry in entries {
-        let aside = entry.map_err(failed)?.path();
-        let dir = KeyDir::open(&aside)?;
+        let name = entry.map_err(failed)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let dir = retired.below(name)?;
         if let Some(head) = public(&dir, Role::Head)? {
             let general = public(&dir, Role::General)?.unwrap_or(head);
-            found.push(Retired { head, general, dir: aside });
+            found.push(Retired { head, general, dir: dir.path().to_owned() });
         }
     }
     Ok(found)

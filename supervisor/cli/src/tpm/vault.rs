@@ -50,23 +50,28 @@ pub fn make(
     session: &mut Session<'_>,
     recovery: &Key,
     (signer, pcrs): (&Signer, &[u8]),
-    repository: Option<&[u8]>,
+    opened: Option<&[u8]>,
 ) -> Result<Vault, Fault> {
     let command = Command::PrepareVault {
         policy_key: STANDARD.encode(signer.public().spki()),
         pcrs: pcrs.to_vec(),
-        repository: repository.map(Secret::new),
+        repository: opened.map(Secret::new),
     };
     let Answer::VaultPrepared(prepared) = session.ask("prepare the vault", command, Show::Late)?.0 else {
         return Err(Fault::Unexpected);
     };
     let Prepared { terms, machine, sealed, repository } = *prepared;
     let decode = |text: &str| STANDARD.decode(text).map_err(|_| Fault::Unexpected);
+    let handed = repository.bytes().ok_or(Fault::Unexpected)?;
+    // What the recovery key opened is what it is to open again.
+    if opened.is_some_and(|opened| *opened != **handed) {
+        return Err(Fault::Unexpected);
+    }
     let parts = Parts {
         terms: Terms::from_bytes(&decode(&terms)?).map_err(failed)?,
         machine: machine.parse().map_err(|_| Fault::Unexpected)?,
         sealed: decode(&sealed)?,
-        repository: repository.bytes().ok_or(Fault::Unexpected)?,
+        repository: handed,
     };
     // What is signed here must be what was asked for.
     if PcrSelection::new(pcrs.iter().copied()) != Some(parts.terms.pcrs) {
