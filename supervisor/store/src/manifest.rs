@@ -49,6 +49,17 @@ pub fn list(dir: &Path) -> Result<Vec<u64>, Error> {
     list_on(&Real, dir)
 }
 
+/// Removes manifest `number` of the folder `dir`: after `Ok` it stays removed, after a crash before that it is there whole, or gone.
+///
+/// # Errors
+///
+/// - [`Error::Absent`]: there is none of this number
+/// - [`Error::Flush`]: removed, but perhaps not durably
+/// - [`Error::Io`]: it was not removed
+pub fn remove(dir: &Path, number: u64) -> Result<(), Error> {
+    remove_on(&Real, dir, number)
+}
+
 pub(crate) fn put_on(disk: &dyn Disk, dir: &Path, number: u64, bytes: &[u8]) -> Result<(), Error> {
     let found = length(bytes.len());
     if found > BYTES_MAX {
@@ -92,6 +103,17 @@ pub(crate) fn get_on(disk: &dyn Disk, dir: &Path, number: u64) -> Result<Vec<u8>
         return Err(damaged("it is the manifest of another number"));
     }
     Ok(fields.0.to_vec())
+}
+
+pub(crate) fn remove_on(disk: &dyn Disk, dir: &Path, number: u64) -> Result<(), Error> {
+    let path = path(dir, number);
+    match disk.remove(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Absent { what: "manifest", path })
+        }
+        Err(error) => Err(Error::io("remove", &path, error)),
+        Ok(()) => disk.sync_dir(dir).map_err(|e| Error::flush(dir, e)),
+    }
 }
 
 pub(crate) fn list_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
@@ -159,6 +181,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_removed_stays_removed_and_the_others_stay() {
+        let dir = Path::new("/checkpoints");
+        for cut in 0..4 {
+            let disk = Sim::default();
+            put_on(&disk, dir, 1, b"one").unwrap();
+            put_on(&disk, dir, 2, b"two").unwrap();
+            disk.cut_power_after(cut);
+            let done = remove_on(&disk, dir, 1).is_ok();
+            for mask in 0_u32..1 << disk.choices() {
+                let mut bits = mask;
+                let crashed = disk.crash(&mut || (bits & 1 == 1, bits >>= 1).0);
+                let found = list_on(&crashed, dir).unwrap();
+                assert!(found == [2] || (found == [1, 2] && !done), "{found:?} after {cut}");
+                for number in found {
+                    get_on(&crashed, dir, number).unwrap();
+                }
+            }
+        }
+        let disk = Sim::default();
+        assert!(matches!(remove_on(&disk, dir, 1), Err(Error::Absent { what: "manifest", .. })));
     }
 
     proptest! {
