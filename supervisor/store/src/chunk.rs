@@ -4,8 +4,12 @@
 //!
 //! - `config`: the text file `config`: what the store was created with, sealed by the key
 //! - `keys`: what is derived from the key
-//! - `pack`: one pack file: records, index, trailer
 //! - `split`: a stream into chunks
+//! - `codec`: a chunk compressed, and back
+//! - `pipeline`: the threads that compress and write while the caller reads on
+//! - `packs`: all pack files, and the one that is being written
+//! - `pack`: one pack file: records, index, trailer
+//! - [`prune`]: removing what nobody refers to
 //!
 //! ```text
 //! DIR/config           version, identity, algorithms, MAC
@@ -20,9 +24,13 @@
 //! - No (key, nonce) pair seals twice: each pack has a random identity and so a key of its own, and counts its nonces.
 //! - `get` returns what was put, or an error.
 
+mod codec;
 mod config;
 mod keys;
 mod pack;
+mod packs;
+mod pipeline;
+pub mod prune;
 mod split;
 
 use std::collections::HashMap;
@@ -30,7 +38,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use types::hash::{Hash, NotAHash};
 
@@ -40,7 +48,10 @@ use crate::disk::{Disk, Lock};
 use crate::error::{Damage, Error};
 use config::Config;
 use keys::Keys;
-use pack::{Location, Pack, Reader, Writer};
+use pack::Location;
+use packs::{Packs, Source};
+use pipeline::Pipeline;
+use split::Cutter;
 
 pub use split::Splitter;
 
@@ -52,9 +63,6 @@ pub const PACK_BYTES_MAX: u64 = 64 << 20;
 
 /// The most packs in one store: a bound for what `open` reads.
 pub const PACKS_MAX: usize = 1 << 20;
-
-/// How many sealed packs are kept open for reading; a restore reads mostly in the order of writing.
-const READERS_MAX: usize = 16;
 
 /// The address of a chunk: keyed BLAKE3 of its content, so that it tells nothing to who lacks the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,24 +101,31 @@ pub struct Stats {
     pub packs: u64,
 }
 
+/// Where a chunk is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Stored(Location),
+    /// The pipeline has it.
+    UnderWay {
+        ticket: u64,
+        plain_bytes: u32,
+    },
+}
+
 /// An open chunk store.
 pub struct Chunks {
-    disk: Arc<dyn Disk>,
     dir: PathBuf,
-    keys: Keys,
+    keys: Arc<Keys>,
     config: Config,
-    packs: Vec<Pack>,
-    index: HashMap<ChunkId, Location>,
-    /// The pack that is being written, which has the number `packs.len()`.
-    writer: Option<Writer>,
-    /// Whether packs were sealed since the folder was last flushed.
-    unsynced: bool,
-    /// Set by a failed flush; nothing is acknowledged after it.
-    failed: bool,
-    /// The most recently used packs, newest last.
-    readers: Mutex<Vec<(usize, Arc<Reader>)>>,
+    cutter: Arc<Cutter>,
+    index: HashMap<ChunkId, Place>,
+    /// Its threads start with the first chunk that is put.
+    pipeline: Option<Pipeline>,
+    packs: Arc<Mutex<Packs>>,
     damage: Vec<Damage>,
-    /// `None` where the store is open for reading alone.
+    /// Set by a flush that failed while it was pruned; nothing is acknowledged after it.
+    failed: bool,
+    /// `None` where the store is open for reading alone. Given up last, when no thread of ours can write any more.
     lock: Option<Lock>,
 }
 
@@ -166,18 +181,18 @@ impl Chunks {
 
     fn load(disk: Arc<dyn Disk>, dir: &Path, keys: Keys, lock: Option<Lock>) -> Result<Self, Error> {
         let config = Config::load(&*disk, dir, &keys)?;
+        let keys = Arc::new(keys);
+        let packs = Packs::new(disk, dir.join("packs"), Arc::clone(&keys));
         let mut chunks = Self {
-            disk,
             dir: dir.into(),
+            cutter: Cutter::new(&config.cut, keys.gear()),
             keys,
             config,
-            packs: Vec::new(),
             index: HashMap::new(),
-            writer: None,
-            unsynced: false,
-            failed: false,
-            readers: Mutex::new(Vec::new()),
+            pipeline: None,
+            packs: Arc::new(Mutex::new(packs)),
             damage: Vec::new(),
+            failed: false,
             lock,
         };
         chunks.load_packs()?;
@@ -185,8 +200,9 @@ impl Chunks {
     }
 
     fn load_packs(&mut self) -> Result<(), Error> {
-        let folder = self.dir.join("packs");
-        let mut names = self.disk.list(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        let mut packs = lock(&self.packs);
+        let folder = packs.folder.clone();
+        let mut names = packs.disk.list(&folder).map_err(|e| Error::io("list", &folder, e))?;
         names.retain(|name| name.ends_with(".pack"));
         if names.len() > PACKS_MAX {
             let found = length(names.len());
@@ -194,15 +210,15 @@ impl Chunks {
         }
         names.sort_unstable();
         for name in names {
-            let path = folder.join(name);
-            let (pack, records, damage) = pack::load(&*self.disk, &path, &self.keys)?;
+            let (pack, records, damage) = pack::load(&*packs.disk, &folder.join(name), &self.keys)?;
             self.damage.extend(damage);
             let Some(pack) = pack else { continue };
-            let number = self.packs.len();
-            self.packs.push(pack);
+            let number = packs.sealed.len();
+            packs.sealed.push(Some(pack));
             for (offset, record) in records {
                 // Of two copies the first stays: both were complete when they were sealed.
-                self.index.entry(record.id).or_insert(Location { pack: number, offset, record });
+                let location = Location { pack: number, offset, record };
+                self.index.entry(record.id).or_insert(Place::Stored(location));
             }
         }
         Ok(())
@@ -216,13 +232,15 @@ impl Chunks {
     /// Puts a chunk of at most [`CHUNK_BYTES_MAX`] bytes and returns its address. It is durable after [`Chunks::sync`].
     /// A chunk that is there already is not stored again.
     ///
+    /// It is compressed and written while the caller goes on, so what fails is told by a later call, at the latest by `sync`.
+    ///
     /// # Errors
     ///
     /// - [`Error::Limit`]: it is larger than a chunk may be
-    /// - [`Error::Full`]: no space; the chunk was not taken
+    /// - [`Error::Full`]: no space for this chunk or one before it; it was not taken, those before it are tried again by the next call
     /// - [`Error::Flush`]: a flush failed, now or before: open the store anew
     /// - [`Error::Invalid`]: the store is open for reading alone
-    /// - [`Error::Io`]
+    /// - [`Error::Io`]: as for `Full`
     pub fn put(&mut self, plain: &[u8]) -> Result<ChunkId, Error> {
         self.writable()?;
         if plain.len() > CHUNK_BYTES_MAX {
@@ -233,20 +251,15 @@ impl Chunks {
         if self.index.contains_key(&id) {
             return Ok(id);
         }
-        if self.writer.as_ref().is_some_and(Writer::is_finished) {
-            self.seal()?;
-        }
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            empty => empty.insert(Writer::create(
-                &*self.disk,
-                &self.dir.join("packs"),
-                &self.keys,
-                self.config.level,
-            )?),
+        let pipeline = match &self.pipeline {
+            Some(pipeline) => pipeline,
+            None => self.pipeline.insert(Pipeline::start(&self.packs, self.config.level, &self.dir)?),
         };
-        let (offset, record) = writer.put(id, plain)?;
-        self.index.insert(id, Location { pack: self.packs.len(), offset, record });
+        let mut stored = Vec::new();
+        let ticket = pipeline.put(id, plain, &mut stored)?;
+        let plain_bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        self.index.insert(id, Place::UnderWay { ticket, plain_bytes });
+        self.take_stored(stored);
         Ok(id)
     }
 
@@ -268,22 +281,28 @@ impl Chunks {
     /// Cuts a stream into chunks at places that its content and the key decide, so that what is inserted moves no
     /// cut behind it and sizes tell nothing about known content to who lacks the key.
     pub fn split<R: io::Read>(&self, source: R) -> Splitter<R> {
-        Splitter::new(source, self.keys.gear(), &self.config.cut)
+        Splitter::new(source, &self.cutter)
     }
 
-    /// Gets a chunk and checks that it is what was put under this address.
+    /// Gets a chunk and checks that it is what was put under this address. One that is under way is waited for.
     ///
     /// # Errors
     ///
     /// - [`Error::Absent`]: there is no such chunk
     /// - [`Error::Damaged`]: what lies there is not what was put
+    /// - [`Error::Full`], [`Error::Flush`]: it was put, but could not be written
     /// - [`Error::Io`]: it cannot be read
     pub fn get(&self, id: &ChunkId) -> Result<Vec<u8>, Error> {
         let absent = || Error::Absent { what: "chunk", path: self.dir.join("packs").join(id.to_string()) };
-        let location = self.index.get(id).ok_or_else(absent)?;
-        match self.packs.get(location.pack) {
-            Some(pack) => self.reader(location.pack, pack)?.get(location, &self.keys),
-            None => self.writer.as_ref().ok_or_else(absent)?.get(location, &self.keys),
+        let location = match (self.index.get(id), &self.pipeline) {
+            (Some(Place::Stored(location)), _) => *location,
+            (Some(Place::UnderWay { ticket, .. }), Some(pipeline)) => pipeline.wait(*ticket, id)?,
+            _ => return Err(absent()),
+        };
+        let source = lock(&self.packs).source(&location)?;
+        match source.ok_or_else(absent)? {
+            Source::Sealed(reader) => reader.get(&location, &self.keys),
+            Source::Read(plain) => Ok(plain),
         }
     }
 
@@ -304,17 +323,10 @@ impl Chunks {
             return Ok(());
         }
         self.writable()?;
-        if self.writer.is_some() {
-            self.seal()?;
-        }
-        if self.unsynced {
-            let folder = self.dir.join("packs");
-            self.disk.sync_dir(&folder).map_err(|e| {
-                self.failed = true;
-                Error::flush(&folder, e)
-            })?;
-            self.unsynced = false;
-        }
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        let mut stored = Vec::new();
+        pipeline.sync(&mut stored)?;
+        self.take_stored(stored);
         Ok(())
     }
 
@@ -324,13 +336,18 @@ impl Chunks {
         &self.damage
     }
 
-    /// What the store holds.
+    /// What the store holds. What chunks take on the disk that are under way is not known yet and not counted.
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats { packs: length(self.packs.len()), ..Stats::default() };
-        for location in self.index.values() {
+        let mut stats = Stats { packs: lock(&self.packs).count(), ..Stats::default() };
+        for place in self.index.values() {
             stats.chunks += 1;
-            stats.plain_bytes += u64::from(location.record.plain_bytes);
-            stats.stored_bytes += location.record.disk_bytes();
+            match place {
+                Place::Stored(location) => {
+                    stats.plain_bytes += u64::from(location.record.plain_bytes);
+                    stats.stored_bytes += location.record.disk_bytes();
+                }
+                Place::UnderWay { plain_bytes, .. } => stats.plain_bytes += u64::from(*plain_bytes),
+            }
         }
         stats
     }
@@ -350,33 +367,16 @@ impl Chunks {
         Ok(())
     }
 
-    fn seal(&mut self) -> Result<(), Error> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let pack = writer.seal(&*self.disk).inspect_err(|error| {
-            self.failed = matches!(error, Error::Flush { .. });
-        })?;
-        self.packs.push(pack);
-        self.writer = None;
-        self.unsynced = true;
-        Ok(())
-    }
-
-    fn reader(&self, number: usize, pack: &Pack) -> Result<Arc<Reader>, Error> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = readers.iter().position(|(found, _)| *found == number) {
-            let hit = readers.remove(place);
-            let reader = Arc::clone(&hit.1);
-            readers.push(hit);
-            return Ok(reader);
-        }
-        let reader = Arc::new(Reader::open(&*self.disk, pack, &self.keys)?);
-        if readers.len() >= READERS_MAX {
-            readers.remove(0);
-        }
-        readers.push((number, Arc::clone(&reader)));
-        Ok(reader)
+    fn take_stored(&mut self, stored: Vec<(ChunkId, Location)>) {
+        self.index.extend(stored.into_iter().map(|(id, location)| (id, Place::Stored(location))));
     }
 }
 
+fn lock(packs: &Mutex<Packs>) -> MutexGuard<'_, Packs> {
+    packs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod survive;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The file operations that everything here is built on, so that tests can run on a disk that crashes.
 
 pub(crate) mod blocks;
+pub(crate) mod gathered;
 pub(crate) mod real;
 #[cfg(test)]
 pub(crate) mod sim;

@@ -4,6 +4,7 @@ use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use zeroize::Zeroizing;
 
 use super::ChunkId;
+use super::split::Gear;
 use crate::error::Error;
 
 /// One subkey per use, so that no use can tell about another. Each is wiped from memory when the store is closed.
@@ -42,13 +43,13 @@ impl Keys {
             .map_err(|_| Error::Invalid("AES-256-GCM is not available on this machine".into()))
     }
 
-    /// The 256 words of the rolling hash that decides where a stream is cut.
-    pub(super) fn gear(&self) -> [u64; 256] {
+    /// The rolling hash that decides where a stream is cut.
+    pub(super) fn gear(&self) -> Gear {
         let mut stream = blake3::Hasher::new_keyed(&self.gear).finalize_xof();
-        std::array::from_fn(|_| {
+        Gear::new(std::array::from_fn(|_| {
             let mut word = [0; 8];
             stream.fill(&mut word);
             u64::from_le_bytes(word)
-        })
+        }))
     }
 }

@@ -12,17 +12,20 @@
 //! The key is the pack's own. Nonces: 0, 0, 0, kind u8 (0 record, 1 index), number u64. Associated data: the 48 bytes of a
 //! record, or the trailer up to its CRC.
 
+mod writer;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
-use zstd::bulk::Compressor;
 
+use super::codec::{self, Body, METHOD_ZSTD};
 use super::keys::Keys;
 use super::{CHUNK_BYTES_MAX, ChunkId, PACK_BYTES_MAX};
 use crate::bytes::{Fields, length, size};
 use crate::disk::{Disk, File, Mode};
 use crate::error::{Damage, Error, Place};
+pub(super) use writer::Writer;
 
 const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"DSMILPCK";
@@ -33,15 +36,11 @@ const ENTRY_BYTES: usize = 8 + RECORD_BYTES;
 const TRAILER_BYTES: usize = 40;
 const TAG_BYTES: usize = 16;
 
-/// How much is gathered before it is written, in bytes.
-const WRITE_BYTES: usize = 1 << 20;
 /// The most records in a pack: what the smallest records need, and a bound for the index that `open` reads.
 const RECORDS_MAX: u64 = 2 * PACK_BYTES_MAX / (RECORD_BYTES + TAG_BYTES) as u64;
 
 const KIND_RECORD: u8 = 0;
 const KIND_INDEX: u8 = 1;
-const METHOD_RAW: u8 = 0;
-const METHOD_ZSTD: u8 = 1;
 
 /// What stands before a chunk; it is authenticated with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +56,11 @@ impl Record {
     /// What it takes on the disk, in bytes.
     pub(super) fn disk_bytes(&self) -> u64 {
         length(RECORD_BYTES + TAG_BYTES) + u64::from(self.sealed_bytes)
+    }
+
+    /// The same with its entry in the index.
+    pub(super) fn whole_bytes(&self) -> u64 {
+        self.disk_bytes() + length(ENTRY_BYTES)
     }
 
     fn encode(&self) -> [u8; RECORD_BYTES] {
@@ -90,151 +94,30 @@ pub(super) struct Location {
 }
 
 /// A sealed pack.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pack {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     id: [u8; 16],
+    /// How large the file is.
+    pub(super) bytes: u64,
+    /// Whether its index was read: otherwise more may be in it than its records say.
+    pub(super) is_whole: bool,
 }
 
 /// The records of a pack with their offsets.
 pub(super) type Records = Vec<(u64, Record)>;
 
+impl Pack {
+    /// What of the file is not header and trailer, in bytes.
+    pub(super) fn content_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(length(HEADER_BYTES + TAG_BYTES + TRAILER_BYTES))
+    }
+}
+
 fn nonce(kind: u8, number: u64) -> Nonce {
     let mut bytes = [0, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.iter_mut().skip(4).zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
     Nonce::assume_unique_for_key(bytes)
-}
-
-/// A pack that is being written. What does not fit on the disk stays in memory and can be written later.
-pub(super) struct Writer {
-    file: Box<dyn File>,
-    path: PathBuf,
-    id: [u8; 16],
-    cipher: LessSafeKey,
-    compressor: Compressor<'static>,
-    /// What is not written yet; it begins at `written` in the file.
-    buffer: Vec<u8>,
-    written: u64,
-    records: Records,
-    /// Whether index and trailer were added.
-    complete: bool,
-}
-
-impl Writer {
-    pub(super) fn create(disk: &dyn Disk, folder: &Path, keys: &Keys, level: i32) -> Result<Self, Error> {
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id)
-            .map_err(|_| Error::Invalid("the machine gives no random numbers".into()))?;
-        let path = folder.join(format!("{:032x}.tmp", u128::from_be_bytes(id)));
-        let file = disk.open(&path, Mode::Create).map_err(|e| Error::io("create", &path, e))?;
-        let compressor = Compressor::new(level).map_err(|e| Error::io("compress for", &path, e))?;
-        let mut buffer = Vec::with_capacity(WRITE_BYTES + CHUNK_BYTES_MAX);
-        buffer.extend(MAGIC);
-        buffer.extend(VERSION.to_le_bytes());
-        buffer.extend([0; 4]);
-        buffer.extend(id);
-        buffer.extend([0; 28]);
-        buffer.extend(crc32c::crc32c(&buffer).to_le_bytes());
-        let (cipher, records) = (keys.cipher(&id)?, Vec::new());
-        Ok(Self { file, path, id, cipher, compressor, buffer, written: 0, records, complete: false })
-    }
-
-    /// How large the pack is by now, in bytes.
-    fn bytes(&self) -> u64 {
-        self.written + length(self.buffer.len())
-    }
-
-    /// Whether nothing more may be put: it is large enough, or an earlier try to seal it found no space.
-    pub(super) fn is_finished(&self) -> bool {
-        self.complete || self.bytes() >= PACK_BYTES_MAX
-    }
-
-    pub(super) fn put(&mut self, id: ChunkId, plain: &[u8]) -> Result<(u64, Record), Error> {
-        if self.buffer.len() >= WRITE_BYTES {
-            self.write()?;
-        }
-        let (offset, start) = (self.bytes(), self.buffer.len());
-        let number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        let body = start + RECORD_BYTES;
-        self.buffer.resize(body + plain.len(), 0);
-        let target = self.buffer.get_mut(body..).unwrap_or_default();
-        // What does not shrink does not fit the target and is stored as it is.
-        let (method, sealed) = match self.compressor.compress_to_buffer(plain, target) {
-            Ok(count) if count < plain.len() => (METHOD_ZSTD, count),
-            _ => {
-                target.copy_from_slice(plain);
-                (METHOD_RAW, plain.len())
-            }
-        };
-        self.buffer.truncate(body + sealed);
-        let bytes = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let record =
-            Record { id, plain_bytes: bytes(plain.len()), sealed_bytes: bytes(sealed), number, method };
-        let header = record.encode();
-        let (place, body) = self.buffer.split_at_mut(body);
-        if let Some(place) = place.last_chunk_mut() {
-            *place = header;
-        }
-        let tag = seal(&self.cipher, nonce(KIND_RECORD, number.into()), &header, body, &self.path)?;
-        self.buffer.extend(tag);
-        self.records.push((offset, record));
-        Ok((offset, record))
-    }
-
-    pub(super) fn get(&self, location: &Location, keys: &Keys) -> Result<Vec<u8>, Error> {
-        let Some(start) = location.offset.checked_sub(self.written) else {
-            return open_record(&*self.file, &self.path, &self.cipher, location, keys);
-        };
-        let start = size(start);
-        let sealed = self.buffer.get(start..start + size(location.record.disk_bytes())).unwrap_or_default();
-        unseal(sealed.to_vec(), &self.path, &self.cipher, location, keys)
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        let fail = |e| Error::io("write", &self.path, e);
-        // Reserving first keeps a full disk from being found half-way; either way the same bytes go to the same place
-        // at the next try, so no nonce is used for two texts.
-        self.file.allocate(self.written, length(self.buffer.len())).map_err(fail)?;
-        self.file.write_at(self.written, &self.buffer).map_err(fail)?;
-        self.written += length(self.buffer.len());
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// Adds index and trailer, flushes, and gives the pack its final name. It can be called again after `Full`.
-    pub(super) fn seal(&mut self, disk: &dyn Disk) -> Result<Pack, Error> {
-        if !self.complete {
-            self.append_index()?;
-            self.complete = true;
-        }
-        self.write()?;
-        self.file.sync().map_err(|e| Error::flush(&self.path, e))?;
-        let path = self.path.with_extension("pack");
-        disk.rename(&self.path, &path).map_err(|e| Error::flush(&path, e))?;
-        Ok(Pack { path, id: self.id })
-    }
-
-    fn append_index(&mut self) -> Result<(), Error> {
-        let offset = self.bytes();
-        let mut index = Vec::with_capacity(self.records.len() * ENTRY_BYTES);
-        for (at, record) in &self.records {
-            index.extend(at.to_le_bytes());
-            index.extend(record.encode());
-        }
-        let mut trailer = Vec::with_capacity(TRAILER_BYTES);
-        trailer.extend(offset.to_le_bytes());
-        trailer.extend(length(index.len()).to_le_bytes());
-        trailer.extend(u32::try_from(self.records.len()).unwrap_or(u32::MAX).to_le_bytes());
-        trailer.extend([0; 4]);
-        trailer.extend(MAGIC_END);
-        trailer.extend([0; 4]);
-        let tag = seal(&self.cipher, nonce(KIND_INDEX, 0), &trailer, &mut index, &self.path)?;
-        trailer.extend(crc32c::crc32c(&trailer).to_le_bytes());
-        self.buffer.extend(index);
-        self.buffer.extend(tag);
-        self.buffer.extend(trailer);
-        Ok(())
-    }
 }
 
 /// A sealed pack, open for reading.
@@ -252,6 +135,16 @@ impl Reader {
 
     pub(super) fn get(&self, location: &Location, keys: &Keys) -> Result<Vec<u8>, Error> {
         open_record(&*self.file, &self.path, &self.cipher, location, keys)
+    }
+
+    /// As [`Reader::get`], but still compressed, for another pack.
+    pub(super) fn body(&self, location: &Location, keys: &Keys) -> Result<Body, Error> {
+        let mut bytes = read_record(&*self.file, &self.path, location)?;
+        check(&mut bytes, &self.path, &self.cipher, location, keys)?;
+        bytes.drain(..RECORD_BYTES);
+        bytes.truncate(bytes.len().saturating_sub(TAG_BYTES));
+        let Record { plain_bytes, method, .. } = location.record;
+        Ok(Body { plain_bytes, method, bytes })
     }
 }
 
@@ -273,15 +166,17 @@ pub(super) fn load(
     if version > VERSION {
         return Err(Error::Version { path: path.into(), found: version, known: VERSION });
     }
-    let pack = Pack { path: path.into(), id };
-    match read_index(&*file, bytes, &keys.cipher(&id)?).map_err(fail)? {
-        Some(records) => Ok((Some(pack), records, None)),
+    let index = read_index(&*file, bytes, &keys.cipher(&id)?).map_err(fail)?;
+    let is_whole = index.is_some();
+    let (records, damage) = match index {
+        Some(records) => (records, None),
         None => {
             let records = walk(&*file, bytes).map_err(fail)?;
             let end = records.last().map_or(length(HEADER_BYTES), |(at, record)| at + record.disk_bytes());
-            Ok((Some(pack), records, damage(end, "the index of the pack is damaged")))
+            (records, damage(end, "the index of the pack is damaged"))
         }
-    }
+    };
+    Ok((Some(Pack { path: path.into(), id, bytes, is_whole }), records, damage))
 }
 
 fn decode_header(header: &[u8; HEADER_BYTES]) -> Option<(u32, [u8; 16])> {
@@ -366,15 +261,20 @@ fn open_record(
     location: &Location,
     keys: &Keys,
 ) -> Result<Vec<u8>, Error> {
+    check(&mut read_record(file, path, location)?, path, cipher, location, keys)
+}
+
+/// A record as it lies on the disk.
+fn read_record(file: &dyn File, path: &Path, location: &Location) -> Result<Vec<u8>, Error> {
     let mut sealed = vec![0; size(location.record.disk_bytes())];
     let count = file.read_at(location.offset, &mut sealed).map_err(|e| Error::io("read", path, e))?;
     sealed.truncate(count);
-    unseal(sealed, path, cipher, location, keys)
+    Ok(sealed)
 }
 
-/// Decrypts, decompresses and checks a record as it lies on the disk.
-fn unseal(
-    mut sealed: Vec<u8>,
+/// Decrypts, decompresses and checks a record as it lies on the disk; gives the chunk and leaves it decrypted.
+fn check(
+    sealed: &mut [u8],
     path: &Path,
     cipher: &LessSafeKey,
     location: &Location,
@@ -392,12 +292,8 @@ fn unseal(
     let nonce = nonce(KIND_RECORD, record.number.into());
     let opened = cipher.open_in_place(nonce, Aad::from(&header), body);
     let body = opened.map_err(|_| damaged("the chunk does not decrypt"))?;
-    let plain = if record.method == METHOD_ZSTD {
-        let bytes = size(record.plain_bytes.into());
-        zstd::bulk::decompress(body, bytes).map_err(|_| damaged("the chunk does not decompress"))?
-    } else {
-        body.to_vec()
-    };
+    let plain = codec::decode(record.method, body, size(record.plain_bytes.into()))
+        .ok_or_else(|| damaged("the chunk does not decompress"))?;
     if keys.id(&plain) != record.id {
         return Err(damaged("the chunk is not the one of this address"));
     }

@@ -1,6 +1,7 @@
 //! A stream into chunks, at places that its content and the key decide.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 
@@ -37,13 +38,41 @@ impl Cut {
     }
 }
 
+/// The rolling hash that decides where a stream is cut.
+pub(super) struct Gear {
+    words: [u64; 256],
+    /// Each word shifted by one: the cutter looks at two bytes at a time.
+    shifted: [u64; 256],
+}
+
+impl Gear {
+    pub(super) fn new(words: [u64; 256]) -> Self {
+        Self { words, shifted: words.map(|word| word << 1) }
+    }
+}
+
+/// What every stream needs, made once.
+pub(super) struct Cutter {
+    cut: Cut,
+    gear: Gear,
+    /// Memory of a splitter that has ended, for the next one.
+    spare: Mutex<Option<Vec<u8>>>,
+}
+
+impl Cutter {
+    pub(super) fn new(cut: &Cut, gear: Gear) -> Arc<Self> {
+        Arc::new(Self { cut: *cut, gear, spare: Mutex::default() })
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Cuts what a reader gives into chunks of at most [`CHUNK_BYTES_MAX`] bytes. An empty stream has none.
 pub struct Splitter<R> {
     source: R,
-    cut: Cut,
-    gear: [u64; 256],
-    /// Each word of `gear` shifted by one: the cutter looks at two bytes at a time.
-    gear_shifted: [u64; 256],
+    cutter: Arc<Cutter>,
     buffer: Vec<u8>,
     /// What of the buffer is not cut yet.
     start: usize,
@@ -51,18 +80,17 @@ pub struct Splitter<R> {
     finished: bool,
 }
 
+impl<R> Drop for Splitter<R> {
+    fn drop(&mut self) {
+        *self.cutter.spare() = Some(std::mem::take(&mut self.buffer));
+    }
+}
+
 impl<R: io::Read> Splitter<R> {
-    pub(super) fn new(source: R, gear: [u64; 256], cut: &Cut) -> Self {
-        Self {
-            source,
-            cut: *cut,
-            gear_shifted: gear.map(|word| word << 1),
-            gear,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            finished: false,
-        }
+    pub(super) fn new(source: R, cutter: &Arc<Cutter>) -> Self {
+        let spare = cutter.spare().take();
+        let buffer = spare.unwrap_or_else(|| vec![0; BUFFER_BYTES]);
+        Self { source, cutter: Arc::clone(cutter), buffer, start: 0, end: 0, finished: false }
     }
 
     /// The next chunk, or `None` at the end of the stream.
@@ -76,11 +104,11 @@ impl<R: io::Read> Splitter<R> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let (mask_s, mask_l) = select_masks(self.cut.average, Normalization::Level1);
-        let Cut { min, average, max } = self.cut;
-        let (gear, gear_shifted) = (&self.gear, &self.gear_shifted);
+        let Cut { min, average, max } = self.cutter.cut;
+        let Gear { words, shifted } = &self.cutter.gear;
+        let (mask_s, mask_l) = select_masks(average, Normalization::Level1);
         let (_, count) =
-            cut_gear(rest, min, average, max, mask_s, mask_l, mask_s << 1, mask_l << 1, gear, gear_shifted);
+            cut_gear(rest, min, average, max, mask_s, mask_l, mask_s << 1, mask_l << 1, words, shifted);
         let chunk = rest.get(..count.max(1)).unwrap_or(rest);
         self.start += chunk.len();
         Ok(Some(chunk))
@@ -88,19 +116,16 @@ impl<R: io::Read> Splitter<R> {
 
     /// Reads until the largest chunk is there or the stream ends.
     fn fill(&mut self) -> io::Result<()> {
-        if self.finished || self.end - self.start >= self.cut.max {
+        let max = self.cutter.cut.max;
+        if self.finished || self.end - self.start >= max {
             return Ok(());
         }
-        if self.start + self.cut.max > self.buffer.len() {
+        if self.start + max > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        while self.end - self.start < self.cut.max && !self.finished {
-            if self.end == self.buffer.len() {
-                // It grows in steps, so that a small file never pays for the whole of it.
-                self.buffer.resize((self.buffer.len() * 4).clamp(self.cut.min, BUFFER_BYTES), 0);
-            }
+        while self.end - self.start < max && !self.finished {
             let Some(room) = self.buffer.get_mut(self.end..) else { break };
             match self.source.read(room) {
                 Ok(0) => self.finished = true,
