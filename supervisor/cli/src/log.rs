@@ -1,10 +1,12 @@
 //! `dsmil log`
 //!
 //! - [`note`], [`tail`], [`search`], [`show`], [`prove`], [`verify`], [`export`], [`salvage`], [`archive`]: its subcommands
-//! - [`source`]: where they have the entries from; [`certified`]: the TPM's word on how many there were
+//! - [`source`]: where they have the entries from; [`certified`]: the TPM's word on how many there were; [`clock`]: whether
+//!   their clock went back
 
 mod archive;
 mod certified;
+mod clock;
 mod export;
 mod note;
 mod prove;

@@ -6,6 +6,7 @@ use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
 use engine::order::{Order, Valued, VaultChange};
 use serde::{Deserialize, Serialize};
 use types::hash::Hash;
+use types::time::Time;
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +37,15 @@ pub struct Asker {
     pub uid: u32,
     /// Process id.
     pub pid: i32,
+}
+
+/// When an entry of the log happened, by all clocks.
+///
+/// # Errors
+///
+/// The bytes are not a record, or one of a newer version.
+pub fn time(bytes: &[u8]) -> Result<Time, Error> {
+    Record::decode(bytes).map(|record| record.time())
 }
 
 impl Entry {

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use api::wire::record::Entry;
+use api::wire::record;
 use clap::Args;
 use serde::Serialize;
 use store::head::{Head, PublicKey};
 use store::verify::Report;
 
 use super::certified::{Certified, Point};
+use super::clock::{Clock, SetBack};
 use super::salvage::named;
 use crate::fault::Fault;
 use crate::output::{self, Table, count};
@@ -62,6 +63,9 @@ struct Verified {
     /// The anchor whose certification that head is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     certified: Option<String>,
+    /// That the wall clock was set back while the log was written; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_back: Option<SetBack>,
 }
 
 impl Verify {
@@ -78,11 +82,11 @@ impl Verify {
             point.is_of(report.id)?;
         }
         progress.reach("what its entries say");
-        facts(&self.dir, report.entries)?;
+        let set_back = facts(&self.dir, report.entries)?;
         drop(progress);
         let trusted = head.map(|head| head.size);
         let certified = point.map(|point| point.anchor);
-        let verified = Verified { trusted, certified, ..verified(&self.dir, &report, &keys) };
+        let verified = Verified { trusted, certified, set_back, ..verified(&self.dir, &report, &keys) };
         if context.json {
             output::document(&verified, None)?;
         } else {
@@ -139,20 +143,22 @@ fn read_head(path: &Path, keys: &[PublicKey]) -> Result<Head, Fault> {
     Ok(signed.head().clone())
 }
 
-/// Checks that each entry is a fact that this release knows.
-fn facts(dir: &Path, entries: u64) -> Result<(), Fault> {
+/// Checks that each entry is a fact that this release knows, and says whether their clock was set back.
+fn facts(dir: &Path, entries: u64) -> Result<Option<SetBack>, Fault> {
     let log = store::log::read(dir, 0)?;
+    let mut clock = Clock::default();
     for entry in log {
         let (index, bytes) = entry?;
         if index >= entries {
             break;
         }
         // No damage: a newer release may have written it.
-        Entry::decode(index, &bytes).map_err(|error| {
+        let time = record::time(&bytes).map_err(|error| {
             Fault::Failed(format!("entry {index} is intact, but what it says cannot be checked: {error}"))
         })?;
+        clock.see(index, time);
     }
-    Ok(())
+    Ok(clock.found())
 }
 
 fn verified(dir: &Path, report: &Report, keys: &[PublicKey]) -> Verified {
@@ -170,6 +176,7 @@ fn verified(dir: &Path, report: &Report, keys: &[PublicKey]) -> Verified {
         torn_bytes: report.torn_bytes,
         trusted: None,
         certified: None,
+        set_back: None,
     }
 }
 
@@ -206,6 +213,16 @@ fn text(verified: &Verified) -> String {
             None => "later entries unknown: an older copy of this log looks the same; give a head that you kept with --head".to_owned(),
         },
     );
+    if let Some(SetBack { times, entry, by_ns }) = verified.set_back {
+        let times = count(times, "time", "times");
+        row(
+            "clock",
+            format!(
+                "set back {times}, first by {:.1} s before entry {entry}: times before and after do not compare",
+                by_ns as f64 / 1e9
+            ),
+        );
+    }
     let after = verified.entries.saturating_sub(verified.covered);
     if after > 0 {
         let entries = count(after, "entry", "entries");

@@ -265,3 +265,22 @@ fn a_log_goes_on_from_a_kept_head_or_does_not() {
     assert!(output.err.contains("does not go on from this head"), "{}", output.err);
     assert_eq!(folder.dsmil(&["log", "prove"]).code, Some(2));
 }
+
+#[test]
+fn a_clock_that_was_set_back_is_named_and_is_no_damage() {
+    let mut folder = Folder::empty();
+    for second in [10, 20, 5, 6] {
+        folder.log().append(&[record(second)]).unwrap();
+    }
+    folder.sign();
+    let text = folder.dsmil(&["log", "verify"]).done();
+    assert!(text.contains("clock       set back 1 time, first by 15.0 s before entry 2"), "{text}");
+    let found = &folder.answer(&["log", "verify"])["set_back"];
+    assert_eq!(
+        (&found["times"], &found["entry"], &found["by_ns"]),
+        (&1.into(), &2.into(), &15_000_000_000_i64.into())
+    );
+    let mut straight = Folder::new();
+    straight.sign();
+    assert!(straight.answer(&["log", "verify"])["set_back"].is_null());
+}
