@@ -14,6 +14,7 @@ list() {
   fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
+  anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
   checkpoints	SIGKILL of the daemon while it makes a checkpoint
   restores	SIGKILL of the daemon while it restores one
@@ -65,6 +66,14 @@ log() {
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
+# With a software TPM, in the daemon's own tests.
+anchor() {
+    local status=0
+    SURVIVE_ANCHOR=${TIMES:-1000} SEED=${SEED:-1} "$ROOT/scripts/cargo.sh" test -q -p daemon survive -- --nocapture |
+        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|undetected:/p' || status=1
+    return $status
+}
+
 run() {
     local status=0
     case $1 in
@@ -72,7 +81,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | power) "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | anchor | power) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -92,7 +101,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log power writes checkpoints restores" ;;
+    all) names="device tables fuzz log anchor power writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

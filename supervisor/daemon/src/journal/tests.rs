@@ -1,5 +1,7 @@
 //! The journal with a real software TPM: what is anchored, and what must not look like a log that was put back.
 
+mod survive;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

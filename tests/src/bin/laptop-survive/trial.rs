@@ -20,7 +20,7 @@ const SLACK_NS: u64 = 1_000_000_000;
 /// The pause before the first new attempt of an undo; each further one is twice as long.
 pub(crate) const RETRY_NS: u64 = 1_000_000_000;
 /// What is not at rest after this is not going to be.
-const NEVER_NS: u64 = 150_000_000_000;
+pub(crate) const NEVER_NS: u64 = 150_000_000_000;
 /// A deadline that does not come.
 const LONG: Duration = Duration::from_secs(120);
 /// The shortest deadline that there is.
