@@ -5,7 +5,7 @@
 //! - [`entry`]: what a checkpoint says of one file
 //! - [`root`]: the folders, held open
 //! - [`known`]: what need not be read, because it is as a checkpoint read it
-//! - [`scan`], `read`: walking a folder and reading what is there
+//! - [`scan`], `read`, `ahead`: walking a folder and reading what is there, and soon will be
 //! - [`plan`]: what differs from a checkpoint, and the steps that change it back
 //! - `restore`: turning a plan into effects
 //!
@@ -14,6 +14,7 @@
 //! - Reading never follows a link and never leaves the root's file system.
 //! - Nothing here changes a file: all changes are effects on an [`Executor`](crate::worker::effect::Executor).
 
+mod ahead;
 pub mod entry;
 pub mod known;
 pub mod plan;

@@ -1,16 +1,17 @@
 //! Reading one entry: its metadata, attributes and contents.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use store::chunk::Chunks;
 
 use super::entry::{Piece, XATTR_BYTES_MAX, Xattr, is_kept};
+use super::scan::ENTRIES_MAX;
 use crate::Error;
 use crate::error::length;
 
@@ -22,7 +23,7 @@ const XATTR_CALL_BYTES: usize = 256;
 /// What becomes of contents that are read.
 pub(crate) trait Contents {
     /// Cuts a file into chunks and names them.
-    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error>;
+    fn take(&mut self, file: &File, path: &Path) -> Result<Vec<Piece>, Error>;
 
     /// Whether contents that are known to be these need not be read.
     fn has(&self, pieces: &[Piece]) -> bool;
@@ -32,7 +33,7 @@ pub(crate) trait Contents {
 pub(crate) struct Keep<'a>(pub(crate) &'a mut Chunks);
 
 impl Contents for Keep<'_> {
-    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
+    fn take(&mut self, file: &File, path: &Path) -> Result<Vec<Piece>, Error> {
         Ok(self.0.put_stream(file, path)?.into_iter().map(|(id, bytes)| Piece::new(id, bytes)).collect())
     }
 
@@ -46,7 +47,7 @@ impl Contents for Keep<'_> {
 pub(crate) struct Name<'a>(pub(crate) &'a Chunks);
 
 impl Contents for Name<'_> {
-    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
+    fn take(&mut self, file: &File, path: &Path) -> Result<Vec<Piece>, Error> {
         use std::os::unix::ffi::OsStrExt;
         let mut pieces = Vec::new();
         let mut split = self.0.split(file);
@@ -152,4 +153,33 @@ fn whole(call: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Er
 /// The sum of the chunks' sizes.
 pub(crate) fn size(pieces: &[Piece]) -> u64 {
     pieces.iter().map(|piece| u64::from(piece.bytes)).fold(length(0), u64::saturating_add)
+}
+
+/// The path of a name in a folder, both relative to the root.
+pub(crate) fn join(folder: &[u8], name: &CStr) -> Vec<u8> {
+    let mut path = folder.to_vec();
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend(name.to_bytes());
+    path
+}
+
+/// What stands in an open folder, ascending by bytes.
+pub(crate) fn names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, Error> {
+    let failed = |e: std::io::Error| Error::io("list the folder", path, e);
+    let handle = dir.as_fd().try_clone_to_owned().map_err(failed)?;
+    let mut names = Vec::new();
+    for entry in Dir::new(handle).map_err(|e| failed(e.into()))? {
+        let name = entry.map_err(|e| failed(e.into()))?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+        if names.len() > ENTRIES_MAX {
+            let limit = length(ENTRIES_MAX);
+            return Err(Error::Limit { what: "names in a folder", found: limit + 1, limit });
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

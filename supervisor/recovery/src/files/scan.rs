@@ -4,17 +4,18 @@
 //! looked up in its folder's descriptor, without following it.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use minicbor::{Decode, Encode};
-use rustix::fs::{Dir, FileType, OFlags, Statx, StatxAttributes};
+use rustix::fs::{FileType, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
+use super::ahead;
 use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING};
 use super::known::{self, Known, KnownRoot, Mark, Marks};
 use super::read::{self, Contents};
@@ -130,7 +131,7 @@ pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) 
     let filesystem = known::filesystem(&dir).map_err(failed("ask for the file system of"))?;
     let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
     let scan = Scan { filesystem, ..Scan::default() };
-    let mut walk = Walk { contents, scan, known, links: HashMap::new() };
+    let mut walk = Walk { contents, scan, known, links: HashMap::new(), is_reading: true };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
@@ -147,6 +148,8 @@ struct Walk<'a> {
     known: KnownRoot<'a>,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
+    /// Whether the last file was read.
+    is_reading: bool,
 }
 
 /// What came of one look at one name.
@@ -159,24 +162,33 @@ enum Look {
 
 impl Walk<'_> {
     fn folder(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Result<(), Error> {
-        for name in names(dir, path)? {
+        let names = read::names(dir, path)?;
+        let mut fetched = 0;
+        for (place, name) in names.iter().enumerate() {
             if depth == 1 && name.to_bytes() == STAGING {
                 continue;
             }
-            let mut child = path.to_vec();
-            if !path.is_empty() {
-                child.push(b'/');
+            // Where the last file was known, the next ones most likely are.
+            if self.is_reading {
+                let until = names.len().min(place + 1 + ahead::NAMES);
+                let next = names.get(fetched.max(place + 1)..until).unwrap_or_default();
+                next.iter().for_each(|next| self.fetch(dir, next, path));
+                fetched = until;
             }
-            child.extend(name.to_bytes());
+            let child = read::join(path, name);
             if child.len() > PATH_BYTES_MAX || depth > DEPTH_MAX {
                 self.scan.notes.push(Note { path: child, why: Why::TooLong });
                 continue;
             }
-            if let Some(folder) = self.name(dir, &name, &child)? {
+            if let Some(folder) = self.name(dir, name, &child)? {
                 self.folder(&folder, &child, depth + 1)?;
             }
         }
         Ok(())
+    }
+
+    fn fetch(&self, dir: &OwnedFd, name: &CStr, path: &[u8]) {
+        ahead::fetch(dir, name, |stat| self.known.unchanged(&read::join(path, name), stat).is_none());
     }
 
     /// Takes one name; gives the folder to walk next if it is one.
@@ -289,7 +301,9 @@ impl Walk<'_> {
         stat: &Statx,
         unsteady: bool,
     ) -> Result<Look, Error> {
-        if let Some(entry) = self.unread(path, stat) {
+        let unread = self.unread(path, stat);
+        self.is_reading = unread.is_none();
+        if let Some(entry) = unread {
             return Ok(Look::Entry { entry, stat: Box::new(*stat), folder: None });
         }
         let failed = |action| move |e: Errno| Error::io(action, path, e);
@@ -312,8 +326,8 @@ impl Walk<'_> {
             let entry = Entry { path: path.to_vec(), meta, kind };
             return Ok(Look::Entry { entry, stat: Box::new(before), folder: None });
         }
-        let file = File::from(open.try_clone().map_err(|e| Error::io("open", path, e))?);
-        let pieces = self.contents.take(file, Path::new(OsStr::from_bytes(path)))?;
+        let open = File::from(open);
+        let pieces = self.contents.take(&open, Path::new(OsStr::from_bytes(path)))?;
         let size = read::size(&pieces);
         let after = read::stat_open(&open).map_err(failed("look at"))?;
         if !unsteady && (content_stamp(&before) != content_stamp(&after) || size != after.stx_size) {
@@ -365,22 +379,4 @@ fn same_file(stat: &Statx) -> (u32, u32, u64, u16) {
 fn content_stamp(stat: &Statx) -> (u64, [i64; 2], [u32; 2]) {
     let (m, c) = (stat.stx_mtime, stat.stx_ctime);
     (stat.stx_size, [m.tv_sec, c.tv_sec], [m.tv_nsec, c.tv_nsec])
-}
-
-fn names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, Error> {
-    let failed = |e: std::io::Error| Error::io("list the folder", path, e);
-    let handle = dir.as_fd().try_clone_to_owned().map_err(failed)?;
-    let mut names = Vec::new();
-    for entry in Dir::new(handle).map_err(|e| failed(e.into()))? {
-        let name = entry.map_err(|e| failed(e.into()))?.file_name().to_owned();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name);
-        }
-        if names.len() > ENTRIES_MAX {
-            let limit = length(ENTRIES_MAX);
-            return Err(Error::Limit { what: "names in a folder", found: limit + 1, limit });
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }

@@ -236,7 +236,7 @@ fn nothing_to_capture_is_an_error() {
 struct Meddler(std::path::PathBuf, usize);
 
 impl Contents for Meddler {
-    fn take(&mut self, mut file: fs::File, _: &std::path::Path) -> Result<Vec<Piece>, Error> {
+    fn take(&mut self, mut file: &fs::File, _: &std::path::Path) -> Result<Vec<Piece>, Error> {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
         if self.1 > 0 {

@@ -22,7 +22,7 @@ use crate::restore::{self, Machine};
 struct Count(Vec<String>, bool);
 
 impl Contents for Count {
-    fn take(&mut self, file: File, path: &Path) -> Result<Vec<Piece>, Error> {
+    fn take(&mut self, file: &File, path: &Path) -> Result<Vec<Piece>, Error> {
         self.0.push(path.display().to_string());
         let size = u32::try_from(file.metadata().unwrap().len()).unwrap();
         Ok(vec![Piece::new(store::chunk::ChunkId([1; 32]), size)])
