@@ -13,6 +13,7 @@ list() {
   tables	token tables that are wrong on purpose
   fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
+  store	crashes, tampering and failing disks of the chunk store, pruning included: a hundred thousand states, no laptop needed
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
   anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
@@ -56,13 +57,17 @@ fuzz() {
     [ "$failed" -eq 0 ]
 }
 
-# On a simulated disk, in the crate's own tests; optimized, or it would take an hour. The lines of figures go on, the rest is said.
-log() {
+# simulated NAME MODULE: on a simulated disk, in the crate's own tests; optimized, or it would take an hour. The lines of figures go on,
+# the rest is said.
+simulated() {
     local status=0
-    SURVIVE_LOG=${TIMES:-100000} SEED=${SEED:-1} "$ROOT/scripts/cargo.sh" test --release -q -p store --lib survive -- --nocapture |
+    env "SURVIVE_$1=${TIMES:-100000}" SEED="${SEED:-1}" \
+        "$ROOT/scripts/cargo.sh" test --release -q -p store --lib "$2::survive" -- --nocapture |
         sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed /p' || status=1
     return $status
 }
+log() { simulated LOG log; }
+store() { simulated STORE chunk; }
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
@@ -81,7 +86,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | anchor | power) "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | store | anchor | power) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -101,7 +106,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log anchor power writes checkpoints restores" ;;
+    all) names="device tables fuzz log store anchor power writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

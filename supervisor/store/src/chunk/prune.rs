@@ -140,7 +140,9 @@ impl Run<'_> {
             self.rewrite(old)?;
             self.step(1);
         }
-        self.finish_pack()
+        self.finish_pack()?;
+        self.step(0);
+        Ok(())
     }
 
     fn step(&mut self, packs: u64) {
@@ -301,3 +303,6 @@ fn told(error: Error, path: &std::path::Path, location: &Location) -> Damage {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,36 @@ fn a_store_on_files_is_shared_by_one_writer_and_readers() {
     assert!(matches!(Chunks::open_read_only(&path, &[4; 32]), Err(Error::Key { .. })));
 }
 
+/// Many chunks that are still under way, over several packs, come back while the writer works.
+#[test]
+fn what_is_under_way_comes_back() {
+    let folder = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+    let mut chunks = Chunks::open(&folder.path().join("store"), &KEY).unwrap();
+    lock(&chunks.packs).pack_bytes = 6 << 20;
+    let mut put = Vec::new();
+    for n in 0..60 {
+        let plain = if n % 2 == 0 { noise(n, 300_000 + usize::from(n)) } else { vec![n; 900_000] };
+        put.push((chunks.put(&plain).unwrap(), plain));
+        let (id, plain) = &put[usize::from(n) / 2];
+        assert_eq!(&chunks.get(id).unwrap(), plain);
+        let (id, plain) = put.last().unwrap();
+        assert_eq!(&chunks.get(id).unwrap(), plain);
+    }
+    let small: Vec<_> = (0..3000_u32).map(|n| chunks.put(&n.to_le_bytes()).unwrap()).collect();
+    assert_eq!(chunks.stats().chunks, 3060);
+    chunks.sync().unwrap();
+    assert!(chunks.stats().packs > 1);
+    for (id, n) in small.iter().zip(0_u32..) {
+        assert_eq!(chunks.get(id).unwrap(), n.to_le_bytes());
+    }
+    drop(chunks);
+    let chunks = Chunks::open(&folder.path().join("store"), &KEY).unwrap();
+    assert!(chunks.damage().is_empty());
+    for (id, plain) in &put {
+        assert_eq!(&chunks.get(id).unwrap(), plain);
+    }
+}
+
 #[test]
 fn many_packs_are_read() {
     let disk = Sim::default();
