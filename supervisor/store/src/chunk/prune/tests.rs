@@ -100,9 +100,12 @@ fn damaged_packs_stay_and_are_told() {
 
 #[test]
 fn a_copy_is_given_up_only_if_the_other_one_can_be_read() {
-    for broken in 0..2 {
+    // Which of the two is broken, and which is found first, by its name.
+    for (broken, name) in [(0, 0), (0, 2), (1, 0), (1, 2)] {
         let disk = Sim::default();
         let mut chunks = open(&disk);
+        let mut names = [[1; 16], [name; 16]].into_iter();
+        lock(&chunks.packs).identity = Box::new(move || Ok(names.next().unwrap()));
         let ids = packs(&mut chunks, &[&[1, 2]]);
         let before = disk.copy();
         // Rewritten, then the old pack comes back: each wanted chunk lies in two.
