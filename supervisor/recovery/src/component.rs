@@ -27,6 +27,18 @@ pub trait Component {
     /// It cannot be read, or not be stored.
     fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error>;
 
+    /// Reads its state as a capture does, and stores nothing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    fn observe(&mut self, chunks: &Chunks) -> Result<Part, Error>;
+
+    /// Files that the last capture did not read, because they are known.
+    fn recognised(&self) -> u64 {
+        0
+    }
+
     /// Says what a restore would change, and that everything it needs is there and authentic. Changes nothing.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! - [`known`]: what need not be read, because it is as a checkpoint read it
 //! - [`scan`], `read`, `ahead`: walking a folder and reading what is there, and soon will be
 //! - [`plan`]: what differs from a checkpoint, and the steps that change it back
+//! - `selection`: which entries of a root a restore is about
 //! - `restore`: turning a plan into effects
 //!
 //! # Invariants
@@ -22,6 +23,7 @@ pub(crate) mod read;
 mod restore;
 pub mod root;
 pub mod scan;
+mod selection;
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -33,13 +35,19 @@ use crate::manifest::{Part, Tree};
 use crate::worker::effect::{Effect, Executor, Progress};
 use known::Known;
 use plan::RootPlan;
+use read::Contents;
 use root::Root;
+use selection::Selection;
 
 /// The component.
 pub struct Files<'a> {
     roots: &'a [Root],
     executor: Option<&'a mut dyn Executor>,
     known: Known<'a>,
+    /// Absolute paths that a restore is about; everything where there is none.
+    paths: Vec<Vec<u8>>,
+    /// Files that the last capture did not read.
+    recognised: u64,
     /// For each captured folder that differs: the root's index and what to do.
     plans: Vec<(u16, usize, RootPlan)>,
 }
@@ -48,7 +56,29 @@ impl<'a> Files<'a> {
     /// The files of `roots`. Effects name a root by its index in this list, so `executor` must have the same list; it can
     /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
     pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>, known: Known<'a>) -> Self {
-        Self { roots, executor, known, plans: Vec::new() }
+        Self { roots, executor, known, paths: Vec::new(), recognised: 0, plans: Vec::new() }
+    }
+
+    /// Plans and restores nothing but what is at or below these absolute paths; everything where there is none.
+    #[must_use]
+    pub fn within(self, paths: Vec<Vec<u8>>) -> Self {
+        Self { paths, ..self }
+    }
+
+    /// Reads all roots; also gives how many files were not read.
+    fn trees(&self, contents: &mut dyn Contents) -> Result<(Vec<Tree>, u64), Error> {
+        let (mut trees, mut recognised) = (Vec::new(), 0);
+        for root in self.roots {
+            let scan = scan::scan(root, contents, &self.known)?;
+            recognised += scan.known;
+            trees.push(Tree {
+                path: root.path().as_os_str().as_bytes().to_vec(),
+                marks: scan.marks(),
+                entries: scan.entries.into_iter().map(|found| found.entry).collect(),
+                notes: scan.notes,
+            });
+        }
+        Ok((trees, recognised))
     }
 
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
@@ -69,14 +99,36 @@ impl<'a> Files<'a> {
 
     fn compare(&self, want: &Part, chunks: &Chunks) -> Result<Vec<(u16, usize, RootPlan)>, Error> {
         let Part::Files { roots } = want else { return Ok(Vec::new()) };
+        if let Some(path) =
+            self.paths.iter().find(|path| !roots.iter().any(|tree| below(&tree.path, path).is_some()))
+        {
+            let path = crate::error::shown(path);
+            return Err(Error::Refused(format!("{path} is in none of the checkpoint's folders")));
+        }
         let mut plans = Vec::new();
         for (place, tree) in roots.iter().enumerate() {
+            let tops: Vec<_> = self.paths.iter().filter_map(|path| below(&tree.path, path)).collect();
+            let selection = match (self.paths.as_slice(), tops.as_slice()) {
+                ([], _) => Selection::everything(),
+                (_, []) => continue,
+                (_, tops) => Selection::new(&tree.entries, tops),
+            };
             let (number, root) = self.find(tree)?;
             let scan = scan::scan(root, &mut read::Name(chunks), &self.known)?;
-            plans.push((number, place, plan::plan(&tree.entries, &tree.notes, &scan)));
+            plans.push((number, place, plan::plan((&tree.entries, &tree.notes), &scan, &selection)));
         }
         Ok(plans)
     }
+}
+
+/// A path relative to a root, if it is the root or below it.
+fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    let rest = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..");
+    rest.strip_prefix(b"/").filter(|rest| rest.split(|byte| *byte == b'/').all(is_name))
 }
 
 fn differences(want: &Part, plans: &[(u16, usize, RootPlan)]) -> Vec<Difference> {
@@ -103,24 +155,24 @@ impl Component for Files<'_> {
     }
 
     fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error> {
-        let mut roots = Vec::new();
-        for root in self.roots {
-            let scan = scan::scan(root, &mut read::Keep(chunks), &self.known)?;
-            roots.push(Tree {
-                path: root.path().as_os_str().as_bytes().to_vec(),
-                marks: scan.marks(),
-                entries: scan.entries.into_iter().map(|found| found.entry).collect(),
-                notes: scan.notes,
-            });
-        }
+        let (roots, recognised) = self.trees(&mut read::Keep(chunks))?;
+        self.recognised = recognised;
         Ok(Part::Files { roots })
+    }
+
+    fn observe(&mut self, chunks: &Chunks) -> Result<Part, Error> {
+        self.trees(&mut read::Name(chunks)).map(|(roots, _)| Part::Files { roots })
+    }
+
+    fn recognised(&self) -> u64 {
+        self.recognised
     }
 
     fn plan(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error> {
         if let Part::Files { roots } = want {
             self.plans = self.compare(want, chunks)?;
             // What is not put back is not needed; who trusts nothing has all of it checked.
-            for tree in roots.iter().filter(|_| self.known.is_nothing()) {
+            for tree in roots.iter().filter(|_| self.known.is_nothing() && self.paths.is_empty()) {
                 restore::check_chunks(tree, 0..tree.entries.len(), chunks)?;
             }
             for (tree, plan) in

@@ -7,6 +7,7 @@
 //! - [`files`]: folders with everything in them
 //! - [`tokens`]: firmware tokens
 //! - [`restore`]: all of them together, in phases
+//! - [`diff`]: what differs between two checkpoints
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
 //! - [`vault`]: what holds the repository's key, and the ways to it
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod component;
+pub mod diff;
 mod error;
 pub mod files;
 pub mod helper;

@@ -34,18 +34,59 @@ pub struct Machine<'a> {
     pub identity: &'a [String],
     /// What need not be read, because it is as a checkpoint read it. Nothing is known by default, and so everything read.
     pub known: Known<'a>,
+    /// Of what a restore is; everything by default.
+    pub scope: Scope,
+}
+
+/// What a restore is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// Files.
+    pub files: bool,
+    /// Tokens.
+    pub tokens: bool,
+    /// Of files only what is at or below these absolute paths, with the other names of it; all where there is none.
+    pub paths: Vec<Vec<u8>>,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self { files: true, tokens: true, paths: Vec::new() }
+    }
+}
+
+impl Scope {
+    fn has(&self, component: &str) -> bool {
+        match component {
+            "files" => self.files,
+            "tokens" => self.tokens,
+            _ => self.files && self.tokens && self.paths.is_empty(),
+        }
+    }
 }
 
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
     fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
-        let mut components: Vec<Box<dyn Component + 'a>> =
-            vec![Box::new(Files::new(self.roots, self.executor, self.known))];
-        if let Some(port) = self.tokens {
+        let Scope { files, tokens, paths } = self.scope;
+        let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
+        if files {
+            components.push(Box::new(Files::new(self.roots, self.executor, self.known).within(paths)));
+        }
+        if let Some(port) = self.tokens.filter(|_| tokens) {
             components.push(Box::new(Tokens::new(port, leave_obstacles)));
         }
         components
     }
+}
+
+/// What a capture gives.
+#[derive(Debug)]
+pub struct Captured {
+    /// What was found.
+    pub manifest: Manifest,
+    /// Files that were not read, because they are known.
+    pub recognised: u64,
 }
 
 /// Takes a checkpoint of everything. Its chunks are durable after [`Manifest::store`].
@@ -60,11 +101,12 @@ pub fn capture(
     number: u64,
     name: &str,
     time: Time,
-) -> Result<Manifest, Error> {
+) -> Result<Captured, Error> {
     let identity = machine.identity.to_vec();
-    let mut parts = Vec::new();
+    let (mut parts, mut recognised) = (Vec::new(), 0);
     for mut component in machine.components(false) {
         let part = component.capture(chunks)?;
+        recognised += component.recognised();
         if part.entries() > 0 {
             parts.push(part);
         }
@@ -73,7 +115,23 @@ pub fn capture(
         return Err(Error::Empty);
     }
     let created = time.into();
-    Ok(Manifest { version: VERSION, number, name: name.into(), created, machine: identity, parts })
+    let manifest =
+        Manifest { version: VERSION, number, name: name.into(), created, machine: identity, parts };
+    Ok(Captured { manifest, recognised })
+}
+
+/// What a capture would find now; nothing is stored, and contents are only named. It has no number and no name.
+///
+/// # Errors
+///
+/// What reading gives.
+pub fn observe(machine: Machine<'_>, chunks: &Chunks, time: Time) -> Result<Manifest, Error> {
+    let identity = machine.identity.to_vec();
+    let components = machine.components(false);
+    let parts =
+        components.into_iter().map(|mut component| component.observe(chunks)).collect::<Result<_, _>>()?;
+    let created = time.into();
+    Ok(Manifest { version: VERSION, number: 0, name: String::new(), created, machine: identity, parts })
 }
 
 /// Says what a restore would change, and checks every chunk that it would need. Changes nothing.
@@ -127,8 +185,9 @@ impl<'a> Restore<'a> {
         leave_obstacles: bool,
     ) -> Result<Self, Error> {
         let other_machine = manifest.machine != machine.identity;
+        let scope = machine.scope.clone();
         let mut components = machine.components(leave_obstacles);
-        for part in &manifest.parts {
+        for part in manifest.parts.iter().filter(|part| scope.has(part.component())) {
             if !components.iter().any(|component| component.name() == part.component()) {
                 let name = part.component();
                 return Err(Error::Refused(format!(

@@ -2,9 +2,11 @@
 
 mod abuse;
 mod crash;
+mod diff;
 mod files;
 mod known;
 mod privileges;
 mod property;
+mod selective;
 mod tree;
 mod whole;

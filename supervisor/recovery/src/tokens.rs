@@ -158,7 +158,11 @@ impl Component for Tokens<'_> {
         &["files"]
     }
 
-    fn capture(&mut self, _chunks: &mut Chunks) -> Result<Part, Error> {
+    fn capture(&mut self, chunks: &mut Chunks) -> Result<Part, Error> {
+        self.observe(chunks)
+    }
+
+    fn observe(&mut self, _chunks: &Chunks) -> Result<Part, Error> {
         let tokens = self.port.tokens()?;
         let wanted: Vec<_> = tokens.iter().map(|token| Value::new(token.id, Select::Current, 0)).collect();
         let mut values = read_all(self.port, &tokens, &wanted)?;

@@ -54,7 +54,7 @@ impl Keeper for Ours {
         let (roots, time) = ([Root::open(tree)?], now()?);
         let machine = Machine { roots: &roots, known: Known::at(time, &before), ..Machine::default() };
         let number = before.as_ref().map_or(1, |manifest| manifest.number + 1);
-        let manifest = restore::capture(machine, &mut chunks, number, "bench", time)?;
+        let manifest = restore::capture(machine, &mut chunks, number, "bench", time)?.manifest;
         let stored = manifest.store(&mut chunks)?.sign(Vec::new(), Vec::new());
         Ok(store::manifest::put(&repository.join("checkpoints"), number, &stored.encode()?)?)
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::entry::{Entry, Kind, Meta, split};
 use super::scan::{Note, Scan};
+use super::selection::Selection;
 
 /// One entry that is not as in the checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +65,7 @@ impl Aspects {
         *self == Self { atime: true, ..Self::default() }
     }
 
-    fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         *self != Self::default()
     }
 }
@@ -105,8 +106,12 @@ impl RootPlan {
     }
 }
 
-/// Compares a root with a checkpoint's list of it; `left_out` is what the checkpoint does not cover.
-pub(crate) fn plan(want: &[Entry], left_out: &[Note], have: &Scan) -> RootPlan {
+/// Compares what is selected of a root with a checkpoint's list of it; `left_out` is what the checkpoint does not cover.
+pub(crate) fn plan(
+    (want, left_out): (&[Entry], &[Note]),
+    have: &Scan,
+    selection: &Selection<'_>,
+) -> RootPlan {
     let mut plan = RootPlan::default();
     let present: HashMap<&[u8], (&Entry, u32)> =
         have.entries.iter().map(|found| (found.entry.path.as_slice(), (&found.entry, found.nlink))).collect();
@@ -121,7 +126,14 @@ pub(crate) fn plan(want: &[Entry], left_out: &[Note], have: &Scan) -> RootPlan {
     let mut metas: HashSet<usize> = HashSet::new();
     for (place, entry) in want.iter().enumerate() {
         let path = entry.path.as_slice();
-        let Some((now, nlink)) = present.get(path) else {
+        let now = present.get(path);
+        if !selection.covers(path) {
+            let is_there = now.is_some_and(|(now, _)| now.kind == Kind::Directory);
+            if is_there || !selection.passes(path) {
+                continue;
+            }
+        }
+        let Some((now, nlink)) = now else {
             plan.differences.push(Difference { path: path.to_vec(), change: Change::Create });
             replaced.insert(path);
             plan.places.push(place);
@@ -147,14 +159,16 @@ pub(crate) fn plan(want: &[Entry], left_out: &[Note], have: &Scan) -> RootPlan {
             }
         }
     }
-    removes(&mut plan, want, left_out, have, &replaced);
-    folders(&plan, want, &mut metas);
+    removes(&mut plan, (want, left_out), have, &replaced, selection);
+    let settled = |path: &[u8]| selection.covers(path) || replaced.contains(path);
+    folders(&plan, want, &mut metas, settled);
     plan.metas = metas.into_iter().collect();
     plan.metas.sort_unstable_by(|a, b| b.cmp(a));
     plan
 }
 
-fn compare(want: &Entry, have: &Entry) -> Aspects {
+/// In what two entries of one path differ.
+pub(crate) fn compare(want: &Entry, have: &Entry) -> Aspects {
     let other_kind = Aspects { kind: true, ..Aspects::default() };
     let content = match (&want.kind, &have.kind) {
         (Kind::Regular { pieces: a, .. }, Kind::Regular { pieces: b, .. }) => a != b,
@@ -173,7 +187,13 @@ fn compare(want: &Entry, have: &Entry) -> Aspects {
 }
 
 /// Finds what is there and should not be.
-fn removes(plan: &mut RootPlan, want: &[Entry], left_out: &[Note], have: &Scan, replaced: &HashSet<&[u8]>) {
+fn removes(
+    plan: &mut RootPlan,
+    (want, left_out): (&[Entry], &[Note]),
+    have: &Scan,
+    replaced: &HashSet<&[u8]>,
+    selection: &Selection<'_>,
+) {
     let wanted: HashSet<&[u8]> = want.iter().map(|entry| entry.path.as_slice()).collect();
     let mut alone: HashSet<&[u8]> = HashSet::new();
     for note in left_out.iter().filter(|note| note.why.leaves_out()) {
@@ -193,6 +213,9 @@ fn removes(plan: &mut RootPlan, want: &[Entry], left_out: &[Note], have: &Scan, 
                 plan.differences.push(Difference { path: path.to_vec(), change: Change::Remove });
             }
         } else if !wanted.contains(path) {
+            if !selection.covers(path) {
+                continue;
+            }
             gone.insert(path);
             plan.differences.push(Difference { path: path.to_vec(), change: Change::Remove });
             plan.removes.push(path.to_vec());
@@ -202,12 +225,12 @@ fn removes(plan: &mut RootPlan, want: &[Entry], left_out: &[Note], have: &Scan, 
     }
 }
 
-/// Adds the folders whose times the other steps disturb.
-fn folders(plan: &RootPlan, want: &[Entry], metas: &mut HashSet<usize>) {
+/// Adds the folders whose times the other steps disturb, of those that are to be as in the checkpoint.
+fn folders(plan: &RootPlan, want: &[Entry], metas: &mut HashSet<usize>, settled: impl Fn(&[u8]) -> bool) {
     let places: HashMap<&[u8], usize> = want
         .iter()
         .enumerate()
-        .filter(|(_, entry)| entry.kind == Kind::Directory)
+        .filter(|(_, entry)| entry.kind == Kind::Directory && settled(&entry.path))
         .map(|(place, entry)| (entry.path.as_slice(), place))
         .collect();
     let placed = plan.places.iter().filter_map(|place| want.get(*place));

@@ -50,7 +50,8 @@ fn a_restore_through_the_helper_is_the_same() {
     let mut chunks = Chunks::open(&scene.store, &[3; 32]).unwrap();
     let roots = [crate::files::root::Root::open(&scene.root).unwrap()];
     let machine = crate::restore::Machine { roots: &roots, ..Default::default() };
-    let manifest = crate::restore::capture(machine, &mut chunks, 1, "x", Default::default()).unwrap();
+    let manifest =
+        crate::restore::capture(machine, &mut chunks, 1, "x", Default::default()).unwrap().manifest;
     fs::remove_file(scene.root.join("d/large")).unwrap();
     fs::write(scene.root.join("d/small"), "two").unwrap();
     let (stream, served) = start(&scene.root);

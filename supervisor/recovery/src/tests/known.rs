@@ -59,7 +59,7 @@ fn captured(bench: &Bench) -> Manifest {
 fn capture(bench: &Bench, known: Known<'_>, time: Time) -> Manifest {
     let roots = open(std::slice::from_ref(&bench.root));
     let machine = Machine { roots: &roots, known, ..Machine::default() };
-    restore::capture(machine, &mut bench.chunks(), 1, "x", time).unwrap()
+    restore::capture(machine, &mut bench.chunks(), 1, "x", time).unwrap().manifest
 }
 
 /// All but access times of symbolic links, which looking changes.

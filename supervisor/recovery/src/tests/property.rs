@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::tree::*;
 
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Folder(usize),
     File(usize, usize, u64),
     Link(usize, usize),
@@ -23,14 +23,14 @@ enum Act {
 }
 
 /// Few paths, so that changes meet.
-const PATHS: [&str; 12] =
+pub(super) const PATHS: [&str; 12] =
     ["a", "b", "c", "a/a", "a/b", "b/a", "b/c", "a/a/a", "a/a/b", "a/b/\u{fc}\n", "c/c", "c/c/c"];
 
 fn path() -> impl Strategy<Value = usize> {
     0..PATHS.len()
 }
 
-fn act() -> impl Strategy<Value = Act> {
+pub(super) fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => path().prop_map(Act::Folder),
         4 => (path(), prop_oneof![0..50usize, 100_000..400_000usize], 0..4u64).prop_map(|(p, n, s)| Act::File(p, n, s)),
@@ -47,7 +47,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// Does what is possible; the rest is no change.
-fn perform(root: &Path, act: &Act) {
+pub(super) fn perform(root: &Path, act: &Act) {
     let at = |index: &usize| root.join(PATHS[*index]);
     let there = |path: &PathBuf| path.symlink_metadata().is_ok();
     match act {
@@ -72,7 +72,7 @@ fn perform(root: &Path, act: &Act) {
 }
 
 /// A write to a pipe would wait for a reader.
-fn without_pipes(acts: &[Act]) -> Vec<Act> {
+pub(super) fn without_pipes(acts: &[Act]) -> Vec<Act> {
     let mut pipes = std::collections::HashSet::new();
     let mut kept = Vec::new();
     for act in acts {
@@ -84,6 +84,22 @@ fn without_pipes(acts: &[Act]) -> Vec<Act> {
         kept.push(act.clone());
     }
     kept
+}
+
+/// Makes changes that wait for no pipe.
+pub(super) fn change_tree(root: &Path, before: &Picture, change: &[Act]) {
+    let no_pipes = change.iter().filter(|act| {
+        !matches!(act, Act::File(p, ..) if PATHS.get(*p).is_some_and(|p| {
+            use std::os::unix::fs::FileTypeExt;
+            root.join(p).metadata().is_ok_and(|m| m.file_type().is_fifo())
+        }))
+    });
+    let has_pipe = before.values().any(|seen| seen.is_fifo());
+    let moves = |act: &Act| matches!(act, Act::Move(..) | Act::Link(..) | Act::Symlink(..));
+    let changes: Vec<_> = no_pipes.filter(|act| !has_pipe || !moves(act)).cloned().collect();
+    for act in without_pipes(&changes) {
+        perform(root, &act);
+    }
 }
 
 proptest! {
@@ -104,16 +120,7 @@ proptest! {
         let before = picture(&bench.root);
         let mut chunks = bench.chunks();
         let manifest = bench.capture(&mut chunks);
-        let no_pipes: Vec<_> = change.iter().filter(|act| !matches!(act, Act::File(p, ..) if PATHS.get(*p).is_some_and(|p| {
-            use std::os::unix::fs::FileTypeExt;
-            bench.root.join(p).metadata().is_ok_and(|m| m.file_type().is_fifo())
-        }))).cloned().collect();
-        let has_pipe = before.values().any(|seen| seen.is_fifo());
-        let moves = |act: &Act| matches!(act, Act::Move(..) | Act::Link(..) | Act::Symlink(..));
-        let changes: Vec<_> = no_pipes.into_iter().filter(|act| !has_pipe || !moves(act)).collect();
-        for act in without_pipes(&changes) {
-            perform(&bench.root, &act);
-        }
+        change_tree(&bench.root, &before, &change);
         bench.restore(&manifest, &chunks).unwrap();
         let unlike = unlike(&picture(&bench.root), &before);
         prop_assert!(unlike.is_empty(), "{unlike:#?}");

@@ -17,22 +17,22 @@ use crate::Error;
 use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::Manifest;
-use crate::restore::{self, Machine, Restore};
+use crate::restore::{self, Machine, Restore, Scope};
 use crate::worker::Worker;
 use crate::worker::effect::Executor;
 
 /// Everything about an entry that a restore promises.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    what: String,
-    content: Vec<u8>,
-    mode: u32,
-    owner: (u32, u32),
-    mtime: (i64, i64),
-    atime: (i64, i64),
-    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) what: String,
+    pub(super) content: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    pub(super) mtime: (i64, i64),
+    pub(super) atime: (i64, i64),
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The first path of the same file.
-    first: Vec<u8>,
+    pub(super) first: Vec<u8>,
 }
 
 impl Seen {
@@ -301,7 +301,7 @@ fn hours(hours: i64) -> Time {
 pub(super) fn capture(roots: &[PathBuf], chunks: &mut Chunks) -> Manifest {
     let roots = open(roots);
     let machine = Machine { roots: &roots, ..Machine::default() };
-    let manifest = restore::capture(machine, chunks, 1, "before", hours(1)).unwrap();
+    let manifest = restore::capture(machine, chunks, 1, "before", hours(1)).unwrap().manifest;
     chunks.sync().unwrap();
     // The grain of the clock on kernels before 6.13, for which a real capture waits two seconds.
     std::thread::sleep(Duration::from_millis(10));
@@ -315,9 +315,19 @@ pub(super) fn restore(
     chunks: &Chunks,
     executor: &mut dyn Executor,
 ) -> Result<(), Error> {
+    restore_scope(roots, manifest, chunks, (executor, Scope::default()))
+}
+
+/// All phases, of a part.
+pub(super) fn restore_scope(
+    roots: &[PathBuf],
+    manifest: &Manifest,
+    chunks: &Chunks,
+    (executor, scope): (&mut dyn Executor, Scope),
+) -> Result<(), Error> {
     let roots = open(roots);
     let known = Known::at(hours(2), [manifest]);
-    let machine = Machine { roots: &roots, executor: Some(executor), known, ..Machine::default() };
+    let machine = Machine { roots: &roots, executor: Some(executor), known, scope, ..Machine::default() };
     let mut restore = Restore::begin(machine, manifest.clone(), chunks, false)?;
     restore.prepare()?;
     restore.execute()?;

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::files::known::Known;
 use crate::manifest::Manifest;
 use crate::manifest::stored::Stored;
-use crate::restore::{self, Machine, Phase, Restore};
+use crate::restore::{self, Machine, Phase, Restore, Scope};
 use crate::tokens::tests::Bank;
 use crate::worker::Worker;
 
@@ -29,8 +29,9 @@ fn tokens_and_files_come_back_together() {
         identity: &identity,
         executor: None,
         known: Known::default(),
+        scope: Scope::default(),
     };
-    let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap();
+    let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap().manifest;
 
     let unsigned = manifest.store(&mut chunks).unwrap();
     let text = unsigned.statement.to_string();
@@ -57,6 +58,7 @@ fn tokens_and_files_come_back_together() {
         executor: Some(&mut worker),
         identity: &identity,
         known: Known::default(),
+        scope: Scope::default(),
     };
     let mut restore = Restore::begin(machine, manifest.clone(), &chunks, false).unwrap();
     let summary = restore.plan().summary();
@@ -86,7 +88,7 @@ fn files_go_back_when_the_firmware_fails() {
     let (mut chunks, mut bank) = (bench.chunks(), Bank::new(3));
     let roots = open(std::slice::from_ref(&bench.root));
     let machine = Machine { roots: &roots, tokens: Some(&mut bank), ..Machine::default() };
-    let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap();
+    let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap().manifest;
     fs::write(bench.root.join("a"), "two").unwrap();
     bank.held.insert(2, 1000);
     bank.patience = 0;

@@ -1,0 +1,142 @@
+//! What differs between two checkpoints, or one and what is there now: a pure comparison of what they state.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use types::token::{Select, TokenId};
+
+use crate::error::shown;
+use crate::files::entry::{Entry, split};
+use crate::files::plan::{Aspects, compare};
+use crate::manifest::{Manifest, Tree};
+use crate::tokens::Value;
+
+/// One thing that the two state differently.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// A file, folder or link. A root that only one of them has is one difference, at the root.
+    File {
+        /// Absolute.
+        path: Vec<u8>,
+        /// In what.
+        change: Change,
+    },
+    /// The value of a token.
+    Token {
+        /// The token.
+        id: TokenId,
+        /// Which of its values.
+        select: Select,
+        /// In the first; none where it has none.
+        before: Option<u32>,
+        /// In the second.
+        after: Option<u32>,
+    },
+}
+
+/// How a file differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// The second has it, the first has not.
+    Created,
+    /// The first has it, the second has not.
+    Removed,
+    /// Both have it.
+    Altered(Aspects),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, change: Change::Created } => write!(f, "created {}", shown(path)),
+            Self::File { path, change: Change::Removed } => write!(f, "removed {}", shown(path)),
+            Self::File { path, change: Change::Altered(aspects) } => {
+                write!(f, "changed {}: {aspects}", shown(path))
+            }
+            Self::Token { id, select, before, after } => {
+                let value =
+                    |value: &Option<u32>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+                write!(f, "token {id} {select}: {} before, {} after", value(before), value(after))
+            }
+        }
+    }
+}
+
+/// What differs from the first to the second: files by path, then tokens. Access times do not count, since looking at a file is no
+/// change of it; nor does what one of the two left out.
+#[must_use]
+pub fn diff(first: &Manifest, second: &Manifest) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (path, pair) in pairs(roots(first), roots(second)) {
+        match pair {
+            (Some(first), Some(second)) => trees(path, first, second, &mut found),
+            (first, _) => {
+                let change = if first.is_some() { Change::Removed } else { Change::Created };
+                found.push(Difference::File { path: path.to_vec(), change });
+            }
+        }
+    }
+    tokens(first, second, &mut found);
+    found
+}
+
+/// What the first and the second have of each key.
+fn pairs<K: Ord, V>(
+    first: impl Iterator<Item = (K, V)>,
+    second: impl Iterator<Item = (K, V)>,
+) -> BTreeMap<K, (Option<V>, Option<V>)> {
+    let mut pairs: BTreeMap<K, (Option<V>, Option<V>)> =
+        first.map(|(key, value)| (key, (Some(value), None))).collect();
+    for (key, value) in second {
+        pairs.entry(key).or_insert((None, None)).1 = Some(value);
+    }
+    pairs
+}
+
+fn roots(manifest: &Manifest) -> impl Iterator<Item = (&[u8], &Tree)> {
+    manifest.roots().iter().map(|tree| (tree.path.as_slice(), tree))
+}
+
+fn trees(root: &[u8], first: &Tree, second: &Tree, found: &mut Vec<Difference>) {
+    let notes = first.notes.iter().chain(&second.notes);
+    let left_out: HashSet<&[u8]> =
+        notes.filter(|note| note.why.leaves_out()).map(|note| note.path.as_slice()).collect();
+    for (path, pair) in pairs(entries(first), entries(second)) {
+        let change = match pair {
+            (Some(first), Some(second)) => {
+                let aspects = Aspects { atime: false, ..compare(first, second) };
+                aspects.any().then_some(Change::Altered(aspects))
+            }
+            (Some(_), None) => Some(Change::Removed),
+            (None, _) => Some(Change::Created),
+        };
+        if let Some(change) = change.filter(|_| !is_at_or_below(path, &left_out)) {
+            let root = root.strip_suffix(b"/").unwrap_or(root);
+            let path = if path.is_empty() { root.to_vec() } else { [root, path].join(&b'/') };
+            found.push(Difference::File { path, change });
+        }
+    }
+}
+
+fn entries(tree: &Tree) -> impl Iterator<Item = (&[u8], &Entry)> {
+    tree.entries.iter().map(|entry| (entry.path.as_slice(), entry))
+}
+
+fn is_at_or_below(path: &[u8], tops: &HashSet<&[u8]>) -> bool {
+    let parents = std::iter::successors(Some(path), |path| split(path).map(|(parent, _)| parent));
+    !tops.is_empty() && parents.into_iter().any(|path| tops.contains(path))
+}
+
+fn tokens(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
+    let values = |manifest: &Manifest| -> Vec<((TokenId, u8), Value)> {
+        let values = manifest.tokens().unwrap_or_default().iter();
+        values.map(|value| ((value.id(), value.select().unwrap_or_default().code()), *value)).collect()
+    };
+    for ((id, _), pair) in pairs(values(first).into_iter(), values(second).into_iter()) {
+        let (before, after) = (pair.0.map(|held| held.value), pair.1.map(|held| held.value));
+        let select = pair.0.or(pair.1).and_then(|held| held.select()).unwrap_or_default();
+        if before != after {
+            found.push(Difference::Token { id, select, before, after });
+        }
+    }
+}
