@@ -1,9 +1,12 @@
 //! The messages. Fields are only added; unknown ones in a request are refused, in a reply ignored.
 //!
+//! - [`checkpoint`]: what checkpoints differ in
 //! - [`convert`]: between the wire and `engine`
 //! - [`record`]: an entry of the log as JSON
 //! - [`tpm`]: what is told of the TPM; [`vault`]: of what is sealed by it
 //! - [`secret`]: what must not be shown
+
+pub mod checkpoint;
 
 pub mod convert;
 
@@ -105,6 +108,9 @@ pub enum Command {
     CreateCheckpoint {
         /// Its name.
         name: String,
+        /// Read everything, and recognise nothing as unchanged.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        paranoid: bool,
     },
     /// Lists checkpoints.
     Checkpoints,
@@ -122,6 +128,12 @@ pub enum Command {
     PlanRestore {
         /// Name or number.
         which: String,
+        /// Read everything.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        paranoid: bool,
+        /// Of what the restore would be; everything where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<checkpoint::Scope>,
     },
     /// Restores one.
     Restore {
@@ -130,6 +142,34 @@ pub enum Command {
         /// Leave tokens that may not be written as they are.
         #[serde(default)]
         leave_denied: bool,
+        /// Read everything.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        paranoid: bool,
+        /// Of what it is; everything where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<checkpoint::Scope>,
+    },
+    /// Compares one with another one, or with what is there now.
+    Diff {
+        /// Name or number of the first.
+        from: String,
+        /// Of the second; what is there now where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Only what is at or below these absolute paths, and no token; everything where there is none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        paths: Vec<String>,
+        /// Read everything.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        paranoid: bool,
+    },
+    /// Deletes one.
+    DeleteCheckpoint {
+        /// Name or number.
+        which: String,
+        /// Also if it is the newest one.
+        #[serde(default)]
+        force: bool,
     },
     /// Records a fact of the asker's own: either `text` or `base64`.
     Note {
@@ -343,6 +383,15 @@ pub enum Answer {
     Plan(Plan),
     /// To `restore`.
     Restored(Plan),
+    /// To `diff`.
+    Diff(checkpoint::Diff),
+    /// To `delete_checkpoint`.
+    Deleted {
+        /// Its number.
+        number: u64,
+        /// Its name.
+        name: String,
+    },
     /// To `note`.
     Noted {
         /// Its place in the log, from 0.
@@ -534,6 +583,9 @@ pub struct Checkpoint {
     pub bytes: u64,
     /// Short id of the key that signed it.
     pub key: String,
+    /// Files that were read for it, where that is known; the others were recognised as unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<u64>,
 }
 
 /// What a restore would change, or changed.

@@ -1,11 +1,16 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`verify`], [`plan`], [`restore`]: its subcommands
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`]: its
+//!   subcommands
+//! - [`scope`]: of what a restore is, on the command line
 
 mod create;
+mod delete;
+mod diff;
 mod list;
 mod plan;
 mod restore;
+mod scope;
 mod show;
 mod verify;
 
@@ -20,15 +25,18 @@ use crate::session::Context;
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   dsmil checkpoint create before
+  dsmil checkpoint diff before
   dsmil checkpoint plan before
   dsmil checkpoint restore before")]
 pub enum Checkpoint {
     Create(create::Create),
     List(list::List),
     Show(show::Show),
+    Diff(diff::Diff),
     Verify(verify::Verify),
     Plan(plan::Plan),
     Restore(restore::Restore),
+    Delete(delete::Delete),
 }
 
 impl Checkpoint {
@@ -38,9 +46,11 @@ impl Checkpoint {
             Self::Create(create) => create.run(context),
             Self::List(list) => list.run(context),
             Self::Show(show) => show.run(context),
+            Self::Diff(diff) => diff.run(context),
             Self::Verify(verify) => verify.run(context),
             Self::Plan(plan) => plan.run(context),
             Self::Restore(restore) => restore.run(context),
+            Self::Delete(delete) => delete.run(context),
         }
     }
 }

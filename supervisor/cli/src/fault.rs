@@ -39,6 +39,12 @@ pub enum Fault {
     /// Tried, and not done.
     #[error("{0}")]
     Failed(String),
+    /// What was compared differs; said on the standard output.
+    #[error("they differ")]
+    Differs,
+    /// A comparison could not be made: 1 would say that something differs.
+    #[error(transparent)]
+    Trouble(Box<Self>),
     /// The standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
@@ -89,6 +95,8 @@ pub enum Exit {
     Done,
     /// Tried and failed.
     Failed,
+    /// Of a comparison: something differs.
+    Differs,
     /// The command line, or a request as a whole, makes no sense.
     Usage,
     /// The daemon cannot be reached, or went away before it answered.
@@ -108,7 +116,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Failed => 1,
+            Self::Failed | Self::Differs => 1,
             Self::Usage => 2,
             Self::Unreachable => 3,
             Self::Denied => 4,
@@ -123,7 +131,7 @@ impl Exit {
 pub const EXIT_HELP: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed; of “checkpoint diff”: something differs, and 2 where it failed
   2  usage: the command line or the request makes no sense
   3  the daemon cannot be reached, or the connection broke before its answer
   4  denied by the rules
@@ -151,6 +159,11 @@ impl Fault {
             Self::Usage(_) => (Exit::Usage, "usage"),
             Self::NotFound(_) => (Exit::NotFound, "not_found"),
             Self::Failed(_) => (Exit::Failed, "failed"),
+            Self::Differs => (Exit::Differs, "differs"),
+            Self::Trouble(fault) => match fault.kind() {
+                (Exit::Failed, code) => (Exit::Usage, code),
+                kind => kind,
+            },
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => (Exit::Done, "done"),
             Self::Output(_) => (Exit::Failed, "failed"),
         }
@@ -159,7 +172,7 @@ impl Fault {
     /// Tells it on the error output and gives the exit code.
     pub fn report(&self, json: bool, quiet: bool) -> Exit {
         let (exit, code) = self.kind();
-        if exit == Exit::Done || quiet {
+        if matches!(exit, Exit::Done | Exit::Differs) || quiet {
             return exit;
         }
         let message = self.to_string();

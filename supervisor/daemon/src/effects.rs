@@ -137,11 +137,15 @@ impl World {
             Step::Write { writes, before } => self.write(work, writes, before, permit).await,
             Step::Confirm => self.confirm(work, permit).await,
             Step::UndoWrite { writes, before } => self.undo_write(work, writes, before, permit).await,
-            Step::Capture { number, name } => self.capture(number, name, permit).await,
+            Step::Capture { number, name, paranoid } => self.capture((number, name), paranoid, permit).await,
             Step::Sign { number } => self.sign(number, permit).await,
             Step::Verify { number } => self.verify(number, permit).await,
-            Step::Plan { number } => self.plan(number, permit).await,
-            Step::Validate { number, leave_denied } => self.validate(number, leave_denied, permit).await,
+            Step::Plan { number, paranoid, scope } => self.plan(number, paranoid, scope, permit).await,
+            Step::Diff { from, to, paths, paranoid } => self.diff((from, to), paths, paranoid, permit).await,
+            Step::Delete { number, .. } => self.delete(number, permit).await,
+            Step::Validate { number, leave_denied, paranoid, scope } => {
+                self.validate(number, leave_denied, (paranoid, scope), permit).await
+            }
             Step::Prepare { .. } => self.prepare(permit).await,
             Step::Execute => self.execute(permit).await,
             Step::VerifyRestored => self.verify_restored(permit).await,

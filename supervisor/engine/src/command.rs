@@ -9,6 +9,7 @@ use types::token::{Change, Select, TokenId};
 
 use crate::order::VaultChange;
 use crate::reply::Refusal;
+use crate::scope::{FilePath, Scope};
 
 /// Names a request for ever: asking again under the same id is the same request, not a second one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,17 +38,48 @@ pub enum Command {
     CreateCheckpoint {
         /// 1 to [`NAME_MAX`] of letters, digits, `.`, `_` and `-`, not all digits.
         name: String,
+        /// Read everything, and recognise nothing as unchanged.
+        paranoid: bool,
     },
     /// Check a checkpoint's signature and all that it refers to.
     VerifyCheckpoint(Which),
     /// Show what a restore would change.
-    PlanRestore(Which),
+    PlanRestore {
+        /// Of which one.
+        which: Which,
+        /// Read everything.
+        paranoid: bool,
+        /// Of what the restore would be; everything where it is missing.
+        scope: Option<Scope>,
+    },
     /// Bring the machine back to a checkpoint.
     Restore {
         /// Which one.
         which: Which,
         /// Leave tokens that may not be written as they are instead of refusing.
         leave_denied: bool,
+        /// Read everything.
+        paranoid: bool,
+        /// Of what it is; everything where it is missing.
+        scope: Option<Scope>,
+    },
+    /// Compare a checkpoint with another one.
+    Diff {
+        /// The first.
+        from: Which,
+        /// The second; what is there now where it is missing.
+        to: Option<Which>,
+        /// Only what is at or below these paths, and no token; everything where there is none.
+        paths: Vec<FilePath>,
+        /// Read everything.
+        paranoid: bool,
+    },
+    /// Delete a checkpoint.
+    DeleteCheckpoint {
+        /// Which one.
+        which: Which,
+        /// Also if it is the newest one.
+        force: bool,
     },
     /// Record a fact of the asker's own. It changes nothing but the log.
     Note {

@@ -3,6 +3,7 @@
 use crate::command::RequestId;
 use crate::fact::{Fact, Grant, Progress};
 use crate::order::{Item, Order, Valued, VaultChange, Write};
+use crate::scope::{FilePath, Scope};
 use crate::state::{State, Work};
 
 /// One thing to do in the world. Whoever performs it redeems the grant first.
@@ -49,6 +50,8 @@ pub enum Step {
         number: u64,
         /// Its name.
         name: String,
+        /// Read everything.
+        paranoid: bool,
     },
     /// Sign a captured checkpoint and store the signed statement.
     Sign {
@@ -64,6 +67,28 @@ pub enum Step {
     Plan {
         /// The checkpoint's number.
         number: u64,
+        /// Read everything.
+        paranoid: bool,
+        /// Of what the restore would be.
+        scope: Option<Scope>,
+    },
+    /// Compare a checkpoint with another one, or with what is there now.
+    Diff {
+        /// The first one's number.
+        from: u64,
+        /// The second one's.
+        to: Option<u64>,
+        /// Only what is at or below these.
+        paths: Vec<FilePath>,
+        /// Read everything.
+        paranoid: bool,
+    },
+    /// Remove a checkpoint; that it is gone already is no failure.
+    Delete {
+        /// Its number.
+        number: u64,
+        /// It was begun before the daemon stopped.
+        resumed: bool,
     },
     /// Begin a restore: validate the checkpoint and find what changes.
     Validate {
@@ -71,6 +96,10 @@ pub enum Step {
         number: u64,
         /// Leave tokens that may not be written.
         leave_denied: bool,
+        /// Read everything.
+        paranoid: bool,
+        /// Of what it is.
+        scope: Option<Scope>,
     },
     /// Lay what comes back ready.
     Prepare {
@@ -121,6 +150,8 @@ impl Step {
             | Self::Capture { .. }
             | Self::Verify { .. }
             | Self::Plan { .. }
+            | Self::Diff { .. }
+            | Self::Delete { resumed: false, .. }
             | Self::Validate { .. }
             | Self::Seal
             | Self::Unseal { .. }
@@ -130,6 +161,7 @@ impl Step {
             | Self::UndoWrite { .. }
             | Self::UndoRestore { .. }
             | Self::VerifyRestored
+            | Self::Delete { resumed: true, .. }
             | Self::CleanUp => Standing::Ending,
         }
     }
@@ -157,17 +189,30 @@ fn step(work: &Work) -> Option<Step> {
     match &work.order {
         Order::ReadTokens { items } => Some(Step::Read(items.clone())),
         Order::WriteTokens { writes } => write_step(writes, work),
-        Order::CreateCheckpoint { number, name } => match work.progress {
-            None => Some(Step::Capture { number: *number, name: name.clone() }),
+        Order::CreateCheckpoint { number, name, paranoid } => match work.progress {
+            None => Some(Step::Capture { number: *number, name: name.clone(), paranoid: *paranoid }),
             Some(Progress::Captured { .. }) => Some(Step::Sign { number: *number }),
             Some(_) => None,
         },
         Order::VerifyCheckpoint { number } => Some(Step::Verify { number: *number }),
-        Order::PlanRestore { number } => Some(Step::Plan { number: *number }),
-        Order::Restore { number, leave_denied } => match work.progress {
-            None | Some(Progress::Resumed) => {
-                Some(Step::Validate { number: *number, leave_denied: *leave_denied })
-            }
+        Order::PlanRestore { number, paranoid, scope } => {
+            Some(Step::Plan { number: *number, paranoid: *paranoid, scope: scope.clone() })
+        }
+        Order::Diff { from, to, paths, paranoid } => {
+            Some(Step::Diff { from: *from, to: *to, paths: paths.clone(), paranoid: *paranoid })
+        }
+        Order::DeleteCheckpoint { number, .. } => match work.progress {
+            None => Some(Step::Delete { number: *number, resumed: false }),
+            Some(Progress::Resumed) => Some(Step::Delete { number: *number, resumed: true }),
+            Some(_) => None,
+        },
+        Order::Restore { number, leave_denied, paranoid, scope } => match work.progress {
+            None | Some(Progress::Resumed) => Some(Step::Validate {
+                number: *number,
+                leave_denied: *leave_denied,
+                paranoid: *paranoid,
+                scope: scope.clone(),
+            }),
             Some(Progress::Planned { .. }) => Some(Step::Prepare { number: *number }),
             Some(Progress::Prepared) => Some(Step::Execute),
             Some(Progress::Executed) => Some(Step::VerifyRestored),

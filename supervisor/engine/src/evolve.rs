@@ -104,8 +104,8 @@ fn noted(state: &mut State, request: RequestId, (uid, bytes): (u32, u64), now_ns
 fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
     match progress {
         Progress::Before { values } => work.before.clone_from(values),
-        Progress::Captured { manifest, files, tokens, bytes } => {
-            if let Order::CreateCheckpoint { number, name } = &work.order {
+        Progress::Captured { manifest, files, tokens, bytes, read } => {
+            if let Order::CreateCheckpoint { number, name, .. } = &work.order {
                 work.captured = Some(Checkpoint {
                     number: *number,
                     name: name.clone(),
@@ -115,6 +115,7 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
                     tokens: *tokens,
                     bytes: *bytes,
                     key: String::new(),
+                    read: *read,
                 });
             }
         }
@@ -146,6 +147,9 @@ fn finish(state: &mut State, work: Work, outcome: &Outcome) {
     if let (Some(checkpoint), Outcome::Signed { key }) = (&work.captured, outcome) {
         state.checkpoints.insert(checkpoint.number, Checkpoint { key: key.clone(), ..checkpoint.clone() });
     }
+    if let (Order::DeleteCheckpoint { number, .. }, Outcome::Done) = (&work.order, outcome) {
+        state.checkpoints.remove(number);
+    }
     // Looking twice does no harm, doing twice may.
     if work.order.is_exclusive() {
         state.ended_by.insert(work.request, work.number);
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn an_undo_knows_each_location_as_the_first_plan_that_names_it_saw_it() {
-        let order = Order::Restore { number: 1, leave_denied: true };
+        let order = Order::Restore { number: 1, leave_denied: true, paranoid: false, scope: None };
         let mut work = Work {
             number: 1,
             request: RequestId([0; 16]),

@@ -16,7 +16,7 @@ use crate::command::RequestId;
 use crate::order::{Order, Valued, Write};
 
 /// The newest encoding that this build writes.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What most records need at most, and a note besides its content, in bytes.
 const FRAME_BYTES: usize = 256;
@@ -365,6 +365,9 @@ pub enum Progress {
         /// Bytes of content.
         #[n(3)]
         bytes: u64,
+        /// Files that were read; the others were recognised as unchanged. Missing where an older daemon captured.
+        #[n(4)]
+        read: Option<u64>,
     },
     /// The checkpoint was validated against its signature; what changes is known.
     #[n(4)]

@@ -7,7 +7,7 @@ use types::unit::MilliCelsius;
 
 use crate::command::{Command, RequestId};
 use crate::order::{Item, Valued};
-use crate::reply::{Captured, PlanReport, Prepared, VerifyReport};
+use crate::reply::{Captured, DiffReport, PlanReport, Prepared, VerifyReport};
 
 /// One event and when it happened. Whatever the engine must not find out by itself comes with it.
 #[derive(Clone, PartialEq, Debug)]
@@ -121,6 +121,8 @@ pub enum StepResult {
     Planned(PlanReport),
     /// A checkpoint holds.
     Verified(VerifyReport),
+    /// What differs.
+    Compared(DiffReport),
     /// Data is sealed.
     Sealed(Vec<u8>),
     /// A vault can be made.

@@ -13,6 +13,7 @@
 //!
 //! - [`command`]: what anybody can ask for, the one public interface of every face
 //! - [`order`]: a request with an effect, as it is granted, hashed and recorded
+//! - [`scope`]: of what a restore is
 //! - [`input`]: what the world tells
 //! - [`fact`]: what is recorded, and its encoding
 //! - [`state`]: what follows from the facts
@@ -33,6 +34,8 @@
 pub mod command;
 
 pub mod order;
+
+pub mod scope;
 
 pub mod input;
 

@@ -6,6 +6,7 @@ use types::hash::Hash;
 use types::token::{Change, Select, TokenId};
 
 use crate::fact::Error;
+use crate::scope::{FilePath, Scope};
 
 /// One value of one location, named by a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
@@ -78,6 +79,11 @@ pub fn digest(bytes: &[u8]) -> Hash {
     Hash(Sha256::digest(bytes).into())
 }
 
+/// A flag that is not set is not encoded, as orders were before it.
+fn is_unset(flag: &bool) -> bool {
+    !*flag
+}
+
 /// What is to be done. Encoded in facts: variants and keys are only ever added.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]
@@ -105,6 +111,9 @@ pub enum Order {
         /// Its name.
         #[n(1)]
         name: String,
+        /// Read everything, and recognise nothing as unchanged. Since version 4.
+        #[cbor(n(2), default, skip_if = "is_unset")]
+        paranoid: bool,
     },
     /// Check a checkpoint.
     #[n(3)]
@@ -119,6 +128,12 @@ pub enum Order {
         /// The checkpoint's number.
         #[n(0)]
         number: u64,
+        /// Read everything. Since version 4.
+        #[cbor(n(1), default, skip_if = "is_unset")]
+        paranoid: bool,
+        /// Of what the restore would be; everything where it is missing. Since version 4.
+        #[n(2)]
+        scope: Option<Scope>,
     },
     /// Restore a checkpoint.
     #[n(5)]
@@ -129,6 +144,12 @@ pub enum Order {
         /// Leave tokens that may not be written.
         #[n(1)]
         leave_denied: bool,
+        /// Read everything. Since version 4.
+        #[cbor(n(2), default, skip_if = "is_unset")]
+        paranoid: bool,
+        /// Of what it is; everything where it is missing. Since version 4.
+        #[n(3)]
+        scope: Option<Scope>,
     },
     /// Seal data under the vault's policy. Since version 3.
     #[n(6)]
@@ -150,6 +171,32 @@ pub enum Order {
         /// How.
         #[n(0)]
         change: VaultChange,
+    },
+    /// Compare a checkpoint with another one, or with what is there now. Since version 4.
+    #[n(9)]
+    Diff {
+        /// The number of the first.
+        #[n(0)]
+        from: u64,
+        /// The number of the second; what is there now where it is missing.
+        #[n(1)]
+        to: Option<u64>,
+        /// Only what is at or below these paths, and no token; everything where there is none.
+        #[n(2)]
+        paths: Vec<FilePath>,
+        /// Read everything.
+        #[cbor(n(3), default, skip_if = "is_unset")]
+        paranoid: bool,
+    },
+    /// Delete a checkpoint. Since version 4.
+    #[n(10)]
+    DeleteCheckpoint {
+        /// Its number.
+        #[n(0)]
+        number: u64,
+        /// Its name.
+        #[n(1)]
+        name: String,
     },
 }
 
@@ -232,6 +279,7 @@ impl Order {
             Self::WriteTokens { .. }
                 | Self::CreateCheckpoint { .. }
                 | Self::Restore { .. }
+                | Self::DeleteCheckpoint { .. }
                 | Self::Vault { .. }
         )
     }
@@ -249,6 +297,8 @@ impl Order {
             Self::Seal { .. } => "seal",
             Self::Unseal { .. } => "unseal",
             Self::Vault { change } => change.title(),
+            Self::Diff { .. } => "compare checkpoints",
+            Self::DeleteCheckpoint { .. } => "delete checkpoint",
         }
     }
 }

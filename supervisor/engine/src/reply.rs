@@ -43,6 +43,15 @@ pub enum Answer {
     Plan(PlanReport),
     /// What a restore changed.
     Restored(PlanReport),
+    /// What differs.
+    Diff(DiffReport),
+    /// A checkpoint is deleted.
+    Deleted {
+        /// Its number.
+        number: u64,
+        /// Its name.
+        name: String,
+    },
     /// A note is in the log.
     Noted {
         /// Its place there, counted from 0: what a proof that it is there is asked for.
@@ -121,6 +130,8 @@ pub struct Captured {
     pub tokens: u64,
     /// Bytes of files' content.
     pub bytes: u64,
+    /// Files that were read, not recognised as unchanged.
+    pub read: Option<u64>,
     /// What was left out and why, in words for people.
     pub skipped: Vec<String>,
 }
@@ -136,6 +147,57 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Short id of the key that signed it.
     pub key: String,
+}
+
+/// What two checkpoints differ in, or one and what is there now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DiffReport {
+    /// The first one's number.
+    pub from: u64,
+    /// The second one's; none: what is there now.
+    pub to: Option<u64>,
+    /// Files that only the second has.
+    pub created: u64,
+    /// Files that only the first has.
+    pub removed: u64,
+    /// Files that differ.
+    pub changed: u64,
+    /// Tokens that differ.
+    pub tokens: u64,
+    /// Each difference, as many as an answer holds; the counts say how many there really are.
+    pub differences: Vec<Differing>,
+}
+
+/// One difference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Differing {
+    /// A file, folder or link.
+    File {
+        /// Its absolute path, for people.
+        path: String,
+        /// How.
+        change: FileChange,
+    },
+    /// A token.
+    Token {
+        /// Which value of which location.
+        item: Item,
+        /// In the first; none where it has none.
+        before: Option<u32>,
+        /// In the second.
+        after: Option<u32>,
+    },
+}
+
+/// How a file differs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileChange {
+    /// Only the second has it.
+    Created,
+    /// Only the first has it.
+    Removed,
+    /// Both have it; in what they differ, in words.
+    Changed(Vec<&'static str>),
 }
 
 /// What a restore would change, or changed.

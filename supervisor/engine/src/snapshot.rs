@@ -160,6 +160,8 @@ struct Checkpoint {
     bytes: u64,
     #[n(7)]
     key: String,
+    #[n(8)]
+    read: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -347,6 +349,7 @@ impl From<&state::Checkpoint> for Checkpoint {
             tokens: one.tokens,
             bytes: one.bytes,
             key: one.key.clone(),
+            read: one.read,
         }
     }
 }
@@ -362,6 +365,7 @@ impl From<Checkpoint> for state::Checkpoint {
             tokens: one.tokens,
             bytes: one.bytes,
             key: one.key,
+            read: one.read,
         }
     }
 }

@@ -208,4 +208,6 @@ pub struct Checkpoint {
     pub bytes: u64,
     /// Short id of the key that signed it; empty until it is signed.
     pub key: String,
+    /// Files that were read for it, where that is known.
+    pub read: Option<u64>,
 }

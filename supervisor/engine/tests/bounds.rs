@@ -34,7 +34,7 @@ fn fail(state: &mut State, work: u64, reason: &str) -> Decision {
 }
 
 fn checkpoint(name: &str) -> Command {
-    Command::CreateCheckpoint { name: name.to_owned() }
+    Command::CreateCheckpoint { name: name.to_owned(), paranoid: false }
 }
 
 #[test]

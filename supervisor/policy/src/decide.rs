@@ -73,7 +73,9 @@ pub fn decide(rules: &Rules, request: &Request<'_>) -> Result<Grant, Denial> {
     let needed = match request.action {
         Action::ReadTokens | Action::Inspect => Role::Observer,
         Action::Checkpoint => Role::Operator,
-        Action::WriteTokens(_) | Action::Restore | Action::Seal | Action::Vault => Role::Owner,
+        Action::WriteTokens(_) | Action::Restore | Action::Delete | Action::Seal | Action::Vault => {
+            Role::Owner
+        }
     };
     if rules.role(&request.peer) < needed {
         return Err(Denial::Role { needed });
@@ -131,6 +133,7 @@ mod tests {
             assert_eq!(ask(uid, Action::ReadTokens, false).is_ok(), read, "{uid}");
             assert_eq!(ask(uid, Action::Checkpoint, false).is_ok(), checkpoint, "{uid}");
             assert_eq!(ask(uid, Action::Restore, false).is_ok(), restore, "{uid}");
+            assert_eq!(ask(uid, Action::Delete, true).is_ok(), restore, "{uid}");
             assert_eq!(ask(uid, Action::Seal, false).is_ok(), restore, "{uid}");
             assert_eq!(ask(uid, Action::Vault, true).is_ok(), restore, "{uid}");
             assert_eq!(ask(uid, Action::WriteTokens(&write), false).is_ok(), restore, "{uid}");

@@ -17,6 +17,8 @@ pub enum Action<'a> {
     Inspect,
     /// Bring the machine back to a checkpoint.
     Restore,
+    /// Delete a checkpoint, which nothing brings back.
+    Delete,
     /// Seal data in the TPM, or open it.
     Seal,
     /// Change what holds the repository's key.

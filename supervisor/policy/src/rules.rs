@@ -13,7 +13,7 @@ pub enum Role {
     Observer,
     /// May also take checkpoints.
     Operator,
-    /// May also write tokens, restore, and use what is sealed.
+    /// May also write tokens, restore, delete checkpoints, and use what is sealed.
     Owner,
 }
 

@@ -91,11 +91,25 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::WriteTokens { changes } => {
             Command::WriteTokens(changes.iter().map(change).collect::<Result<_, Fault>>()?)
         }
-        wire::Command::CreateCheckpoint { name } => Command::CreateCheckpoint { name },
+        wire::Command::CreateCheckpoint { name, paranoid } => Command::CreateCheckpoint { name, paranoid },
         wire::Command::VerifyCheckpoint { which } => Command::VerifyCheckpoint(Which::parse(&which)),
-        wire::Command::PlanRestore { which } => Command::PlanRestore(Which::parse(&which)),
-        wire::Command::Restore { which, leave_denied } => {
-            Command::Restore { which: Which::parse(&which), leave_denied }
+        wire::Command::PlanRestore { which, paranoid, scope } => {
+            Command::PlanRestore { which: Which::parse(&which), paranoid, scope: scope.map(Into::into) }
+        }
+        wire::Command::Restore { which, leave_denied, paranoid, scope } => Command::Restore {
+            which: Which::parse(&which),
+            leave_denied,
+            paranoid,
+            scope: scope.map(Into::into),
+        },
+        wire::Command::Diff { from, to, paths, paranoid } => Command::Diff {
+            from: Which::parse(&from),
+            to: to.map(|to| Which::parse(&to)),
+            paths: wire::checkpoint::paths(paths),
+            paranoid,
+        },
+        wire::Command::DeleteCheckpoint { which, force } => {
+            Command::DeleteCheckpoint { which: Which::parse(&which), force }
         }
     })
 }
@@ -249,6 +263,8 @@ fn plain(answer: Answer) -> wire::Answer {
         },
         Answer::Plan(report) => wire::Answer::Plan(report.into()),
         Answer::Restored(report) => wire::Answer::Restored(report.into()),
+        Answer::Diff(report) => wire::Answer::Diff(report.into()),
+        Answer::Deleted { number, name } => wire::Answer::Deleted { number, name },
         Answer::Noted { index } => wire::Answer::Noted { index },
         Answer::Sealed(blob) => {
             wire::Answer::Sealed { sha256: digest(&blob).to_string(), blob: STANDARD.encode(blob) }
@@ -278,6 +294,7 @@ impl From<&engine::state::Checkpoint> for wire::Checkpoint {
             tokens: checkpoint.tokens,
             bytes: checkpoint.bytes,
             key: checkpoint.key.clone(),
+            read: checkpoint.read,
         }
     }
 }

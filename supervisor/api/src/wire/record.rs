@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
 use engine::order::{Order, Valued, VaultChange};
+use engine::scope::{Scope, listed};
 use serde::{Deserialize, Serialize};
 use types::hash::Hash;
 use types::time::Time;
@@ -159,10 +160,22 @@ fn describe(order: &Order) -> String {
                 writes.iter().map(|write| format!("{} = {}", write.item.token(), write.value)).collect();
             format!("write tokens {}", writes.join(", "))
         }
-        Order::CreateCheckpoint { number, name } => format!("create checkpoint {number} “{name}”"),
+        Order::CreateCheckpoint { number, name, paranoid } => {
+            format!("create checkpoint {number} “{name}”{}", everything(*paranoid))
+        }
         Order::VerifyCheckpoint { number } => format!("verify checkpoint {number}"),
-        Order::PlanRestore { number } => format!("plan a restore of checkpoint {number}"),
-        Order::Restore { number, .. } => format!("restore checkpoint {number}"),
+        Order::PlanRestore { number, paranoid, scope } => {
+            format!("plan a restore of checkpoint {number}{}{}", only(scope.as_ref()), everything(*paranoid))
+        }
+        Order::Restore { number, paranoid, scope, .. } => {
+            format!("restore checkpoint {number}{}{}", only(scope.as_ref()), everything(*paranoid))
+        }
+        Order::Diff { from, to, paths, paranoid } => {
+            let to = to.map_or_else(|| "what is there now".to_owned(), |to| format!("checkpoint {to}"));
+            let within = if paths.is_empty() { String::new() } else { format!(", in {}", listed(paths)) };
+            format!("compare checkpoint {from} with {to}{within}{}", everything(*paranoid))
+        }
+        Order::DeleteCheckpoint { number, name } => format!("delete checkpoint {number} “{name}”"),
         Order::Seal { bytes } => format!("seal {bytes} bytes"),
         Order::Unseal { blob } => format!("unseal {}", Hash(*blob)),
         Order::Vault { change } => match change {
@@ -179,6 +192,14 @@ fn describe(order: &Order) -> String {
     }
 }
 
+fn everything(paranoid: bool) -> &'static str {
+    if paranoid { ", reading everything" } else { "" }
+}
+
+fn only(scope: Option<&Scope>) -> String {
+    scope.map_or_else(String::new, |scope| format!(", only {scope}"))
+}
+
 /// The short id of a key, as signed notes have it.
 fn key_id(spki: &[u8]) -> String {
     engine::order::digest(spki).0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
@@ -192,8 +213,9 @@ fn reached(progress: &Progress) -> String {
             format!("before: {}", values.iter().map(held).collect::<Vec<_>>().join(", "))
         }
         Progress::Written => "written and read back".to_owned(),
-        Progress::Captured { manifest, files, tokens, .. } => {
-            format!("captured {files} files and {tokens} tokens, manifest {}", Hash(*manifest))
+        Progress::Captured { manifest, files, tokens, read, .. } => {
+            let read = read.map_or_else(String::new, |read| format!(" ({read} read)"));
+            format!("captured {files} files{read} and {tokens} tokens, manifest {}", Hash(*manifest))
         }
         Progress::Planned { added, changed, removed, tokens, .. } => {
             format!(

@@ -4,6 +4,7 @@ use api::wire::{self, Answer, Command};
 use clap::Args;
 
 use super::plan;
+use super::scope::Scope;
 use crate::fault::Fault;
 use crate::output::{self, count};
 use crate::progress::Show;
@@ -15,15 +16,22 @@ use crate::session::{Context, Session};
 /// On a terminal it first shows what would change and asks; without one it acts. The daemon does the work: it goes on, or is
 /// undone, also when this command is interrupted. A token that differs and may not be written makes it refuse before
 /// anything changes, unless --leave-denied is given.
+///
+/// With --path only what is at or below these paths comes back: what is missing with the folders above it, a file with several
+/// names with all of them, and what was not there then goes. Everything else stays as it is, but for the times of folders above it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dsmil checkpoint restore before
   dsmil checkpoint restore before --dry-run
+  dsmil checkpoint restore before --path /etc/ssh --path /etc/fstab
+  dsmil checkpoint restore before --tokens
   dsmil checkpoint restore 3 --yes --leave-denied")]
 pub struct Restore {
     /// Its name or number.
     #[arg(value_name = "NAME|NUMBER")]
     which: String,
+    #[command(flatten)]
+    scope: Scope,
     /// Leave tokens that may not be written as they are instead of refusing.
     #[arg(long)]
     leave_denied: bool,
@@ -39,37 +47,47 @@ impl Restore {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         if self.dry_run {
-            return plan::show(context, &self.which);
+            return plan::show(context, &self.which, &self.scope);
         }
         let mut session = context.connect()?;
         if !self.yes && question::is_possible() {
             self.confirm(&mut session)?;
         }
-        let command = Command::Restore { which: self.which.clone(), leave_denied: self.leave_denied };
+        let command = Command::Restore {
+            which: self.which.clone(),
+            leave_denied: self.leave_denied,
+            paranoid: self.scope.paranoid,
+            scope: self.scope.wire()?,
+        };
         let doing = format!("restore checkpoint {}", self.which);
         let (answer, behind) = session.ask(&doing, command, Show::Phases)?;
         let Answer::Restored(plan) = &answer else { return Err(Fault::Unexpected) };
-        output::answer(context.json, &answer, &behind, &restored(plan))
+        output::answer(context.json, &answer, &behind, &restored(plan, &self.scope))
     }
 
     fn confirm(&self, session: &mut Session<'_>) -> Result<(), Fault> {
-        let (answer, _) = plan::ask(session, &self.which)?;
+        let (answer, _) = plan::ask(session, &self.which, &self.scope)?;
         let Answer::Plan(plan) = &answer else { return Err(Fault::Unexpected) };
         if super::is_empty(plan) {
             return Ok(());
         }
         question::confirm(&format!(
-            "{}{}\nRestore checkpoint {} now?",
+            "{}{}\nRestore checkpoint {}{} now?",
             super::differences(plan),
             super::summary(plan),
-            plan.number
+            plan.number,
+            output::clean(&self.scope.within())
         ))
     }
 }
 
-fn restored(plan: &wire::Plan) -> String {
+fn restored(plan: &wire::Plan, scope: &Scope) -> String {
     if super::is_empty(plan) {
-        return format!("nothing differed from checkpoint {}\n", plan.number);
+        return format!(
+            "nothing differed from checkpoint {}{}\n",
+            plan.number,
+            output::clean(&scope.within())
+        );
     }
     let files = |number| count(number, "file", "files");
     let mut text = format!(

@@ -160,6 +160,7 @@ pub fn checkpoint() -> Checkpoint {
         tokens: 84,
         bytes: 1_600_000,
         key: "1a2b3c4d".to_owned(),
+        read: None,
     }
 }
 

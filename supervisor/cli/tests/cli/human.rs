@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use api::wire::checkpoint::{Diff, Difference, Scope};
 use api::wire::record::{Asker, Entry};
-use api::wire::{Answer, Change, Command, Item};
+use api::wire::{Answer, Change, Checkpoint, Code, Command, Item};
 
 use crate::daemon::{
     Daemon, Output, Say, checkpoint, lacking, nothing, plan, reading, status, tokens, whole,
@@ -115,7 +116,13 @@ NUMBER  NAME    CREATED                   FILES  TOKENS  SIZE     KEY
 ";
     let created = Daemon::answering(Answer::Created { checkpoint: checkpoint() });
     assert_eq!(created.dsmil(&["checkpoint", "create", "before"]).done(), table);
-    assert_eq!(created.asked(), [Command::CreateCheckpoint { name: "before".to_owned() }]);
+    let create = |paranoid| Command::CreateCheckpoint { name: "before".to_owned(), paranoid };
+    assert_eq!(created.asked(), [create(false)]);
+    let read = Checkpoint { read: Some(2), ..checkpoint() };
+    let created = Daemon::answering(Answer::Created { checkpoint: read });
+    let text = created.dsmil(&["checkpoint", "create", "before", "--paranoid"]).done();
+    assert_eq!(text, format!("{table}12 files, contents of 2 read\n"));
+    assert_eq!(created.asked(), [create(true)]);
     let list = Daemon::answering(Answer::Checkpoints { checkpoints: vec![checkpoint()] });
     assert_eq!(list.dsmil(&["checkpoint", "list"]).done(), table);
     let show = Daemon::answering(Answer::Checkpoint {
@@ -155,8 +162,104 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
             "{lines}restored checkpoint 3: 1 file added, 0 files changed, 2 files removed, 1 token written\n"
         )
     );
-    let restore = Command::Restore { which: "before".to_owned(), leave_denied: true };
-    assert_eq!(daemon.asked()[2..], [restore]);
+    let scope = |files, tokens, paths: &[&str]| {
+        Some(Scope { files, tokens, paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+    };
+    let restore = |leave_denied, paranoid, scope| Command::Restore {
+        which: "before".to_owned(),
+        leave_denied,
+        paranoid,
+        scope,
+    };
+    assert_eq!(daemon.asked()[2..], [restore(true, false, None)]);
+    let part = ["checkpoint", "restore", "before", "--path", "/etc/a/", "--path", "/b", "--paranoid"];
+    daemon.dsmil(&part).done();
+    daemon.dsmil(&["checkpoint", "restore", "before", "--tokens"]).done();
+    assert_eq!(
+        daemon.asked()[3..],
+        [
+            restore(false, true, scope(true, false, &["/etc/a", "/b"])),
+            restore(false, false, scope(false, true, &[]))
+        ]
+    );
+    daemon.dsmil(&["checkpoint", "plan", "before", "--path", "/b", "--tokens"]).done();
+    let plan = Command::PlanRestore {
+        which: "before".to_owned(),
+        paranoid: false,
+        scope: scope(true, true, &["/b"]),
+    };
+    assert_eq!(daemon.asked()[5..], [plan]);
+    assert_eq!(daemon.dsmil(&["checkpoint", "plan", "before", "--files", "--tokens"]).code, Some(2));
+}
+
+#[test]
+fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
+    let diff = Diff {
+        from: 3,
+        to: Some(7),
+        created: 1,
+        removed: 9,
+        changed: 1,
+        tokens: 1,
+        differences: vec![
+            Difference::Created { path: "/srv/evil\x1b[2Jname".to_owned() },
+            Difference::Removed { path: "/srv/a".to_owned() },
+            Difference::Changed {
+                path: "/srv/b".to_owned(),
+                aspects: vec!["content".to_owned(), "mtime".to_owned()],
+            },
+            Difference::Token {
+                id: "0x8030".to_owned(),
+                select: "ac".to_owned(),
+                before: Some(1),
+                after: None,
+            },
+        ],
+        more: 8,
+    };
+    let daemon = Daemon::answering(Answer::Diff(diff));
+    let output = daemon.dsmil(&["checkpoint", "diff", "before", "7", "--path", "/srv/"]);
+    assert_eq!((output.code, output.err.as_str()), (Some(1), ""));
+    assert_eq!(
+        output.out,
+        "created  /srv/evil\\u{1b}[2Jname
+removed  /srv/a
+changed  /srv/b: content, mtime
+token    0x8030 (ac): 1 -> -
+… and 8 more
+1 file created, 9 removed, 1 changed; 1 token differs
+"
+    );
+    let json = daemon.dsmil(&["checkpoint", "diff", "before", "--paranoid", "--json"]);
+    assert_eq!((json.code, json.err.as_str()), (Some(1), ""));
+    assert!(json.out.contains(r#"{"change":"removed","path":"/srv/a"}"#), "{}", json.out);
+    let asked = |to: Option<&str>, paths: &[&str], paranoid| Command::Diff {
+        from: "before".to_owned(),
+        to: to.map(str::to_owned),
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        paranoid,
+    };
+    assert_eq!(daemon.asked(), [asked(Some("7"), &["/srv"], false), asked(None, &[], true)]);
+    let same = Daemon::answering(Answer::Diff(Diff { from: 3, ..Diff::default() }));
+    assert_eq!(same.dsmil(&["checkpoint", "diff", "before"]).done(), "");
+    // 1 would say that something differs.
+    for (code, exit) in [(Code::Failed, 2), (Code::NotFound, 6), (Code::Denied, 4)] {
+        let output = Daemon::refusing(code, "for a reason").dsmil(&["checkpoint", "diff", "before"]);
+        assert_eq!((output.code, output.err.as_str()), (Some(exit), "dsmil: error: for a reason\n"));
+    }
+}
+
+#[test]
+fn a_checkpoint_is_deleted_if_somebody_says_so() {
+    let daemon = Daemon::answering(Answer::Deleted { number: 3, name: "before".to_owned() });
+    let refused = daemon.dsmil(&["checkpoint", "delete", "before"]);
+    assert_eq!((refused.code, daemon.asked().len()), (Some(2), 0));
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    let text = daemon.dsmil(&["checkpoint", "delete", "before", "--yes"]).done();
+    assert_eq!(text, "deleted checkpoint 3 “before”\n");
+    daemon.dsmil(&["checkpoint", "delete", "3", "-y", "--force"]).done();
+    let delete = |which: &str, force| Command::DeleteCheckpoint { which: which.to_owned(), force };
+    assert_eq!(daemon.asked(), [delete("before", false), delete("3", true)]);
 }
 
 #[test]
@@ -169,6 +272,8 @@ fn equal_is_said_in_words() {
     });
     let plan = daemon.dsmil(&["checkpoint", "plan", "3"]).done();
     assert_eq!(plan, "nothing differs from checkpoint 3\n");
+    let plan = daemon.dsmil(&["checkpoint", "plan", "3", "--path", "/a", "--tokens"]).done();
+    assert_eq!(plan, "nothing differs from checkpoint 3 in /a, tokens\n");
     let restored = daemon.dsmil(&["checkpoint", "restore", "3"]).done();
     assert_eq!(restored, "nothing differed from checkpoint 3\n");
 }

@@ -6,7 +6,11 @@ mod restoring;
 
 use engine::StepResult;
 use engine::order::Write;
+use engine::scope::FilePath;
 use policy::Permit;
+use recovery::files::known::Known;
+use recovery::manifest::Manifest;
+use recovery::restore::Scope;
 use tokio::sync::oneshot;
 use types::hash::Hash;
 use types::time::Time;
@@ -19,7 +23,7 @@ use crate::run::failed;
 /// What the repository's thread is asked for.
 pub(super) enum Task {
     /// Read everything and store it.
-    Capture { number: u64, name: String, time: Time },
+    Capture { number: u64, name: String, look: Look },
     /// The digest of a captured checkpoint's statement.
     Digest { number: u64 },
     /// Store a captured checkpoint with the signature over its statement.
@@ -29,13 +33,42 @@ pub(super) enum Task {
     /// The statement and the entries.
     Show { number: u64 },
     /// What a restore would change.
-    Plan { number: u64, time: Time },
+    Plan { number: u64, look: Look, scope: Scope },
+    /// What differs between two checkpoints, or one and what is there now.
+    Diff { from: u64, to: Option<u64>, paths: Vec<FilePath>, look: Look },
+    /// Remove a checkpoint.
+    Delete { number: u64 },
     /// Begin a restore.
-    Validate { number: u64, leave_denied: bool, time: Time },
+    Validate { number: u64, leave_denied: bool, look: Look, scope: Scope },
     /// A phase of the restore that is under way.
     Phase(Phase),
     /// End a restore: bring everything back.
     Undo { writes: Vec<Write> },
+}
+
+/// How the present state is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    /// When.
+    time: Time,
+    /// Everything is read, and nothing recognised as unchanged.
+    paranoid: bool,
+}
+
+impl Look {
+    /// What need not be read, because these checkpoints know it.
+    fn known<'a>(self, manifests: impl IntoIterator<Item = &'a Manifest>) -> Known<'a> {
+        if self.paranoid { Known::default() } else { Known::at(self.time, manifests) }
+    }
+}
+
+/// Of what a restore is, in the words of recovery.
+fn scope(scope: Option<engine::scope::Scope>) -> Scope {
+    scope.map_or_else(Scope::default, |engine::scope::Scope { files, tokens, paths }| Scope {
+        files,
+        tokens,
+        paths: paths.into_iter().map(|path| path.0).collect(),
+    })
 }
 
 /// The phases that follow the beginning.
@@ -88,9 +121,17 @@ impl World {
         }
     }
 
-    pub(super) async fn capture(&self, number: u64, name: String, _permit: Permit) -> StepResult {
-        let time = self.clock.now();
-        self.step(Task::Capture { number, name, time }).await
+    fn look(&self, paranoid: bool) -> Look {
+        Look { time: self.clock.now(), paranoid }
+    }
+
+    pub(super) async fn capture(
+        &self,
+        (number, name): (u64, String),
+        paranoid: bool,
+        _permit: Permit,
+    ) -> StepResult {
+        self.step(Task::Capture { number, name, look: self.look(paranoid) }).await
     }
 
     pub(super) async fn sign(&self, number: u64, _permit: Permit) -> StepResult {
@@ -113,13 +154,39 @@ impl World {
         self.step(Task::Verify { number }).await
     }
 
-    pub(super) async fn plan(&self, number: u64, _permit: Permit) -> StepResult {
-        self.step(Task::Plan { number, time: self.clock.now() }).await
+    pub(super) async fn plan(
+        &self,
+        number: u64,
+        paranoid: bool,
+        of: Option<engine::scope::Scope>,
+        _permit: Permit,
+    ) -> StepResult {
+        self.step(Task::Plan { number, look: self.look(paranoid), scope: scope(of) }).await
     }
 
-    pub(super) async fn validate(&self, number: u64, leave_denied: bool, _permit: Permit) -> StepResult {
-        let time = self.clock.now();
-        self.step(Task::Validate { number, leave_denied, time }).await
+    pub(super) async fn diff(
+        &self,
+        (from, to): (u64, Option<u64>),
+        paths: Vec<FilePath>,
+        paranoid: bool,
+        _permit: Permit,
+    ) -> StepResult {
+        self.step(Task::Diff { from, to, paths, look: self.look(paranoid) }).await
+    }
+
+    pub(super) async fn delete(&self, number: u64, _permit: Permit) -> StepResult {
+        self.step(Task::Delete { number }).await
+    }
+
+    pub(super) async fn validate(
+        &self,
+        number: u64,
+        leave_denied: bool,
+        (paranoid, of): (bool, Option<engine::scope::Scope>),
+        _permit: Permit,
+    ) -> StepResult {
+        let look = self.look(paranoid);
+        self.step(Task::Validate { number, leave_denied, look, scope: scope(of) }).await
     }
 
     pub(super) async fn prepare(&self, _permit: Permit) -> StepResult {

@@ -3,7 +3,7 @@
 use crate::fact::Outcome;
 use crate::order::{Order, VaultChange};
 use crate::reply::{Answer, Body, PlanReport, Refusal};
-use crate::state::{Ended, State};
+use crate::state::{Checkpoint, Ended, State};
 
 pub(super) fn again(state: &State, ended: &Ended) -> Body {
     let work = &ended.work;
@@ -38,12 +38,23 @@ fn answer(state: &State, ended: &Ended) -> Option<Answer> {
     match &work.order {
         Order::WriteTokens { .. } => Some(Answer::Written(work.before.clone())),
         Order::CreateCheckpoint { number, .. } => {
-            state.checkpoints.get(number).cloned().map(Answer::Checkpoint)
+            // It may have been deleted since; that it was taken is what was asked.
+            let known = state.checkpoints.get(number).cloned();
+            let signed = || match &ended.outcome {
+                Outcome::Signed { key } => {
+                    work.captured.clone().map(|one| Checkpoint { key: key.clone(), ..one })
+                }
+                _ => None,
+            };
+            known.or_else(signed).map(Answer::Checkpoint)
         }
         Order::Restore { .. } => {
             let line =
                 format!("work {} has restored it before; its single differences are not kept", work.number);
             work.plan.clone().map(|plan| Answer::Restored(PlanReport { lines: vec![line], ..plan }))
+        }
+        Order::DeleteCheckpoint { number, name } => {
+            Some(Answer::Deleted { number: *number, name: name.clone() })
         }
         // What a preparation gave holds the repository's key, which is not kept.
         Order::Vault { change: VaultChange::Prepare { .. } } => None,

@@ -10,6 +10,7 @@ use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
 use crate::order::{Item, Order, VaultChange};
 use crate::reply::{Answer, Body, Refusal, Reply};
+use crate::scope::{Scope, paths_fault, scope_fault};
 use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
 
 pub(super) fn ask(
@@ -113,7 +114,7 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
             }
             Ok(Order::WriteTokens { writes: changes.iter().map(|change| (*change).into()).collect() })
         }
-        Command::CreateCheckpoint { name } => {
+        Command::CreateCheckpoint { name, paranoid } => {
             if let Some(fault) = name_fault(name) {
                 return Err(Refusal::Invalid(fault.to_owned()));
             }
@@ -122,13 +123,36 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
                     "there is a checkpoint “{name}” already: take another name"
                 )));
             }
-            Ok(Order::CreateCheckpoint { number: state.next_checkpoint, name: name.clone() })
+            Ok(Order::CreateCheckpoint {
+                number: state.next_checkpoint,
+                name: name.clone(),
+                paranoid: *paranoid,
+            })
         }
         Command::VerifyCheckpoint(which) => Ok(Order::VerifyCheckpoint { number: number(state, which)? }),
-        Command::PlanRestore(which) => Ok(Order::PlanRestore { number: number(state, which)? }),
-        Command::Restore { which, leave_denied } => {
-            Ok(Order::Restore { number: number(state, which)?, leave_denied: *leave_denied })
+        Command::PlanRestore { which, paranoid, scope } => Ok(Order::PlanRestore {
+            number: number(state, which)?,
+            paranoid: *paranoid,
+            scope: checked(scope.as_ref())?,
+        }),
+        Command::Restore { which, leave_denied, paranoid, scope } => Ok(Order::Restore {
+            number: number(state, which)?,
+            leave_denied: *leave_denied,
+            paranoid: *paranoid,
+            scope: checked(scope.as_ref())?,
+        }),
+        Command::Diff { from, to, paths, paranoid } => {
+            if let Some(fault) = paths_fault(paths) {
+                return Err(Refusal::Invalid(fault.to_owned()));
+            }
+            Ok(Order::Diff {
+                from: number(state, from)?,
+                to: to.as_ref().map(|to| number(state, to)).transpose()?,
+                paths: paths.clone(),
+                paranoid: *paranoid,
+            })
         }
+        Command::DeleteCheckpoint { which, force } => delete(state, which, *force),
         Command::Seal { bytes } if (1..=SEAL_MAX).contains(bytes) => Ok(Order::Seal { bytes: *bytes }),
         Command::Seal { bytes } => Err(Refusal::Invalid(format!(
             "1 to {SEAL_MAX} bytes are sealed at once, not {bytes}: seal a key, and encrypt with that"
@@ -136,6 +160,26 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
         Command::Unseal { blob } => Ok(Order::Unseal { blob: blob.0 }),
         Command::Vault(change) => vault(*change),
     }
+}
+
+fn checked(scope: Option<&Scope>) -> Result<Option<Scope>, Refusal> {
+    match scope.and_then(scope_fault) {
+        Some(fault) => Err(Refusal::Invalid(fault.to_owned())),
+        None => Ok(scope.cloned()),
+    }
+}
+
+/// The newest checkpoint is the way back from a mistake that was just made, and what the next one recognises unchanged files by.
+fn delete(state: &State, which: &Which, force: bool) -> Result<Order, Refusal> {
+    let number = number(state, which)?;
+    let newest = state.checkpoints.last_key_value().is_some_and(|(newest, _)| *newest == number);
+    if newest && !force {
+        return Err(Refusal::Invalid(format!(
+            "checkpoint {number} is the newest one: take another one first, or ask again with force (“--force”)"
+        )));
+    }
+    let name = state.checkpoints.get(&number).map(|checkpoint| checkpoint.name.clone()).unwrap_or_default();
+    Ok(Order::DeleteCheckpoint { number, name })
 }
 
 /// Registers of a TPM.
@@ -168,8 +212,9 @@ fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
         Order::ReadTokens { .. } => Action::ReadTokens,
         Order::WriteTokens { .. } => Action::WriteTokens(written),
         Order::CreateCheckpoint { .. } => Action::Checkpoint,
-        Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => Action::Inspect,
+        Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } | Order::Diff { .. } => Action::Inspect,
         Order::Restore { .. } => Action::Restore,
+        Order::DeleteCheckpoint { .. } => Action::Delete,
         Order::Seal { .. } | Order::Unseal { .. } => Action::Seal,
         Order::Vault { .. } => Action::Vault,
     }

@@ -1,7 +1,7 @@
 //! What a start finds unfinished.
 //!
 //! Nobody was told that these works had ended, so each is free to end either way; what must not be is something in
-//! between. A write goes back, a restore goes on, everything else changed nothing.
+//! between. A write goes back, a restore and a deletion go on, everything else changed nothing.
 
 use crate::fact::{Fact, Outcome, Progress};
 use crate::order::Order;
@@ -19,6 +19,8 @@ pub(super) fn resume(work: &Work) -> Fact {
         // It is in place. What an undo would need may be half removed, so only the removal can go on.
         (Order::Restore { .. }, Some(Progress::Verified)) => progressed(Progress::Verified),
         (Order::Restore { .. }, Some(_)) => progressed(Progress::Resumed),
+        // Its file may be gone already, so that only the rest can be done.
+        (Order::DeleteCheckpoint { .. }, _) => progressed(Progress::Resumed),
         // What was handed over is gone with the daemon; each change is whole or not there, and may be asked for again.
         (Order::Vault { .. }, _) => Fact::Finished {
             work: work.number,

@@ -19,6 +19,10 @@ pub(super) fn step(work: &Work, result: &StepResult) -> Decision {
         }
         (Order::PlanRestore { .. }, StepResult::Planned(report)) => done(work, Answer::Plan(report.clone())),
         (Order::Restore { .. }, result) => restore(work, result),
+        (Order::Diff { .. }, StepResult::Compared(report)) => done(work, Answer::Diff(report.clone())),
+        (Order::DeleteCheckpoint { number, name }, StepResult::Done) => {
+            done(work, Answer::Deleted { number: *number, name: name.clone() })
+        }
         (Order::Seal { .. }, StepResult::Sealed(blob)) => {
             finished(work, Outcome::Sealed { blob: digest(blob).0 }, Body::Done(Answer::Sealed(blob.clone())))
         }
@@ -121,6 +125,7 @@ fn captured_fact(work: &Work, captured: &Captured) -> Decision {
         files: captured.files,
         tokens: captured.tokens,
         bytes: captured.bytes,
+        read: captured.read,
     };
     progress(work, point, "signing")
 }

@@ -59,7 +59,7 @@ impl Oracle {
                 ensure!(may(rules, peer, order), "granted against the rules: {fact:?}");
                 let newest = self.works.last_key_value().map_or(0, |(number, _)| *number);
                 ensure!(*work > newest, "work number {work} comes again");
-                if let Order::CreateCheckpoint { number, name } = order {
+                if let Order::CreateCheckpoint { number, name, .. } = order {
                     ensure!(self.numbers.insert(*number), "checkpoint number {number} comes again");
                     ensure!(!self.names.contains(name), "checkpoint name {name} comes again");
                 }
@@ -120,7 +120,11 @@ impl Oracle {
                     );
                 }
             }
-            (Order::CreateCheckpoint { number, name }, Outcome::Signed { .. }, _) => {
+            (Order::DeleteCheckpoint { number, name }, Outcome::Done, _) => {
+                ensure!(self.checkpoints.remove(number).is_some(), "checkpoint {number} was deleted twice");
+                self.names.remove(name);
+            }
+            (Order::CreateCheckpoint { number, name, .. }, Outcome::Signed { .. }, _) => {
                 self.checkpoints.insert(*number, self.expected.clone());
                 self.names.insert(name.clone());
             }
@@ -212,11 +216,16 @@ fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
         _ => Role::Observer,
     };
     match order {
-        Order::ReadTokens { .. } | Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } => true,
+        Order::ReadTokens { .. }
+        | Order::VerifyCheckpoint { .. }
+        | Order::PlanRestore { .. }
+        | Order::Diff { .. } => true,
         Order::CreateCheckpoint { .. } => role >= Role::Operator,
-        Order::Restore { .. } | Order::Seal { .. } | Order::Unseal { .. } | Order::Vault { .. } => {
-            role == Role::Owner
-        }
+        Order::Restore { .. }
+        | Order::DeleteCheckpoint { .. }
+        | Order::Seal { .. }
+        | Order::Unseal { .. }
+        | Order::Vault { .. } => role == Role::Owner,
         Order::WriteTokens { writes } => {
             role == Role::Owner
                 && (1..=rules.changes_max).contains(&writes.len())

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::effect::Standing;
 use engine::order::{Item, Valued, Write};
-use engine::reply::{Captured, PlanReport, VerifyReport};
+use engine::reply::{Captured, DiffReport, PlanReport, VerifyReport};
 use engine::{Effect, Step, StepResult};
 use policy::Rules;
 use types::hash::Hash;
@@ -151,8 +151,17 @@ impl World {
                 .get(number)
                 .map(|_| StepResult::Verified(VerifyReport { number: *number, ..Default::default() }))
                 .ok_or_else(|| format!("no checkpoint {number}")),
-            Step::Plan { number } => self.plan(*number, true).map(|(_, report)| StepResult::Planned(report)),
-            Step::Validate { number, leave_denied } => {
+            Step::Diff { from, to, .. } => {
+                Ok(StepResult::Compared(DiffReport { from: *from, to: *to, ..DiffReport::default() }))
+            }
+            Step::Delete { number, .. } => {
+                self.signed.remove(number);
+                Ok(StepResult::Done)
+            }
+            Step::Plan { number, .. } => {
+                self.plan(*number, true).map(|(_, report)| StepResult::Planned(report))
+            }
+            Step::Validate { number, leave_denied, .. } => {
                 self.plan(*number, *leave_denied).map(|(_, report)| StepResult::Planned(report))
             }
             Step::Prepare { number } => self.prepare(effect.work, *number),

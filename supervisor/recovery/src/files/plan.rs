@@ -70,8 +70,10 @@ impl Aspects {
     }
 }
 
-impl fmt::Display for Aspects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Aspects {
+    /// In what, in words.
+    #[must_use]
+    pub fn words(&self) -> Vec<&'static str> {
         let words = [
             (self.kind, "kind"),
             (self.content, "content"),
@@ -81,8 +83,13 @@ impl fmt::Display for Aspects {
             (self.atime, "atime"),
             (self.xattrs, "attributes"),
         ];
-        let words: Vec<_> = words.iter().filter(|(differs, _)| *differs).map(|(_, word)| *word).collect();
-        f.write_str(&words.join(", "))
+        words.iter().filter(|(differs, _)| *differs).map(|(_, word)| *word).collect()
+    }
+}
+
+impl fmt::Display for Aspects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words().join(", "))
     }
 }
 

@@ -1,6 +1,9 @@
 //! What recovery found, in the engine's words.
 
-use engine::reply::{Captured, PlanReport, VerifyReport};
+use engine::order::Item;
+use engine::reply::{Captured, DiffReport, Differing, FileChange, PlanReport, VerifyReport};
+use engine::scope::FilePath;
+use recovery::diff::{Change, Difference};
 use recovery::files::entry::{Entry, Kind};
 use recovery::manifest::stored::Unsigned;
 use recovery::manifest::{Manifest, Part};
@@ -11,7 +14,7 @@ use store::chunk::Chunks;
 use super::repository::text;
 
 /// What a capture stored.
-pub(super) fn captured(manifest: &Manifest, unsigned: &Unsigned) -> Captured {
+pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned) -> Captured {
     let count =
         |name: &str| manifest.parts.iter().filter(|part| part.component() == name).map(Part::entries).sum();
     let notes = manifest.roots().iter().flat_map(|tree| {
@@ -23,6 +26,7 @@ pub(super) fn captured(manifest: &Manifest, unsigned: &Unsigned) -> Captured {
         files: count("files"),
         tokens: count("tokens"),
         bytes: regular(manifest).map(|(_, size)| size).sum(),
+        read: u64::try_from(regular(manifest).count()).ok().and_then(|all| all.checked_sub(recognised)),
         skipped: notes.collect(),
     }
 }
@@ -40,6 +44,68 @@ pub(super) fn plan(number: u64, plan: &Plan) -> PlanReport {
         denied: summary.obstacles,
         lines: lines.collect(),
         writes: plan.token_changes().into_iter().map(Into::into).collect(),
+    }
+}
+
+/// Most differences in one answer.
+const DIFFERENCES_MAX: usize = 10_000;
+/// Most bytes of them, as they are counted here: far below a frame.
+const DIFFERENCES_BYTES_MAX: usize = 2 << 20;
+/// What one takes besides its path, bytes.
+const DIFFERENCE_BYTES: usize = 100;
+
+/// What differs, as far as it is asked for.
+pub(super) fn diff((from, to): (u64, Option<u64>), paths: &[FilePath], all: &[Difference]) -> DiffReport {
+    let mut report = DiffReport { from, to, ..DiffReport::default() };
+    let mut room = DIFFERENCES_BYTES_MAX;
+    for difference in all.iter().filter(|one| is_asked_for(one, paths)) {
+        let count = match difference {
+            Difference::File { change: Change::Created, .. } => &mut report.created,
+            Difference::File { change: Change::Removed, .. } => &mut report.removed,
+            Difference::File { change: Change::Altered(_), .. } => &mut report.changed,
+            Difference::Token { .. } => &mut report.tokens,
+        };
+        *count += 1;
+        let one = differing(difference);
+        let bytes = if let Differing::File { path, .. } = &one { path.len() } else { 0 };
+        match room.checked_sub(bytes + DIFFERENCE_BYTES) {
+            Some(left) if report.differences.len() < DIFFERENCES_MAX => {
+                room = left;
+                report.differences.push(one);
+            }
+            _ => room = 0,
+        }
+    }
+    report
+}
+
+fn is_asked_for(difference: &Difference, paths: &[FilePath]) -> bool {
+    let below = |path: &[u8], top: &[u8]| {
+        let rest = path.strip_prefix(top.strip_suffix(b"/").unwrap_or(top));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    match difference {
+        // A root that only one of them has stands for all that is in it.
+        Difference::File { path, .. } => {
+            paths.is_empty() || paths.iter().any(|FilePath(top)| below(path, top))
+        }
+        Difference::Token { .. } => paths.is_empty(),
+    }
+}
+
+fn differing(difference: &Difference) -> Differing {
+    match difference {
+        Difference::File { path, change } => Differing::File {
+            path: shown(path),
+            change: match change {
+                Change::Created => FileChange::Created,
+                Change::Removed => FileChange::Removed,
+                Change::Altered(aspects) => FileChange::Changed(aspects.words()),
+            },
+        },
+        Difference::Token { id, select, before, after } => {
+            Differing::Token { item: Item::new(*id, *select), before: *before, after: *after }
+        }
     }
 }
 

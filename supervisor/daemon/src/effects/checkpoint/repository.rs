@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use device::Device;
 use engine::StepResult;
-use recovery::files::known::Known;
+use engine::scope::FilePath;
+use recovery::diff::{Difference, diff};
 use recovery::files::root::Root;
 use recovery::helper::Client;
 use recovery::manifest::Manifest;
 use recovery::manifest::stored::{Stored, Unsigned};
-use recovery::restore::{self, Machine};
+use recovery::restore::{self, Captured, Machine, Scope};
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tpm::PublicKey;
 use types::hash::Hash;
-use types::time::Time;
 
-use super::{Done, Job, Phase, Task, report, restoring};
+use super::{Done, Job, Look, Phase, Task, report, restoring};
 use crate::config::Config;
 use crate::effects::lock;
 
@@ -110,7 +110,7 @@ impl Repository {
     /// The right to ask a question, until the answer is there.
     pub(super) fn admit(&self, task: &Task) -> Result<Option<SemaphorePermit<'_>>, String> {
         match task {
-            Task::Verify { .. } | Task::Show { .. } | Task::Plan { .. } => {
+            Task::Verify { .. } | Task::Show { .. } | Task::Plan { .. } | Task::Diff { .. } => {
                 let busy = |_| "the repository has too much to do; try again later".to_owned();
                 self.questions.try_acquire().map(Some).map_err(busy)
             }
@@ -149,8 +149,8 @@ impl Owner {
     fn serve(mut self, jobs: &Receiver<Job>) {
         while let Ok(Job { task, answer }) = jobs.recv() {
             match task {
-                Task::Validate { number, leave_denied, time } => {
-                    restoring::restore(&mut self, (number, leave_denied, time), answer, jobs);
+                Task::Validate { number, leave_denied, look, scope } => {
+                    restoring::restore(&mut self, (number, leave_denied), (look, scope), answer, jobs);
                 }
                 task => drop(answer.send(self.perform(task))),
             }
@@ -159,12 +159,15 @@ impl Owner {
 
     fn perform(&mut self, task: Task) -> Result<Done, String> {
         match task {
-            Task::Capture { number, name, time } => self.capture(number, &name, time),
+            Task::Capture { number, name, look } => self.capture(number, &name, look),
             Task::Digest { number } => self.digest(number),
             Task::Store { number, signature } => self.store(number, signature),
             Task::Verify { number } => self.reader().verify(number),
             Task::Show { number } => self.reader().show(number),
-            Task::Plan { number, time } => self.plan(number, time),
+            Task::Plan { number, look, scope } => self.plan(number, look, scope),
+            Task::Diff { from, to: Some(to), paths, .. } => self.reader().diff(from, to, &paths),
+            Task::Diff { from, to: None, paths, look } => self.diff_now(from, &paths, look),
+            Task::Delete { number } => self.delete(number),
             Task::Undo { writes } => restoring::undo_after_crash(self, &writes),
             // Verified before a crash: what is in place stays, and what it replaced goes.
             Task::Phase(Phase::CleanUp) => restoring::clean_up_after_crash(self),
@@ -177,7 +180,7 @@ impl Owner {
         Reader { chunks: &self.chunks, dir: self.dir.as_path(), keys: &self.keys }
     }
 
-    fn capture(&mut self, number: u64, name: &str, time: Time) -> Result<Done, String> {
+    fn capture(&mut self, number: u64, name: &str, look: Look) -> Result<Done, String> {
         let before = self.reader().newest();
         let mut port = self.device.as_deref();
         let machine = Machine {
@@ -185,11 +188,13 @@ impl Owner {
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             executor: None,
             identity: &self.identity,
-            known: Known::at(time, &before),
+            known: look.known(&before),
+            scope: Scope::default(),
         };
-        let manifest = restore::capture(machine, &mut self.chunks, number, name, time).map_err(text)?;
+        let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
+        let Captured { manifest, recognised } = captured;
         let unsigned = manifest.store(&mut self.chunks).map_err(text)?;
-        let captured = report::captured(&manifest, &unsigned);
+        let captured = report::captured(&manifest, recognised, &unsigned);
         self.captured = Some((number, unsigned));
         Ok(Done::Step(StepResult::Captured(captured)))
     }
@@ -213,7 +218,7 @@ impl Owner {
         Ok(Done::Step(StepResult::Done))
     }
 
-    fn plan(&mut self, number: u64, time: Time) -> Result<Done, String> {
+    fn plan(&mut self, number: u64, look: Look, scope: Scope) -> Result<Done, String> {
         let manifest = self.reader().load(number)?;
         let (before, wanted) = (self.reader().newest(), manifest.clone());
         let mut port = self.device.as_deref();
@@ -222,11 +227,41 @@ impl Owner {
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             executor: None,
             identity: &self.identity,
-            known: Known::at(time, before.iter().chain([&wanted])),
+            known: look.known(before.iter().chain([&wanted])),
+            scope,
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
         Ok(Done::Step(StepResult::Planned(report::plan(number, &plan))))
     }
+
+    /// Looks at what is there now as a capture would, without storing anything.
+    fn diff_now(&mut self, from: u64, paths: &[FilePath], look: Look) -> Result<Done, String> {
+        let first = self.reader().load(from)?;
+        let before = self.reader().newest();
+        let mut port = self.device.as_deref();
+        let machine = Machine {
+            roots: &self.roots,
+            tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            identity: &self.identity,
+            known: look.known(before.iter().chain([&first])),
+            ..Machine::default()
+        };
+        let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;
+        Ok(compared((from, None), paths, &diff(&first, &now)))
+    }
+
+    /// Its chunks stay: others may need them.
+    fn delete(&mut self, number: u64) -> Result<Done, String> {
+        match store::manifest::remove(&self.dir, number) {
+            // Removed before a crash, or by an earlier try whose flush failed.
+            Ok(()) | Err(store::Error::Absent { .. }) => Ok(Done::Step(StepResult::Done)),
+            Err(error) => Err(text(error)),
+        }
+    }
+}
+
+fn compared(of: (u64, Option<u64>), paths: &[FilePath], differences: &[Difference]) -> Done {
+    Done::Step(StepResult::Compared(report::diff(of, paths, differences)))
 }
 
 /// The keys that sign checkpoints.
@@ -285,6 +320,7 @@ impl<'a> Reader<'a> {
         match task {
             Task::Verify { number } => Some(self.verify(*number)),
             Task::Show { number } => Some(self.show(*number)),
+            Task::Diff { from, to: Some(to), paths, .. } => Some(self.diff(*from, *to, paths)),
             _ => None,
         }
     }
@@ -294,6 +330,11 @@ impl<'a> Reader<'a> {
         let manifest = stored.manifest(self.chunks).map_err(text)?;
         let report = report::verified(number, &manifest, self.chunks, &stored.key)?;
         Ok(Done::Step(StepResult::Verified(report)))
+    }
+
+    fn diff(&self, from: u64, to: u64, paths: &[FilePath]) -> Result<Done, String> {
+        let differences = diff(&self.load(from)?, &self.load(to)?);
+        Ok(compared((from, Some(to)), paths, &differences))
     }
 
     fn show(&self, number: u64) -> Result<Done, String> {

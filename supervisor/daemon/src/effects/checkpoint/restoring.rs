@@ -5,22 +5,21 @@ use std::sync::mpsc::Receiver;
 use engine::StepResult;
 use engine::order::Write;
 use engine::reply::PlanReport;
-use recovery::files::known::Known;
-use recovery::restore::{self, Machine, Outcome, Restore};
+use recovery::restore::{self, Machine, Outcome, Restore, Scope};
 use recovery::tokens::{TokenPort, put_back};
 use tokio::sync::oneshot;
-use types::time::Time;
 use types::token::Change;
 
 use super::repository::{Owner, Reader, text};
-use super::{Done, Job, Phase, Task, report};
+use super::{Done, Job, Look, Phase, Task, report};
 
 type Answer = oneshot::Sender<Result<Done, String>>;
 
 /// Begins a restore and serves its phases until it is cleaned up or undone. Questions are answered meanwhile.
 pub(super) fn restore(
     owner: &mut Owner,
-    (number, leave_denied, time): (u64, bool, Time),
+    (number, leave_denied): (u64, bool),
+    (look, scope): (Look, Scope),
     answer: Answer,
     jobs: &Receiver<Job>,
 ) {
@@ -36,7 +35,8 @@ pub(super) fn restore(
         tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
         executor: Some(client),
         identity,
-        known: Known::at(time, before.iter().chain([&wanted])),
+        known: look.known(before.iter().chain([&wanted])),
+        scope,
     };
     let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {

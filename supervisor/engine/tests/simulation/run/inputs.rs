@@ -74,16 +74,29 @@ impl Run {
                 let long = self.random.often(20);
                 let fresh = self.random.next();
                 let name = if self.random.often(500) { format!("n{fresh}") } else { name };
-                Command::CreateCheckpoint { name: if long { "x".repeat(NAME_MAX + 1) } else { name } }
+                let name = if long { "x".repeat(NAME_MAX + 1) } else { name };
+                Command::CreateCheckpoint { name, paranoid: self.random.often(500) }
             }
             62..66 => Command::VerifyCheckpoint(self.which()),
-            66..70 => Command::PlanRestore(self.which()),
+            66..70 => {
+                Command::PlanRestore { which: self.which(), paranoid: self.random.often(500), scope: None }
+            }
             70..78 => {
                 let length = self.random.below(150);
                 let kind = (*self.random.pick(&["build", "a b", "n.1"])).to_owned();
                 Command::Note { kind, content: vec![b'x'; length] }
             }
-            _ => Command::Restore { which: self.which(), leave_denied: self.random.often(800) },
+            78..80 => {
+                let to = self.random.often(500).then(|| self.which());
+                Command::Diff { from: self.which(), to, paths: Vec::new(), paranoid: false }
+            }
+            80..86 => Command::DeleteCheckpoint { which: self.which(), force: self.random.often(200) },
+            _ => Command::Restore {
+                which: self.which(),
+                leave_denied: self.random.often(800),
+                paranoid: self.random.often(500),
+                scope: None,
+            },
         }
     }
 

@@ -1,0 +1,78 @@
+//! Of what a restore is, on the command line.
+
+use std::path::PathBuf;
+
+use api::wire::checkpoint;
+use clap::Args;
+
+use crate::fault::Fault;
+
+/// The options of `plan` and `restore`.
+#[derive(Debug, Args)]
+pub struct Scope {
+    /// Only what is at or below this path; more than once for several. Without --tokens no token.
+    #[arg(long = "path", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Only files.
+    #[arg(long, conflicts_with = "tokens")]
+    files: bool,
+    /// Only tokens; with --path tokens too.
+    #[arg(long)]
+    tokens: bool,
+    /// Read every file, and recognise none as unchanged.
+    #[arg(long)]
+    pub paranoid: bool,
+}
+
+impl Scope {
+    /// As it is asked for; none: everything.
+    pub fn wire(&self) -> Result<Option<checkpoint::Scope>, Fault> {
+        let paths = absolute(&self.paths)?;
+        let files = self.files || !paths.is_empty();
+        Ok((files || self.tokens).then_some(checkpoint::Scope { files, tokens: self.tokens, paths }))
+    }
+
+    /// The same in words, behind a checkpoint's number.
+    pub fn within(&self) -> String {
+        let mut parts: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
+        parts.extend(self.files.then(|| "files".to_owned()));
+        parts.extend(self.tokens.then(|| "tokens".to_owned()));
+        if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(", ")) }
+    }
+}
+
+/// Paths as the daemon takes them: absolute, for its working folder is another one, and without a slash at the end.
+pub fn absolute(paths: &[PathBuf]) -> Result<Vec<String>, Fault> {
+    let absolute = |path: &PathBuf| {
+        let wrong = |why: &str| Fault::Usage(format!("{}: {why}", path.display()));
+        let whole = std::path::absolute(path).map_err(|error| wrong(&error.to_string()))?;
+        let text = whole.to_str().ok_or_else(|| wrong("it is no UTF-8: name a folder above it"))?;
+        let text = text.trim_end_matches('/');
+        Ok(if text.is_empty() { "/".to_owned() } else { text.to_owned() })
+    };
+    paths.iter().map(absolute).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_restricts_files_and_leaves_tokens_out() {
+        let scope = |paths: &[&str], files, tokens| {
+            let paths = paths.iter().map(PathBuf::from).collect();
+            Scope { paths, files, tokens, paranoid: false }.wire().unwrap()
+        };
+        let wire = |files, tokens, paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+            Some(checkpoint::Scope { files, tokens, paths })
+        };
+        assert_eq!(scope(&[], false, false), None);
+        assert_eq!(scope(&[], true, false), wire(true, false, &[]));
+        assert_eq!(scope(&[], false, true), wire(false, true, &[]));
+        assert_eq!(scope(&["/a/", "/b//c"], false, false), wire(true, false, &["/a", "/b/c"]));
+        assert_eq!(scope(&["/"], false, true), wire(true, true, &["/"]));
+        let here = std::env::current_dir().unwrap().join("x");
+        assert_eq!(scope(&["./x"], false, false), wire(true, false, &[here.to_str().unwrap()]));
+    }
+}

@@ -1,0 +1,108 @@
+//! Of what a restore is: components, and paths of files.
+
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+/// Most paths in one order.
+pub const PATHS_MAX: usize = 64;
+/// Most bytes of all paths of one order together: whoever may look may have them recorded, and must not fill the log.
+pub const PATHS_BYTES_MAX: usize = 4 << 10;
+
+/// An absolute path; any bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+#[cbor(transparent)]
+pub struct FilePath(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// Of what a restore is. Encoded in orders: keys are only ever added.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Scope {
+    /// Files.
+    #[n(0)]
+    pub files: bool,
+    /// Tokens.
+    #[n(1)]
+    pub tokens: bool,
+    /// Of files only what is at or below these paths; all where there is none.
+    #[n(2)]
+    pub paths: Vec<FilePath>,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = if self.tokens { " and tokens" } else { "" };
+        match (self.files, self.paths.as_slice()) {
+            (false, _) => f.write_str("tokens"),
+            (true, []) => write!(f, "files{tokens}"),
+            (true, paths) => write!(f, "{}{tokens}", listed(paths)),
+        }
+    }
+}
+
+/// Paths in one line.
+#[must_use]
+pub fn listed(paths: &[FilePath]) -> String {
+    paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with what a restore is to be of, if anything.
+#[must_use]
+pub fn scope_fault(scope: &Scope) -> Option<&'static str> {
+    if !scope.files && !scope.tokens {
+        Some("a restore is of files, tokens or both")
+    } else if !scope.files && !scope.paths.is_empty() {
+        Some("paths are of files")
+    } else {
+        paths_fault(&scope.paths)
+    }
+}
+
+/// What is wrong with paths, if anything.
+#[must_use]
+pub fn paths_fault(paths: &[FilePath]) -> Option<&'static str> {
+    let bytes: usize = paths.iter().map(|path| path.0.len()).sum();
+    let is_plain = |path: &FilePath| {
+        let rest = path.0.strip_prefix(b"/")?;
+        let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+        (rest.is_empty() || rest.split(|byte| *byte == b'/').all(is_name)).then_some(())
+    };
+    if paths.len() > PATHS_MAX || bytes > PATHS_BYTES_MAX {
+        Some("at most 64 paths of 4 KiB together are named at once: name a folder above them")
+    } else if !paths.iter().all(|path| is_plain(path).is_some()) {
+        Some("a path is absolute, and has no empty name, “.” or “..” in it")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_hold_something_and_paths_are_plain() {
+        let paths =
+            |paths: &[&str]| -> Vec<FilePath> { paths.iter().map(|path| FilePath((*path).into())).collect() };
+        let fault =
+            |files, tokens, named: &[&str]| scope_fault(&Scope { files, tokens, paths: paths(named) });
+        for (files, tokens, named) in
+            [(true, false, &[][..]), (false, true, &[]), (true, true, &["/", "/a/.b/c.."])]
+        {
+            assert_eq!(fault(files, tokens, named), None);
+        }
+        assert!(fault(false, false, &[]).is_some() && fault(false, true, &["/a"]).is_some());
+        for path in ["", "a", "/a/", "//a", "/a/../b", "/.", "/a\0b"] {
+            assert!(fault(true, false, &["/good", path]).is_some(), "{path:?}");
+        }
+        assert!(paths_fault(&paths(&["/a"; PATHS_MAX])).is_none());
+        assert!(paths_fault(&paths(&["/a"; PATHS_MAX + 1])).is_some());
+        assert!(paths_fault(&paths(&[&format!("/{}", "a".repeat(PATHS_BYTES_MAX))])).is_some());
+    }
+}
