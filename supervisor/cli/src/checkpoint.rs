@@ -1,12 +1,13 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`]: its
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`]: its
 //!   subcommands
 //! - [`scope`]: of what a restore is, on the command line
 
 mod create;
 mod delete;
 mod diff;
+mod export;
 mod list;
 mod plan;
 mod restore;
@@ -37,6 +38,7 @@ pub enum Checkpoint {
     Plan(plan::Plan),
     Restore(restore::Restore),
     Delete(delete::Delete),
+    Export(export::Export),
 }
 
 impl Checkpoint {
@@ -51,6 +53,7 @@ impl Checkpoint {
             Self::Plan(plan) => plan.run(context),
             Self::Restore(restore) => restore.run(context),
             Self::Delete(delete) => delete.run(context),
+            Self::Export(export) => export.run(context),
         }
     }
 }

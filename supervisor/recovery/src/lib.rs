@@ -7,6 +7,7 @@
 //! - [`files`]: folders with everything in them
 //! - [`tokens`]: firmware tokens
 //! - [`restore`]: all of them together, in phases
+//! - [`export`]: the files of a checkpoint as a tar archive
 //! - [`diff`]: what differs between two checkpoints
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
@@ -26,6 +27,7 @@
 pub mod component;
 pub mod diff;
 mod error;
+pub mod export;
 pub mod files;
 pub mod helper;
 pub mod manifest;

@@ -3,6 +3,7 @@
 mod abuse;
 mod crash;
 mod diff;
+mod export;
 mod files;
 mod known;
 mod privileges;

@@ -11,6 +11,7 @@
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
 //! - [`metrics`]: what is counted
+//! - [`tar`]: a checkpoint as tar
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -33,5 +34,6 @@ mod offline;
 mod progress;
 mod salvage;
 mod show;
+mod tar;
 mod tpm;
 mod vault;

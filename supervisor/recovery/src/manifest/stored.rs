@@ -111,6 +111,12 @@ impl Stored {
         Ok(Self { statement, signature, key, manifest })
     }
 
+    /// Whether this key signed the statement.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &tpm::PublicKey) -> bool {
+        tpm::verify(key, Hash(self.statement.digest()), &self.signature)
+    }
+
     /// Gets the manifest and checks that it is the one that the statement is about.
     ///
     /// # Errors
