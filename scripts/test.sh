@@ -37,6 +37,7 @@ lane_two() {
     check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
     check "what is sealed, and the ways to it" guest vault
+    check "checkpoints compared, restored in part, exported, deleted" guest checkpoints
 }
 
 say "Set-up:"

@@ -1,0 +1,170 @@
+#!/bin/bash
+# Checkpoints in the laptop: compared, restored in part, read wholly, exported, deleted; each looked at with tools that are not ours.
+# One line for each claim; status 1 if one does not hold.
+exec python3 - <<'PYTHON'
+import grp, hashlib, json, os, subprocess, sys, time
+
+WORK, STATE, TOKEN = "/srv/work", "/var/lib/dsmil", "0x8060"
+MEMBER = 4242
+failed = 0
+
+
+def claim(holds, text, why=""):
+    global failed
+    if holds:
+        print("ok", text, flush=True)
+    else:
+        failed += 1
+        print("FAIL", text, "--", why, flush=True)
+
+
+def run(*words, **options):
+    done = subprocess.run(words, capture_output=True, **options)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+def dsmil(*words, **options):
+    return run("dsmil", *words, **options)
+
+
+def answer(*words):
+    status, out, said = dsmil(*words, "--json")
+    return json.loads(out)["answer"] if out else {"failed": said}
+
+
+def token():
+    return answer("tokens", "get", TOKEN)["values"][0]["value"]
+
+
+def write(name, text):
+    path = os.path.join(WORK, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def picture(top):
+    """What is there, by path below the top: kind, mode, owner, mtime, and content or target."""
+    found = {}
+    for folder, folders, files in os.walk(top):
+        for name in [os.path.relpath(folder, top)] + [os.path.relpath(os.path.join(folder, f), top) for f in files] + [
+                os.path.relpath(os.path.join(folder, f), top) for f in folders if os.path.islink(os.path.join(folder, f))]:
+            path = os.path.join(top, name)
+            stat = os.lstat(path)
+            held = os.readlink(path) if os.path.islink(path) else hashlib.sha256(open(path, "rb").read()).hexdigest() if os.path.isfile(path) else ""
+            found[name] = (oct(stat.st_mode), stat.st_uid, stat.st_gid, stat.st_mtime_ns, held)
+    return found
+
+
+def below(pictured, top):
+    return {name: seen for name, seen in pictured.items() if name == top or name.startswith(top + "/")}
+
+
+run("find", WORK, "-mindepth", "1", "-delete")
+for number in range(40):
+    write(f"many/{number}", f"file {number}\n" * 50)
+write("etc/hosts", "127.0.0.1 localhost\n")
+write("etc/deep/key", "secret\n")
+os.link(f"{WORK}/etc/deep/key", f"{WORK}/same")
+os.symlink("etc/hosts", f"{WORK}/link")
+os.chown(f"{WORK}/etc/deep/key", 1000, 1001)
+os.utime(f"{WORK}/etc/hosts", ns=(10**18 + 1, 10**18 + 123456789))
+FILES = 42
+made = time.time()
+
+# What is read.
+first = answer("checkpoint", "create", "first")["checkpoint"]
+claim(first["read"] == FILES, f"the first checkpoint reads all {FILES} files", first)
+before, held = picture(WORK), token()
+# What changed in the two seconds before a capture is read by the next one.
+while time.time() < made + 3:
+    time.sleep(0.1)
+answer("checkpoint", "create", "second")
+third = answer("checkpoint", "create", "third")["checkpoint"]
+claim(third["read"] == 0, "nothing is read again that has not changed", third)
+status, said, _ = dsmil("checkpoint", "create", "fourth", "--paranoid")
+claim(status == 0 and f"files, contents of {FILES} read\n" in said, "“--paranoid” reads everything", said)
+
+# What differs.
+status, said, err = dsmil("checkpoint", "diff", "first")
+claim((status, said) == (0, ""), "nothing differs from what is there: exit code 0, and not a word", (status, said, err))
+write("many/7", "changed\n")
+write("etc/hosts", "6.6.6.6 bank.example\n")
+write("new/file", "new\n")
+os.unlink(f"{WORK}/link")
+os.chmod(f"{WORK}/many/8", 0o777)
+run("rm", "-r", f"{WORK}/etc/deep")
+status, _, err = dsmil("tokens", "set", f"{TOKEN}={held + 1}")
+claim(status == 0, "a token is changed", err)
+changed = picture(WORK)
+for options in ((), ("--paranoid",)):
+    status, said, err = dsmil("checkpoint", "diff", "first", *options)
+    lines = [line.split() for line in said.splitlines()]
+    expected = {("changed", "many/7"), ("changed", "etc/hosts"), ("changed", "many/8"), ("created", "new"), ("created", "new/file"),
+                ("removed", "link"), ("removed", "etc/deep"), ("removed", "etc/deep/key"), ("changed", "etc"), ("changed", "")}
+    # The name that is left of a file with two is now its first.
+    expected.add(("changed", "same"))
+    told = {(words[0], words[1].rstrip(":").removeprefix(WORK).lstrip("/")) for words in lines if words[0] in ("changed", "created", "removed")}
+    claim(status == 1 and told == expected, f"{' '.join(('each difference is told', *options))}: exit code 1", (status, told ^ expected, err))
+    claim(f"token    {TOKEN}: {held} -> {held + 1}" in said, "the token too", said)
+status, said, _ = dsmil("checkpoint", "diff", "first", "--path", f"{WORK}/new")
+claim(status == 1 and said.splitlines()[:2] == [f"created  {WORK}/new", f"created  {WORK}/new/file"], "of a path alone, if asked", said)
+now = answer("checkpoint", "diff", "first")
+dsmil("checkpoint", "create", "fifth")
+two = answer("checkpoint", "diff", "first", "fifth")
+claim(now["differences"] == two["differences"] and two["to"] == 5, "two checkpoints differ as the first did from what was there", two)
+claim(dsmil("checkpoint", "diff", "first", "none")[0] == 6, "a checkpoint that is not there is no difference")
+
+# A part comes back.
+status, said, err = dsmil("checkpoint", "restore", "first", "--path", f"{WORK}/etc", "--yes")
+back = picture(WORK)
+claim(status == 0 and below(back, "etc") == below(before, "etc"), "“--path” brings a folder back", (said, err))
+claim(os.path.samefile(f"{WORK}/etc/deep/key", f"{WORK}/same"), "a file with two names is one again")
+others = {name: seen for name, seen in back.items() if not name.startswith("etc") and name not in (".", "same")}
+claim(others == {name: seen for name, seen in changed.items() if name in others} and token() == held + 1 and "link" not in back,
+      "and leaves everything else, also tokens")
+claim(dsmil("checkpoint", "restore", "first", "--path", "/etc/passwd", "--yes")[0] == 1, "a path outside of the folders is refused")
+status, said, err = dsmil("checkpoint", "restore", "first", "--tokens", "--yes")
+claim(status == 0 and token() == held and picture(WORK) == back, "“--tokens” brings tokens back alone", (said, err))
+status, said, err = dsmil("checkpoint", "restore", "first", "--paranoid", "--yes")
+claim(status == 0 and picture(WORK) == before, "and a whole restore the rest", (said, err))
+said = dsmil("log", "search", "--fact", "accepted", "restore")[1]
+claim(f"only {WORK}/etc" in said and "only tokens" in said and "reading everything" in said, "the log tells which part it was", said)
+
+# Out to a program that is not ours.
+words = ("tpm", "provision", "--pcrs", "7", "--recovery-key-out", "/root/recovery")
+status, said, err = dsmil(*words)
+claim(status == 0, "a vault, whose recovery key opens the repository's", err)
+status, _, err = dsmil("tpm", "recover", "--offline", "--recovery-key", "/root/recovery", "--dir", STATE, "--out", "/root/key")
+claim(status == 0, "the repository's key is opened without the daemon", err)
+status, said, err = dsmil("checkpoint", "export", "first", "--repository-key", "/root/key", "--out", "/root/first.tar")
+claim(status == 0, f"a checkpoint is exported beside the running daemon: {said.strip()}", err)
+os.makedirs("/root/out")
+status, _, err = run("tar", "-xpf", "/root/first.tar", "-C", "/root/out", "--same-owner", "--delay-directory-restore")
+claim(status == 0 and picture("/root/out" + WORK) == before, "GNU tar makes of it what was there", err)
+
+# And away.
+status, _, err = dsmil("checkpoint", "delete", "fifth", "--yes")
+claim(status == 2 and "newest" in err, "the newest checkpoint is not deleted just so", err)
+group = grp.getgrnam("dsmil").gr_gid
+status, _, err = dsmil("checkpoint", "delete", "second", "--yes", user=MEMBER, group=group, extra_groups=[])
+claim(status == 4, "nor any by who is no owner", (status, err))
+claim(dsmil("checkpoint", "delete", "second")[0] == 2, "nor where nobody can be asked")
+size = answer("log", "tail", "-n", "1")["size"]
+status, said, err = dsmil("checkpoint", "delete", "second", "--yes")
+names = [one["name"] for one in answer("checkpoint", "list")["checkpoints"]]
+claim(status == 0 and names == ["first", "third", "fourth", "fifth"], "an owner deletes one", (said, err, names))
+claim(sorted(os.listdir(f"{STATE}/checkpoints")) == ["000001", "000003", "000004", "000005"], "its file is gone")
+claim(dsmil("checkpoint", "show", "second")[0] == 6 and dsmil("checkpoint", "verify", "first")[0] == 0, "the others hold")
+run("/usr/lib/laptop/daemon.sh", "kill")
+status, _, err = run("/usr/lib/laptop/daemon.sh", "start")
+names = [one["name"] for one in answer("checkpoint", "list")["checkpoints"]]
+claim(status == 0 and "second" not in names, "and stays away after SIGKILL and a start", (err, names))
+names = [one["name"] for one in answer("checkpoint", "list", "--at", str(size - 1))["checkpoints"]]
+claim("second" in names, "the log knows that it was there", names)
+status, _, err = dsmil("checkpoint", "delete", "fifth", "--yes", "--force")
+claim(status == 0, "the newest goes by force", err)
+claim(answer("checkpoint", "create", "second")["checkpoint"]["number"] == 6, "numbers are not used again, names are")
+claim(dsmil("log", "verify")[0] == 0, "the log holds")
+sys.exit(1 if failed else 0)
+PYTHON
