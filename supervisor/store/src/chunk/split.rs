@@ -23,9 +23,9 @@ pub(super) struct Cut {
 
 impl Default for Cut {
     fn default() -> Self {
-        // Small enough that a change in a large file costs little, large enough that ten gigabytes stay within
-        // fifty thousand chunks.
-        Self { min: 64 << 10, average: 256 << 10, max: CHUNK_BYTES_MAX }
+        // Small enough that a change in a large file costs little. Half of it would take a first checkpoint's repository past
+        // restic's, by what each record takes besides its content and by what smaller pieces lose in compression.
+        Self { min: 128 << 10, average: 512 << 10, max: CHUNK_BYTES_MAX }
     }
 }
 

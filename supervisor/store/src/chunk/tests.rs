@@ -281,7 +281,7 @@ fn cuts_follow_the_content() {
     assert_eq!(cut(b"small").len(), 1);
     let long = noise(5, 8 << 20);
     let parts = cut(&long);
-    assert!(parts[..parts.len() - 1].iter().all(|part| part.len() >= 64 << 10));
+    assert!(parts[..parts.len() - 1].iter().all(|part| part.len() >= 128 << 10));
     // What is put before it moves only the first cuts.
     let moved = cut(&[b"inserted".as_slice(), &long].concat());
     let same = moved.iter().filter(|part| parts.contains(part)).count();
