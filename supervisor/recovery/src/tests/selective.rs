@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use proptest::prelude::*;
 
-use super::property::{PATHS, act, change_tree, perform, without_pipes};
+use super::property::{Act, PATHS, act, change_tree, perform, without_pipes};
 use super::tree::*;
 use crate::Error;
 use crate::manifest::Manifest;
@@ -74,12 +74,13 @@ fn wrong(before: &Picture, changed: &Picture, now: &Picture, paths: &[&str]) -> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn some_paths_come_back_and_nothing_else_changes_as_root(
         build in prop::collection::vec(act(), 1..40),
         change in prop::collection::vec(act(), 0..25),
+        linked in (0..PATHS.len(), 0..PATHS.len()),
         select in prop::collection::vec(0..PATHS.len(), 1..3),
     ) {
         if !is_root() {
@@ -87,6 +88,10 @@ proptest! {
         }
         let bench = Bench::new();
         for act in without_pipes(&build) {
+            perform(&bench.root, &act);
+        }
+        // Chance alone seldom makes a file of two names.
+        for act in [Act::Link(linked.0, linked.1), Act::Link(0, linked.0), Act::Link(0, linked.1)] {
             perform(&bench.root, &act);
         }
         let before = picture(&bench.root);
