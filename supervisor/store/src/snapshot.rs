@@ -145,8 +145,9 @@ fn remove_older(disk: &dyn Disk, dir: &Path) {
     for number in superfluous(&list_on(disk, dir).unwrap_or_default()) {
         let _ = disk.remove(&path(dir, number));
     }
+    // Of snapshots alone: the log's own unfinished files are in use.
     for name in disk.list(dir).unwrap_or_default() {
-        if name.ends_with(".tmp") {
+        if name.strip_suffix(".tmp").is_some_and(|name| name.ends_with(EXTENSION)) {
             let _ = disk.remove(&dir.join(name));
         }
     }

@@ -246,12 +246,16 @@ impl Appender {
     /// The spare one, or a new one with as many steps as there must be.
     fn next_file(&mut self, room: u64) -> Result<(), Error> {
         let place = (self.kind, self.next);
-        let ((file, path), prepared) = match self.spares.take(segment::HEADER_BYTES + room) {
-            Some(spare) => {
-                let bytes = spare.bytes;
-                (segment::adopt(&*self.disk, &self.dir, place, &self.id, spare)?, bytes)
-            }
-            None => {
+        let spare = self.spares.take(segment::HEADER_BYTES + room);
+        let adopted = spare.map(|spare| {
+            let bytes = spare.bytes;
+            segment::adopt(&*self.disk, &self.dir, place, &self.id, spare).map(|made| (made, bytes))
+        });
+        let ((file, path), prepared) = match adopted {
+            Some(Ok(adopted)) => adopted,
+            // A failed flush is final. Anything else is the spare's business, and it is gone.
+            Some(Err(error @ Error::Flush { .. })) => return Err(error),
+            Some(Err(_)) | None => {
                 let zeros = room.next_multiple_of(self.growth.step_bytes.max(1));
                 let made = segment::create(&*self.disk, &self.dir, place, &self.id, zeros)?;
                 (made, segment::HEADER_BYTES + zeros)

@@ -143,7 +143,11 @@ fn give_name(
         // Its space is what is missing; should this fail, the next start removes it.
         let _ = disk.remove(temporary);
     })?;
-    disk.rename_new(temporary, path).map_err(|e| Error::flush(path, e))?;
+    disk.rename_new(temporary, path).map_err(|e| match e.kind() {
+        // Somebody removed it, and nothing was done.
+        std::io::ErrorKind::NotFound => Error::io("name", path, e),
+        _ => Error::flush(path, e),
+    })?;
     disk.sync_dir(path.parent().unwrap_or(path)).map_err(|e| Error::flush(path, e))?;
     Ok((file, path.to_owned()))
 }

@@ -220,6 +220,34 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_leaves_it_alone() {
+        let disk = Sim::default();
+        let mut log = log(&disk);
+        until_chore(&mut log).run().unwrap();
+        let snapshot =
+            |log: &Log| crate::snapshot::write_on(&disk, dir(), &log.start().unwrap(), b"state").unwrap();
+        snapshot(&log);
+        assert_eq!(disk.files("spare.tmp").len(), 1);
+        fill(&mut log, 2, &disk);
+        snapshot(&log);
+        assert!(disk.files(".tmp").is_empty());
+    }
+
+    #[test]
+    fn without_it_the_log_goes_on() {
+        let disk = Sim::default();
+        let mut log = log(&disk);
+        until_chore(&mut log).run().unwrap();
+        disk.remove(&dir().join("spare.tmp")).unwrap();
+        fill(&mut log, 3, &disk);
+        let size = log.size();
+        drop(log);
+        let mut seen = 0;
+        Log::open_on(Arc::new(disk.clone()), dir(), &SMALL, &mut |_, _| seen += 1).unwrap();
+        assert_eq!(seen, size);
+    }
+
+    #[test]
     fn at_no_moment_of_making_and_taking_it_does_a_crash_lose_what_was_acknowledged() {
         let whole = |disk: &Sim, acknowledged: &mut u64| -> Result<(), Error> {
             let mut log = Log::create_on(Arc::new(disk.clone()), dir(), [7; 16], &SMALL)?;
