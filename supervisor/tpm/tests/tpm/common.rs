@@ -95,10 +95,8 @@ impl Swtpm {
             if child.try_wait().unwrap().is_some() {
                 return None;
             }
-            // Only the control port: a visit on the other would be its one client.
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port + 1)).is_ok()
-                && child.try_wait().unwrap().is_none()
-            {
+            // Without a visit, which would be its one client. It opens one port after the other.
+            if listens(port) && listens(port + 1) && child.try_wait().unwrap().is_none() {
                 return Some(child);
             }
             assert!(Instant::now() < deadline, "swtpm does not listen within {START_MAX:?}");
@@ -171,6 +169,16 @@ impl Machine {
     pub fn open(&self, swtpm: &Swtpm) -> Handle {
         tpm::start(&self.config(swtpm)).expect("the TPM opens")
     }
+}
+
+/// Whether somebody listens at a local port, as proc_net_tcp(5) tells.
+fn listens(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|address| address.ends_with(&local)) && fields.get(3) == Some(&"0A")
+    })
 }
 
 fn tcti(port: u16) -> String {
