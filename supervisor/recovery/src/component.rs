@@ -7,6 +7,7 @@ use store::chunk::Chunks;
 use crate::Error;
 use crate::files;
 use crate::manifest::Part;
+use crate::remembered::Marked;
 use crate::tokens;
 
 /// A part of the machine that a checkpoint covers.
@@ -80,6 +81,15 @@ pub trait Component {
     ///
     /// Something is left over; the call can be repeated.
     fn clean_up(&mut self) -> Result<(), Error>;
+
+    /// After everything: what makes the restored state known to the next capture.
+    ///
+    /// # Errors
+    ///
+    /// The present state cannot be read.
+    fn remember(&mut self, _want: &Part, _chunks: &Chunks) -> Result<Vec<Marked>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// One thing that is not as in a checkpoint.

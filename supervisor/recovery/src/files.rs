@@ -32,11 +32,14 @@ use store::chunk::Chunks;
 use crate::Error;
 use crate::component::{Component, Difference};
 use crate::manifest::{Part, Tree};
-use crate::worker::effect::{Effect, Executor, Progress};
-use known::Known;
+use crate::remembered::Marked;
+use crate::worker::effect::{Effect, Executor, Progress, Way};
+use entry::Stamp;
+use known::{Known, Touched};
 use plan::RootPlan;
 use read::Contents;
 use root::Root;
+use scan::{Scan, Why};
 use selection::Selection;
 
 /// The component.
@@ -48,15 +51,37 @@ pub struct Files<'a> {
     paths: Vec<Vec<u8>>,
     /// Files that the last capture did not read.
     recognised: u64,
-    /// For each captured folder that differs: the root's index and what to do.
-    plans: Vec<(u16, usize, RootPlan)>,
+    /// How roots come back that can be exchanged.
+    way: Way,
+    /// For each captured folder: what to do.
+    plans: Vec<Planned>,
+}
+
+/// What is to be done in one root.
+struct Planned {
+    /// The root's index.
+    number: u16,
+    /// The captured folder's place in the checkpoint.
+    place: usize,
+    plan: RootPlan,
+    way: Way,
+    /// What was found at the last look, and when the restore began.
+    scan: Scan,
+    began: Stamp,
 }
 
 impl<'a> Files<'a> {
     /// The files of `roots`. Effects name a root by its index in this list, so `executor` must have the same list; it can
     /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
     pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>, known: Known<'a>) -> Self {
-        Self { roots, executor, known, paths: Vec::new(), recognised: 0, plans: Vec::new() }
+        let (paths, plans) = (Vec::new(), Vec::new());
+        Self { roots, executor, known, paths, recognised: 0, way: Way::InPlace, plans }
+    }
+
+    /// Restores roots this way, where it can be.
+    #[must_use]
+    pub fn by(self, way: Way) -> Self {
+        Self { way, ..self }
     }
 
     /// Plans and restores nothing but what is at or below these absolute paths; everything where there is none.
@@ -81,6 +106,22 @@ impl<'a> Files<'a> {
         Ok((trees, recognised))
     }
 
+    /// How a root comes back, and why it cannot be exchanged where that was wished.
+    fn way_of(&self, root: &Root, scan: &Scan) -> (Way, Option<&'static str>) {
+        if self.way == Way::InPlace {
+            return (Way::InPlace, None);
+        }
+        let inside = scan.notes.iter().find_map(|note| match note.why {
+            Why::MountPoint => Some("another file system is mounted in it"),
+            Why::TooLong => Some("it holds too long or too deep a path"),
+            _ => None,
+        });
+        match root.place().err().or(inside) {
+            Some(why) => (Way::InPlace, Some(why)),
+            None => (Way::Exchange, None),
+        }
+    }
+
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
         match &mut self.executor {
             Some(executor) => executor.perform(effect),
@@ -97,7 +138,7 @@ impl<'a> Files<'a> {
         })
     }
 
-    fn compare(&self, want: &Part, chunks: &Chunks) -> Result<Vec<(u16, usize, RootPlan)>, Error> {
+    fn compare(&self, want: &Part, chunks: &Chunks) -> Result<Vec<Planned>, Error> {
         let Part::Files { roots } = want else { return Ok(Vec::new()) };
         if let Some(path) =
             self.paths.iter().find(|path| !roots.iter().any(|tree| below(&tree.path, path).is_some()))
@@ -114,8 +155,14 @@ impl<'a> Files<'a> {
                 (_, tops) => Selection::new(&tree.entries, tops),
             };
             let (number, root) = self.find(tree)?;
-            let scan = scan::scan(root, &mut read::Name(chunks), &self.known)?;
-            plans.push((number, place, plan::plan((&tree.entries, &tree.notes), &scan, &selection)));
+            let began = scan::now();
+            let before = self.plans.iter().find(|planned| planned.number == number && planned.is_exchange());
+            let touched = before.map(|planned| Touched::new(planned.began, &planned.scan));
+            let scan = scan::scan_after(root, &mut read::Name(chunks), &self.known, touched.as_ref())?;
+            let way = self.way_of(root, &scan).0;
+            let plan = plan::plan((&tree.entries, &tree.notes), &scan, &selection, way);
+            let (way, began) = before.map_or((way, began), |planned| (planned.way, planned.began));
+            plans.push(Planned { number, place, plan, way, scan, began });
         }
         Ok(plans)
     }
@@ -131,9 +178,15 @@ fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     rest.strip_prefix(b"/").filter(|rest| rest.split(|byte| *byte == b'/').all(is_name))
 }
 
-fn differences(want: &Part, plans: &[(u16, usize, RootPlan)]) -> Vec<Difference> {
+impl Planned {
+    fn is_exchange(&self) -> bool {
+        self.way == Way::Exchange && !self.plan.is_empty()
+    }
+}
+
+fn differences(want: &Part, plans: &[Planned]) -> Vec<Difference> {
     let Part::Files { roots } = want else { return Vec::new() };
-    let trees = plans.iter().filter_map(|(_, place, plan)| Some((roots.get(*place)?, plan)));
+    let trees = plans.iter().filter_map(|planned| Some((roots.get(planned.place)?, &planned.plan)));
     trees
         .flat_map(|(tree, plan)| {
             let of = |difference: &plan::Difference| Difference::File {
@@ -175,10 +228,9 @@ impl Component for Files<'_> {
             for tree in roots.iter().filter(|_| self.known.is_nothing() && self.paths.is_empty()) {
                 restore::check_chunks(tree, 0..tree.entries.len(), chunks)?;
             }
-            for (tree, plan) in
-                self.plans.iter().filter_map(|(_, place, plan)| Some((roots.get(*place)?, plan)))
-            {
-                restore::check_chunks(tree, plan.places.iter().copied(), chunks)?;
+            for planned in &self.plans {
+                let Some(tree) = roots.get(planned.place) else { continue };
+                restore::check_chunks(tree, planned.plan.places.iter().copied(), chunks)?;
             }
         }
         Ok(differences(want, &self.plans))
@@ -188,13 +240,14 @@ impl Component for Files<'_> {
         let Part::Files { roots: trees } = want else { return Ok(()) };
         self.make_way()?;
         let plans = std::mem::take(&mut self.plans);
-        let result =
-            plans.iter().filter(|(_, _, plan)| !plan.is_empty()).try_for_each(|(number, place, plan)| {
-                let root = self.roots.get(usize::from(*number));
-                let (Some(root), Some(tree)) = (root, trees.get(*place)) else { return Ok(()) };
-                restore::check_space(root, tree, plan)?;
-                restore::stage(*number, tree, plan, chunks, &mut |effect| self.perform(effect).map(|_| ()))
-            });
+        let result = plans.iter().filter(|planned| !planned.plan.is_empty()).try_for_each(|planned| {
+            let Planned { number, place, plan, way, .. } = planned;
+            let root = self.roots.get(usize::from(*number));
+            let (Some(root), Some(tree)) = (root, trees.get(*place)) else { return Ok(()) };
+            restore::check_space(root, tree, plan)?;
+            let mut perform = |effect: &Effect| self.perform(effect).map(|_| ());
+            restore::stage((*number, *way), tree, plan, chunks, &mut perform)
+        });
         self.plans = plans;
         result
     }
@@ -208,19 +261,46 @@ impl Component for Files<'_> {
     }
 
     fn verify(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error> {
-        Ok(differences(want, &self.compare(want, chunks)?))
+        let now = self.compare(want, chunks)?;
+        let differences = differences(want, &now);
+        // What was planned is what is to be taken back or finished.
+        for Planned { number, scan, .. } in now {
+            if let Some(planned) = self.plans.iter_mut().find(|planned| planned.number == number) {
+                planned.scan = scan;
+            }
+        }
+        Ok(differences)
     }
 
     fn clean_up(&mut self) -> Result<(), Error> {
         self.each(|root| Effect::Finish { root })?;
         self.each(|root| Effect::Clean { root })
     }
+
+    fn remember(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Marked>, Error> {
+        let Part::Files { roots: trees } = want else { return Ok(Vec::new()) };
+        let mut marked = Vec::new();
+        for planned in &self.plans {
+            let root = self.roots.get(usize::from(planned.number));
+            let (Some(root), Some(tree)) = (root, trees.get(planned.place)) else { continue };
+            // The old root is gone, and with it the second names: once more another ctime.
+            let marks = if planned.is_exchange() {
+                let touched = Touched::new(planned.began, &planned.scan);
+                scan::scan_after(root, &mut read::Name(chunks), &self.known, Some(&touched))?
+                    .marks_of(&tree.entries)
+            } else {
+                planned.scan.marks_of(&tree.entries)
+            };
+            marked.extend(marks.map(|marks| Marked { path: tree.path.clone(), marks }));
+        }
+        Ok(marked)
+    }
 }
 
 impl Files<'_> {
     /// The roots that differ.
     fn numbers(&self) -> Vec<u16> {
-        self.plans.iter().filter(|(_, _, plan)| !plan.is_empty()).map(|(number, ..)| *number).collect()
+        self.plans.iter().filter(|planned| !planned.plan.is_empty()).map(|planned| planned.number).collect()
     }
 
     /// Looks for an earlier restore before anything is staged.

@@ -5,6 +5,7 @@
 //! - [`manifest`]: what a checkpoint states, and its signed statement
 //! - [`component`]: what every component does
 //! - [`files`]: folders with everything in them
+//! - [`remembered`]: how files looked after a restore, so that they need not be read
 //! - [`tokens`]: firmware tokens
 //! - [`restore`]: all of them together, in phases
 //! - [`export`]: the files of a checkpoint as a tar archive
@@ -31,6 +32,7 @@ pub mod export;
 pub mod files;
 pub mod helper;
 pub mod manifest;
+pub mod remembered;
 pub mod restore;
 pub mod tokens;
 pub mod vault;

@@ -18,8 +18,9 @@ use crate::files::Files;
 use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::{Manifest, Part, VERSION};
+use crate::remembered::Remembered;
 use crate::tokens::{TokenPort, Tokens};
-use crate::worker::effect::{Effect, Executor, Progress};
+use crate::worker::effect::{Effect, Executor, Progress, Way};
 
 /// The machine, as far as checkpoints cover it.
 #[derive(Default)]
@@ -36,6 +37,8 @@ pub struct Machine<'a> {
     pub known: Known<'a>,
     /// Of what a restore is; everything by default.
     pub scope: Scope,
+    /// How a restore brings folders back that can be exchanged; in place by default.
+    pub way: Way,
 }
 
 /// What a restore is about.
@@ -68,10 +71,11 @@ impl Scope {
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
     fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
-        let Scope { files, tokens, paths } = self.scope;
+        let (Scope { files, tokens, paths }, way) = (self.scope, self.way);
         let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
         if files {
-            components.push(Box::new(Files::new(self.roots, self.executor, self.known).within(paths)));
+            components
+                .push(Box::new(Files::new(self.roots, self.executor, self.known).within(paths).by(way)));
         }
         if let Some(port) = self.tokens.filter(|_| tokens) {
             components.push(Box::new(Tokens::new(port, leave_obstacles)));
@@ -315,6 +319,22 @@ impl<'a> Restore<'a> {
         self.each_back(|component| component.clean_up())?;
         self.phase = Phase::Clean;
         Ok(())
+    }
+
+    /// After the clean-up: what makes the restored files known to the next capture, and spares it reading them.
+    ///
+    /// # Errors
+    ///
+    /// What reading gives; nothing is known then, and everything will be read.
+    pub fn remember(&mut self, now: Time) -> Result<Remembered, Error> {
+        self.expect(Phase::Clean)?;
+        let mut trees = Vec::new();
+        for component in &mut self.components {
+            if let Some(part) = part(&self.manifest, component.name()) {
+                trees.extend(component.remember(part, self.chunks)?);
+            }
+        }
+        Ok(Remembered::new(&self.manifest, now, trees))
     }
 
     fn expect(&self, phase: Phase) -> Result<(), Error> {

@@ -8,6 +8,8 @@
 //! ROOT/.dsmil-restore/times      the root's times, where it cannot carry them as an attribute
 //! ```
 //!
+//! Where a root is exchanged, the same folder stands beside it as `.dsmil-restore.NAME`, with the other root of the two as `tree`.
+//!
 //! # Layout
 //!
 //! - [`effect`]: the effects and answers, which are also the helper's protocol
@@ -15,6 +17,7 @@
 //! - `stage`: new entries
 //! - `journal`: the steps on the disk
 //! - `execute`: doing them and taking them back
+//! - `exchange`: a whole new root in place of the old one
 //! - `beneath`, `meta`, `ops`: look-ups that cannot leave the root, metadata, single operations
 //!
 //! # Invariants
@@ -25,6 +28,7 @@
 
 mod beneath;
 pub mod effect;
+mod exchange;
 mod execute;
 mod journal;
 mod meta;
@@ -38,7 +42,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 use crate::files::root::{ROOTS_MAX, Root};
-use effect::{Effect, Executor, Progress};
+use effect::{Effect, Executor, Progress, Way};
 use staging::Staging;
 
 /// Performs effects on a fixed list of roots.
@@ -66,10 +70,20 @@ impl Worker {
         Ok(Self { roots, open: BTreeMap::new() })
     }
 
-    fn begin(&mut self, root: u16) -> Result<(), Error> {
+    fn begin(&mut self, root: u16, way: Way) -> Result<(), Error> {
+        self.again(root)?;
         let dir = root_of(&self.roots, root)?;
         self.open.remove(&root);
-        self.open.insert(root, Staging::create(dir)?);
+        self.open.insert(root, Staging::create(dir, way)?);
+        Ok(())
+    }
+
+    /// Takes the folder that stands in a root's place now for the root.
+    fn again(&mut self, root: u16) -> Result<(), Error> {
+        let now = root_of(&self.roots, root)?.again()?;
+        if let Some(root) = self.roots.get_mut(usize::from(root)) {
+            *root = now;
+        }
         Ok(())
     }
 
@@ -111,7 +125,7 @@ impl Executor for Worker {
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
         let number = effect.root();
         match effect {
-            Effect::Open { .. } => self.begin(number)?,
+            Effect::Open { way, .. } => self.begin(number, *way)?,
             Effect::Stage { number: entry, meta, body, .. } => {
                 let (root, staging) = self.opened(number)?;
                 staging.stage(root, *entry, meta, body)?;
@@ -122,14 +136,21 @@ impl Executor for Worker {
                 let (root, staging) = self.opened(number)?;
                 staging.add(root, step)?;
             }
-            Effect::Commit { .. } => self.opened(number)?.1.commit()?,
+            Effect::Commit { .. } => {
+                let (root, staging) = self.opened(number)?;
+                staging.commit(root)?;
+            }
             Effect::Execute { .. } => {
                 let (root, staging) = self.opened(number)?;
-                staging.execute(root)?;
+                let done = staging.execute(root);
+                self.again(number)?;
+                done?;
             }
             Effect::Undo { .. } => {
                 if let (root, Some(staging)) = self.staging(number)? {
-                    staging.undo(root)?;
+                    let done = staging.undo(root);
+                    self.again(number)?;
+                    done?;
                 }
             }
             Effect::Finish { .. } => {

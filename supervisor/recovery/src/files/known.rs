@@ -8,6 +8,10 @@
 //! - the ctime was old when the capture began: a change within the clock's grain leaves the same ctime;
 //! - the clock was not set back since, or an old ctime could come again;
 //! - it is the same file system, and not another one mounted there.
+//!
+//! A restore of ours that exchanges a root gives what stays a second name and takes the first away, which sets its ctime too. What
+//! was recognised before, and has its inode, size, mtime, owner, mode and attributes afterwards, is taken for unchanged by that
+//! restore: [`Touched`]. Who writes into a file just then and sets its mtime back is seen by a look that reads everything.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -18,7 +22,9 @@ use rustix::io::Errno;
 use types::time::Time;
 
 use super::entry::{Entry, Kind, Meta, Stamp};
+use super::scan::Scan;
 use crate::manifest::{Manifest, Tree};
+use crate::remembered::Remembered;
 
 /// What changed this short before a capture began is read by the next one again, seconds.
 const GRAIN_S: i64 = 2;
@@ -26,6 +32,9 @@ const GRAIN_S: i64 = 2;
 const SLEW_NS: i64 = 500_000_000;
 /// An encoded mark: inode u64, ctime i64 and u32, big-endian.
 const MARK_BYTES: usize = 20;
+/// Two changes of a file this far apart have different ctimes, nanoseconds: some grains of the clock, of which the slowest has ten
+/// milliseconds.
+const TICK_NS: i128 = 20_000_000;
 /// ext2 to ext4, XFS, btrfs and F2FS, by `statfs(2)`: they write-protect pages that are written back, so that the next write
 /// through a mapping is seen and sets the ctime.
 const TRUSTED: [FsWord; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
@@ -50,6 +59,15 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// Of something that is not as it should be: no inode has this number.
+    pub(crate) const UNKNOWN: Self = Self { inode: 0, ctime: Stamp { secs: 0, nanos: 0 } };
+
+    /// Whether a change would show in the ctime of an entry that is looked at from this moment on.
+    pub(crate) fn is_before(&self, moment: Stamp) -> bool {
+        let ns = |stamp: Stamp| i128::from(stamp.secs) * 1_000_000_000 + i128::from(stamp.nanos);
+        ns(self.ctime) + TICK_NS < ns(moment)
+    }
+
     pub(crate) fn of(stat: &Statx) -> Self {
         Self { inode: stat.stx_ino, ctime: stat.stx_ctime.into() }
     }
@@ -99,24 +117,30 @@ pub(crate) fn filesystem(top: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
 #[derive(Debug, Default)]
 pub struct Known<'a> {
     manifests: Vec<&'a Manifest>,
+    remembered: Option<(&'a Manifest, &'a Remembered)>,
 }
 
 impl<'a> Known<'a> {
     /// What these checkpoints know, which must be authentic, at this time. One that was taken before the clock was set back knows
     /// nothing.
     pub fn at(now: Time, manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
-        let is_sound = |manifest: &&Manifest| {
-            let then = Time::from(manifest.created);
-            let moved = |time: Time| time.wall_ns.saturating_sub_unsigned(time.boottime_ns);
-            let slewed = then.boot == now.boot && moved(now) < moved(then).saturating_sub(SLEW_NS);
-            now.wall_ns >= then.wall_ns && !slewed
-        };
-        Self { manifests: manifests.into_iter().filter(is_sound).collect() }
+        let manifests =
+            manifests.into_iter().filter(|manifest| is_sound(manifest.created.into(), now)).collect();
+        Self { manifests, remembered: None }
+    }
+
+    /// And what was found after a restore of that checkpoint.
+    #[must_use]
+    pub fn and(self, now: Time, remembered: Option<(&'a Manifest, &'a Remembered)>) -> Self {
+        let remembered = remembered.filter(|(manifest, remembered)| {
+            remembered.is_of(manifest) && is_sound(remembered.created(), now)
+        });
+        Self { remembered, ..self }
     }
 
     /// Whether everything is to be read.
     pub(crate) const fn is_nothing(&self) -> bool {
-        self.manifests.is_empty()
+        self.manifests.is_empty() && self.remembered.is_none()
     }
 
     /// What they know of a root on this file system.
@@ -127,11 +151,61 @@ impl<'a> Known<'a> {
             let trees = manifest.roots().iter().filter(|tree| tree.path == path);
             for (tree, marks) in trees.filter_map(|tree| Some((tree, tree.marks.as_ref()?))) {
                 if Some(marks.filesystem.as_slice()) == filesystem {
-                    root.add(tree, marks, began_s);
+                    root.add(tree, marks, |_, mark| mark.ctime.secs < began_s - GRAIN_S);
                 }
             }
         }
+        if let Some((manifest, remembered)) = self.remembered {
+            let tree = manifest.roots().iter().find(|tree| tree.path == path);
+            let marks =
+                remembered.marks(path).filter(|marks| Some(marks.filesystem.as_slice()) == filesystem);
+            if let Some((tree, marks)) = tree.zip(marks) {
+                root.add(tree, marks, |entry, mark| is_older(entry, mark.ctime));
+            }
+        }
         root
+    }
+}
+
+/// Whether a clock that showed one time can show the other later without having been set back.
+fn is_sound(then: Time, now: Time) -> bool {
+    let moved = |time: Time| time.wall_ns.saturating_sub_unsigned(time.boottime_ns);
+    let slewed = then.boot == now.boot && moved(now) < moved(then).saturating_sub(SLEW_NS);
+    now.wall_ns >= then.wall_ns && !slewed
+}
+
+/// Whether an entry's content is older than a moment, so that a change of it at that moment shows in its mtime. What else can change,
+/// and of folders all that can, shows in the ctime alone.
+fn is_older(entry: &Entry, moment: Stamp) -> bool {
+    matches!(entry.kind, Kind::Regular { .. } | Kind::Symlink { .. })
+        && entry.meta.mtime.secs < moment.secs - GRAIN_S
+}
+
+/// Entries that a restore of ours touches without changing them.
+#[derive(Debug)]
+pub(crate) struct Touched<'a> {
+    since: Stamp,
+    entries: HashMap<&'a [u8], (u64, &'a Entry)>,
+}
+
+impl<'a> Touched<'a> {
+    /// Those of a walk before, by a restore that began then.
+    pub(crate) fn new(since: Stamp, before: &'a Scan) -> Self {
+        let found = before.entries.iter().filter(|found| is_older(&found.entry, since));
+        let entries = found.map(|found| (found.entry.path.as_slice(), (found.mark.inode, &found.entry)));
+        Self { since, entries: entries.collect() }
+    }
+
+    /// The entry as it was before, if all that the kernel says of it without its attributes is as it was.
+    pub(crate) fn unchanged(&self, path: &[u8], stat: &Statx) -> Option<Entry> {
+        let (inode, entry) = self.entries.get(path)?;
+        let now = Meta::of(stat);
+        let as_before = stat.stx_ino == *inode
+            && Stamp::from(stat.stx_ctime) >= self.since
+            && has_size(entry, stat.stx_size)
+            && (now.mtime, now.mode, now.uid, now.gid)
+                == (entry.meta.mtime, entry.meta.mode, entry.meta.uid, entry.meta.gid);
+        as_before.then(|| as_now(entry, path, stat))
     }
 }
 
@@ -142,7 +216,7 @@ pub(crate) struct KnownRoot<'a> {
 }
 
 impl<'a> KnownRoot<'a> {
-    fn add(&mut self, tree: &'a Tree, marks: &'a Marks, began_s: i64) {
+    fn add(&mut self, tree: &'a Tree, marks: &'a Marks, is_old: impl Fn(&Entry, &Mark) -> bool) {
         let (marks, rest) = marks.marks.as_chunks();
         // Marks of other entries than these would be worse than none.
         if marks.len() != tree.entries.len() || !rest.is_empty() {
@@ -151,7 +225,7 @@ impl<'a> KnownRoot<'a> {
         let torn = |entry: &Entry| tree.notes.iter().any(|note| note.path == entry.path);
         for (entry, mark) in tree.entries.iter().zip(marks) {
             let Some(mark) = Mark::from_bytes(mark) else { continue };
-            if mark.ctime.secs < began_s - GRAIN_S && !torn(entry) {
+            if is_old(entry, &mark) && !torn(entry) {
                 self.entries.entry(&entry.path).or_default().push((mark, entry));
             }
         }
@@ -163,9 +237,14 @@ impl<'a> KnownRoot<'a> {
         let known = self.entries.get(path)?;
         let (_, entry) =
             known.iter().find(|(then, entry)| *then == mark && has_size(entry, stat.stx_size))?;
-        let meta = Meta { atime: stat.stx_atime.into(), ..entry.meta.clone() };
-        Some(Entry { path: path.to_vec(), meta, kind: entry.kind.clone() })
+        Some(as_now(entry, path, stat))
     }
+}
+
+/// An unchanged entry; its access time is the present one.
+fn as_now(entry: &Entry, path: &[u8], stat: &Statx) -> Entry {
+    let meta = Meta { atime: stat.stx_atime.into(), ..entry.meta.clone() };
+    Entry { path: path.to_vec(), meta, kind: entry.kind.clone() }
 }
 
 fn has_size(entry: &Entry, now: u64) -> bool {

@@ -6,6 +6,7 @@ use std::fmt;
 use super::entry::{Entry, Kind, Meta, split};
 use super::scan::{Note, Scan};
 use super::selection::Selection;
+use crate::worker::effect::Way;
 
 /// One entry that is not as in the checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,6 +119,7 @@ pub(crate) fn plan(
     (want, left_out): (&[Entry], &[Note]),
     have: &Scan,
     selection: &Selection<'_>,
+    way: Way,
 ) -> RootPlan {
     let mut plan = RootPlan::default();
     let present: HashMap<&[u8], (&Entry, u32)> =
@@ -158,6 +160,8 @@ pub(crate) fn plan(
             // Metadata of a file with several names would change for all of them, wherever they are.
             let alone =
                 matches!(entry.kind, Kind::Regular { .. }) && *nlink == 1 && !link_targets.contains(path);
+            // Where the root is exchanged, both roots hold the file until then: it is changed in nothing that matters.
+            let alone = alone && (way == Way::InPlace || aspects.is_access_only());
             if alone || entry.kind == Kind::Directory {
                 metas.insert(place);
             } else {

@@ -11,7 +11,7 @@ use super::root::Root;
 use crate::Error;
 use crate::error::{length, shown};
 use crate::manifest::Tree;
-use crate::worker::effect::{Body, Effect, Step};
+use crate::worker::effect::{Body, Effect, Step, Way};
 
 /// What each staged entry may take besides its content: an inode and its share of a folder.
 const ENTRY_BYTES: u64 = 4096;
@@ -59,13 +59,13 @@ pub(super) fn check_space(root: &Root, tree: &Tree, plan: &RootPlan) -> Result<(
 
 /// Stages everything that a plan puts anew, and its steps.
 pub(super) fn stage(
-    root: u16,
+    (root, way): (u16, Way),
     tree: &Tree,
     plan: &RootPlan,
     chunks: &Chunks,
     perform: &mut dyn FnMut(&Effect) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    perform(&Effect::Open { root })?;
+    perform(&Effect::Open { root, way })?;
     let mut numbers: HashMap<&[u8], u64> = HashMap::new();
     for (place, number) in plan.places.iter().zip(0u64..) {
         let Some(entry) = tree.entries.get(*place) else { continue };

@@ -16,8 +16,8 @@ use rustix::fs::{FileType, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::ahead;
-use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING};
-use super::known::{self, Known, KnownRoot, Mark, Marks};
+use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING, Stamp};
+use super::known::{self, Known, KnownRoot, Mark, Marks, Touched};
 use super::read::{self, Contents};
 use super::root::Root;
 use crate::Error;
@@ -94,7 +94,7 @@ impl fmt::Display for Why {
 pub(crate) struct Found {
     pub(crate) entry: Entry,
     pub(crate) nlink: u32,
-    mark: Mark,
+    pub(crate) mark: Mark,
 }
 
 /// A root as it is now.
@@ -106,12 +106,28 @@ pub(crate) struct Scan {
     filesystem: Option<Vec<u8>>,
     /// Files that were not read because they are known.
     pub(crate) known: u64,
+    /// When the walk began, by the clock that sets ctimes.
+    began: Stamp,
 }
 
 impl Scan {
     /// What makes its entries known to later walks.
     pub(crate) fn marks(&self) -> Option<Marks> {
         Marks::new(self.filesystem.clone(), self.entries.iter().map(|found| found.mark))
+    }
+
+    /// What makes the entries of a checkpoint known to later walks, as far as they are found here.
+    pub(crate) fn marks_of(&self, want: &[Entry]) -> Option<Marks> {
+        let here: HashMap<&[u8], &Found> =
+            self.entries.iter().map(|found| (found.entry.path.as_slice(), found)).collect();
+        let mark = |entry: &Entry| {
+            let found = here.get(entry.path.as_slice());
+            let found = found.filter(|found| {
+                !super::plan::compare(entry, &found.entry).any() && found.mark.is_before(self.began)
+            });
+            found.map_or(Mark::UNKNOWN, |found| found.mark)
+        };
+        Marks::new(self.filesystem.clone(), want.iter().map(mark))
     }
 }
 
@@ -123,6 +139,21 @@ impl Scan {
 /// - [`Error::Limit`]: more than [`ENTRIES_MAX`] entries
 /// - [`Error::Store`]: the contents could not be stored
 pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) -> Result<Scan, Error> {
+    scan_after(root, contents, known, None)
+}
+
+/// Walks a root as [`scan`] does, after a restore of ours touched some of it.
+///
+/// # Errors
+///
+/// As [`scan`].
+pub(crate) fn scan_after(
+    root: &Root,
+    contents: &mut dyn Contents,
+    known: &Known<'_>,
+    touched: Option<&Touched<'_>>,
+) -> Result<Scan, Error> {
+    let root = &root.again()?;
     let dir = read::open(root, c".", OFlags::DIRECTORY)
         .map_err(|e| Error::io("open the folder", root.path().as_os_str().as_bytes(), e))?;
     let failed = |action| move |e: Errno| Error::io(action, root.path().as_os_str().as_bytes(), e);
@@ -130,8 +161,8 @@ pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) 
     rustix::fs::syncfs(&dir).map_err(failed("flush the file system of"))?;
     let filesystem = known::filesystem(&dir).map_err(failed("ask for the file system of"))?;
     let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
-    let scan = Scan { filesystem, ..Scan::default() };
-    let mut walk = Walk { contents, scan, known, links: HashMap::new(), is_reading: true };
+    let scan = Scan { filesystem, began: now(), ..Scan::default() };
+    let mut walk = Walk { contents, scan, known, touched, links: HashMap::new(), is_reading: true };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
@@ -142,10 +173,17 @@ pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) 
     Ok(walk.scan)
 }
 
+/// The time by the clock that sets ctimes.
+pub(crate) fn now() -> Stamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    Stamp { secs: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or_default() }
+}
+
 struct Walk<'a> {
     contents: &'a mut dyn Contents,
     scan: Scan,
     known: KnownRoot<'a>,
+    touched: Option<&'a Touched<'a>>,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     /// Whether the last file was read.
@@ -188,7 +226,11 @@ impl Walk<'_> {
     }
 
     fn fetch(&self, dir: &OwnedFd, name: &CStr, path: &[u8]) {
-        ahead::fetch(dir, name, |stat| self.known.unchanged(&read::join(path, name), stat).is_none());
+        ahead::fetch(dir, name, |stat| {
+            let path = read::join(path, name);
+            let touched = self.touched.and_then(|touched| touched.unchanged(&path, stat));
+            self.known.unchanged(&path, stat).or(touched).is_none()
+        });
     }
 
     /// Takes one name; gives the folder to walk next if it is one.
@@ -239,7 +281,7 @@ impl Walk<'_> {
             FileType::Directory => return self.directory(dir, name, path, &stat),
             FileType::Symlink
                 if stat.stx_nlink == 1
-                    && let Some(entry) = self.known_link(path, &stat) =>
+                    && let Some(entry) = self.known_link(dir, name, path, &stat) =>
             {
                 return Ok(Look::Entry { entry, stat: Box::new(stat), folder: None });
             }
@@ -301,7 +343,7 @@ impl Walk<'_> {
         stat: &Statx,
         unsteady: bool,
     ) -> Result<Look, Error> {
-        let unread = self.unread(path, stat);
+        let unread = self.unread(dir, name, path, stat);
         self.is_reading = unread.is_none();
         if let Some(entry) = unread {
             return Ok(Look::Entry { entry, stat: Box::new(*stat), folder: None });
@@ -340,17 +382,26 @@ impl Walk<'_> {
         Ok(Look::Entry { entry, stat: Box::new(before), folder: None })
     }
 
-    fn known_link(&self, path: &[u8], stat: &Statx) -> Option<Entry> {
-        self.known.unchanged(path, stat).filter(|entry| matches!(entry.kind, Kind::Symlink { .. }))
+    fn known_link(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Option<Entry> {
+        self.recognised(dir, name, path, stat).filter(|entry| matches!(entry.kind, Kind::Symlink { .. }))
+    }
+
+    /// The entry that is known to stand here unchanged.
+    fn recognised(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Option<Entry> {
+        self.known.unchanged(path, stat).or_else(|| {
+            let entry = self.touched?.unchanged(path, stat)?;
+            let xattrs = read::xattrs_at(dir, name).ok()??;
+            (xattrs == entry.meta.xattrs).then_some(entry)
+        })
     }
 
     /// A file that need not be read.
-    fn unread(&mut self, path: &[u8], stat: &Statx) -> Option<Entry> {
+    fn unread(&mut self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Option<Entry> {
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
         if stat.stx_nlink > 1 && self.links.contains_key(&key) {
             return None;
         }
-        let entry = self.known.unchanged(path, stat).filter(|entry| match &entry.kind {
+        let entry = self.recognised(dir, name, path, stat).filter(|entry| match &entry.kind {
             Kind::Regular { pieces, .. } => self.contents.has(pieces),
             _ => false,
         })?;

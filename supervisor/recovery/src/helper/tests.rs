@@ -10,7 +10,7 @@ use store::chunk::Chunks;
 use super::*;
 use crate::Error;
 use crate::files::entry::{Meta, Stamp};
-use crate::worker::effect::{Body, Effect, Executor, Progress, Step};
+use crate::worker::effect::{Body, Effect, Executor, Progress, Step, Way};
 
 struct Scene {
     _dir: tempfile::TempDir,
@@ -78,7 +78,7 @@ fn paths_that_leave_the_root_are_refused() {
     fs::write(scene.root.join("file"), "x").unwrap();
     let (stream, served) = start(&scene.root);
     let mut client = Client::new(stream);
-    client.perform(&Effect::Open { root: 0 }).unwrap();
+    client.perform(&Effect::Open { root: 0, way: Way::InPlace }).unwrap();
     client.perform(&Effect::Stage { root: 0, number: 1, meta: meta(0o644), body: Body::Fifo }).unwrap();
     let absolute = scene.outside.join("file");
     let absolute = std::os::unix::ffi::OsStrExt::as_bytes(absolute.as_os_str());
@@ -118,7 +118,7 @@ fn paths_that_leave_the_root_are_refused() {
     }
     let body = Body::LinkPresent { path: b"link/file".to_vec() };
     client.perform(&Effect::Stage { root: 0, number: 2, meta: meta(0o644), body }).unwrap_err();
-    let error = client.perform(&Effect::Open { root: 1 }).unwrap_err();
+    let error = client.perform(&Effect::Open { root: 1, way: Way::InPlace }).unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error}");
     drop(client);
     served.join().unwrap().unwrap();
@@ -136,7 +136,7 @@ fn a_link_to_the_outside_is_placed_but_never_followed() {
     let place =
         |path: &[u8], number| Effect::Add { root: 0, step: Step::Place { path: path.to_vec(), number } };
     let stage = |number, body| Effect::Stage { root: 0, number, meta: meta(0o644), body };
-    client.perform(&Effect::Open { root: 0 }).unwrap();
+    client.perform(&Effect::Open { root: 0, way: Way::InPlace }).unwrap();
     client.perform(&stage(1, Body::Symlink { target })).unwrap();
     client.perform(&stage(2, Body::Fifo)).unwrap();
     // First a link in place of the folder, then something behind it.
@@ -167,8 +167,11 @@ fn phases_have_an_order_and_sizes_a_limit() {
     refused(Effect::Execute { root: 0 });
     refused(Effect::Commit { root: 0 });
     refused(Effect::Data { root: 0, bytes: vec![1] });
-    client.perform(&Effect::Open { root: 0 }).unwrap();
-    assert!(matches!(client.perform(&Effect::Open { root: 0 }), Err(Error::Unfinished(_))));
+    client.perform(&Effect::Open { root: 0, way: Way::InPlace }).unwrap();
+    assert!(matches!(
+        client.perform(&Effect::Open { root: 0, way: Way::InPlace }),
+        Err(Error::Unfinished(_))
+    ));
     let mut refused = |effect: Effect| {
         let result = client.perform(&effect);
         assert!(matches!(result, Err(Error::Refused(_))), "{effect:?}: {result:?}");

@@ -10,11 +10,13 @@ use super::tree::*;
 use crate::manifest::Manifest;
 use crate::restore::{Outcome, abandon, resume};
 use crate::worker::Worker;
+use crate::worker::effect::Way;
 use crate::worker::ops::fault;
 
 const DIR: &str = "RECOVERY_CRASH_DIR";
 const AT: &str = "RECOVERY_CRASH_AT";
 const WHAT: &str = "RECOVERY_CRASH_WHAT";
+const WAY: &str = "RECOVERY_CRASH_WAY";
 
 struct Scene {
     roots: [PathBuf; 2],
@@ -39,11 +41,12 @@ fn roots(dir: &Path) -> [PathBuf; 2] {
 }
 
 /// One run of the child: what it does, killed before one operation.
-fn child(dir: &Path, what: &str, at: u64) -> bool {
+fn child(dir: &Path, (what, way): (&str, Way), at: u64) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child_process", "--ignored", "--quiet"])
         .env(DIR, dir)
         .env(WHAT, what)
+        .env(WAY, if way == Way::Exchange { "exchange" } else { "in place" })
         .env(AT, at.to_string())
         .stdout(std::process::Stdio::null())
         .status()
@@ -63,6 +66,7 @@ fn child_process() {
     let mut worker = Worker::new(&roots).unwrap();
     let chunks = Chunks::open_read_only(&dir.join("store"), &KEY).unwrap();
     let manifest = Manifest::decode(&fs::read(dir.join("manifest")).unwrap()).unwrap();
+    set_way(if std::env::var(WAY).unwrap() == "exchange" { Way::Exchange } else { Way::InPlace });
     fault::arm(std::env::var(AT).unwrap().parse().unwrap());
     match std::env::var(WHAT).unwrap().as_str() {
         "restore" => restore(&roots, &manifest, &chunks, &mut worker).unwrap(),
@@ -121,11 +125,12 @@ fn scene(dir: &Path) -> Scene {
 }
 
 /// Builds the scene anew for each operation, kills the first run there, and lets `after` go on.
-fn at_every_operation(after: impl Fn(&Path, &Scene, u64)) -> u64 {
+fn at_every_operation(way: Way, after: impl Fn(&Path, &Scene, u64)) -> u64 {
+    set_way(way);
     for at in 1.. {
         let dir = tempfile::tempdir().unwrap();
         let scene = scene(dir.path());
-        if child(dir.path(), "restore", at) {
+        if child(dir.path(), ("restore", way), at) {
             scene.check(&scene.want, "finished");
             return at - 1;
         }
@@ -134,19 +139,23 @@ fn at_every_operation(after: impl Fn(&Path, &Scene, u64)) -> u64 {
     unreachable!()
 }
 
+const WAYS: [Way; 2] = [Way::InPlace, Way::Exchange];
+
 #[test]
 fn resuming_after_a_kill_anywhere_gives_the_checkpoint_as_root() {
     if !is_root() {
         return;
     }
-    let operations = at_every_operation(|_, scene, at| {
-        let mut worker = Worker::new(&scene.roots).unwrap();
-        resume(&mut worker, 2).unwrap();
-        restore(&scene.roots, &scene.manifest, &scene.chunks, &mut worker).unwrap();
-        scene.check(&scene.want, &format!("killed before operation {at}"));
-    });
-    assert!(operations > 100, "only {operations} operations");
-    println!("{operations} operations, killed before each, resumed");
+    for way in WAYS {
+        let operations = at_every_operation(way, |_, scene, at| {
+            let mut worker = Worker::new(&scene.roots).unwrap();
+            resume(&mut worker, 2).unwrap();
+            restore(&scene.roots, &scene.manifest, &scene.chunks, &mut worker).unwrap();
+            scene.check(&scene.want, &format!("{way:?}, killed before operation {at}"));
+        });
+        assert!(operations > 100, "only {operations} operations");
+        println!("{way:?}: {operations} operations, killed before each, resumed");
+    }
 }
 
 #[test]
@@ -154,20 +163,49 @@ fn abandoning_after_a_kill_anywhere_gives_the_old_state_as_root() {
     if !is_root() {
         return;
     }
-    let seen_finished = std::cell::Cell::new(false);
-    let operations = at_every_operation(|_, scene, at| {
+    for way in WAYS {
+        let seen_finished = std::cell::Cell::new(false);
+        let operations = at_every_operation(way, |_, scene, at| {
+            let mut worker = Worker::new(&scene.roots).unwrap();
+            let outcome = abandon(&mut worker, 2).unwrap();
+            let now = scene.roots.each_ref().map(|root| picture(root));
+            // Once it is being cleaned up, the restore is finished: only the rest of the clean-up is left.
+            let finished = outcome == Outcome::Finished || now == scene.want;
+            seen_finished.set(seen_finished.get() || finished);
+            assert!(
+                !seen_finished.get() || finished,
+                "it went back at {at} after it had been finished before"
+            );
+            let want = if finished { &scene.want } else { &scene.spoiled };
+            scene.check(want, &format!("{way:?}, killed before operation {at}"));
+        });
+        assert!(seen_finished.get());
+        println!("{way:?}: {operations} operations, killed before each, abandoned");
+    }
+}
+
+/// Kills a restore, and then what follows it, every few operations.
+fn killed_twice(way: Way, what: &str, first: u64) {
+    set_way(way);
+    for second in (1..400).step_by(3) {
+        let dir = tempfile::tempdir().unwrap();
+        let scene = scene(dir.path());
+        assert!(!child(dir.path(), ("restore", way), first));
+        let finished = child(dir.path(), (what, way), second);
         let mut worker = Worker::new(&scene.roots).unwrap();
-        let outcome = abandon(&mut worker, 2).unwrap();
-        let now = scene.roots.each_ref().map(|root| picture(root));
-        // Once it is being cleaned up, the restore is finished: only the rest of the clean-up is left.
-        let finished = outcome == Outcome::Finished || now == scene.want;
-        seen_finished.set(seen_finished.get() || finished);
-        assert!(!seen_finished.get() || finished, "it went back at {at} after it had been finished before");
-        let want = if finished { &scene.want } else { &scene.spoiled };
-        scene.check(want, &format!("killed before operation {at}"));
-    });
-    assert!(seen_finished.get());
-    println!("{operations} operations, killed before each, abandoned");
+        let when = format!("{way:?} {what} {first} {second}");
+        if what == "abandon" {
+            assert_ne!(abandon(&mut worker, 2).unwrap(), Outcome::Finished);
+            scene.check(&scene.spoiled, &when);
+        } else {
+            resume(&mut worker, 2).unwrap();
+            restore(&scene.roots, &scene.manifest, &scene.chunks, &mut worker).unwrap();
+            scene.check(&scene.want, &when);
+        }
+        if finished {
+            break;
+        }
+    }
 }
 
 #[test]
@@ -175,24 +213,30 @@ fn killed_again_while_resuming_or_abandoning_as_root() {
     if !is_root() {
         return;
     }
-    for (what, first) in [("abandon", 40), ("abandon", 90), ("resume", 60), ("resume", 120)] {
-        for second in (1..400).step_by(3) {
-            let dir = tempfile::tempdir().unwrap();
-            let scene = scene(dir.path());
-            assert!(!child(dir.path(), "restore", first));
-            let finished = child(dir.path(), what, second);
-            let mut worker = Worker::new(&scene.roots).unwrap();
-            if what == "abandon" {
-                assert_ne!(abandon(&mut worker, 2).unwrap(), Outcome::Finished);
-                scene.check(&scene.spoiled, &format!("{what} {first} {second}"));
-            } else {
-                resume(&mut worker, 2).unwrap();
-                restore(&scene.roots, &scene.manifest, &scene.chunks, &mut worker).unwrap();
-                scene.check(&scene.want, &format!("{what} {first} {second}"));
-            }
-            if finished {
-                break;
-            }
+    for way in WAYS {
+        for (what, first) in [("abandon", 40), ("abandon", 90), ("resume", 60), ("resume", 120)] {
+            killed_twice(way, what, first);
         }
     }
+}
+
+/// In an exchanged root a reader never sees anything but the old or the new state, at whatever point the restore stops.
+#[test]
+fn an_exchanged_root_is_old_or_new_at_every_operation_as_root() {
+    if !is_root() {
+        return;
+    }
+    let switched = std::cell::Cell::new([false; 2]);
+    at_every_operation(Way::Exchange, |_, scene, at| {
+        let mut now_switched = switched.get();
+        for (place, root) in scene.roots.iter().enumerate() {
+            let now = picture(root);
+            if now_switched[place] || now != scene.spoiled[place] {
+                assert_same(&now, &scene.want[place], &format!("root {place} before operation {at}"));
+                now_switched[place] = true;
+            }
+        }
+        switched.set(now_switched);
+    });
+    assert_eq!(switched.get(), [true; 2]);
 }

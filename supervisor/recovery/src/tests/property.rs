@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::tree::*;
+use crate::worker::effect::Way;
 
 #[derive(Clone, Debug)]
 pub(super) enum Act {
@@ -109,6 +110,7 @@ proptest! {
     fn any_tree_after_any_changes_comes_back_as_root(
         build in prop::collection::vec(act(), 1..40),
         change in prop::collection::vec(act(), 0..25),
+        way in prop_oneof![Just(Way::InPlace), Just(Way::Exchange)],
     ) {
         if !is_root() {
             return Ok(());
@@ -121,10 +123,12 @@ proptest! {
         let mut chunks = bench.chunks();
         let manifest = bench.capture(&mut chunks);
         change_tree(&bench.root, &before, &change);
+        set_way(way);
         bench.restore(&manifest, &chunks).unwrap();
         let unlike = unlike(&picture(&bench.root), &before);
         prop_assert!(unlike.is_empty(), "{unlike:#?}");
         prop_assert!(!bench.root.join(".dsmil-restore").exists());
+        prop_assert!(!bench.root.with_file_name(".dsmil-restore.root").exists());
         let root = bench.root.clone();
         prop_assert!(differences(&[root], &manifest, &chunks).is_empty());
     }

@@ -19,7 +19,7 @@ use crate::files::root::Root;
 use crate::manifest::Manifest;
 use crate::restore::{self, Machine, Restore, Scope};
 use crate::worker::Worker;
-use crate::worker::effect::Executor;
+use crate::worker::effect::{Executor, Way};
 
 /// Everything about an entry that a restore promises.
 #[derive(Clone, PartialEq, Eq)]
@@ -308,6 +308,16 @@ pub(super) fn capture(roots: &[PathBuf], chunks: &mut Chunks) -> Manifest {
     manifest
 }
 
+std::thread_local! {
+    /// How the restores of this thread bring roots back.
+    static WAY: std::cell::Cell<Way> = const { std::cell::Cell::new(Way::InPlace) };
+}
+
+/// From here on this thread restores so.
+pub(super) fn set_way(way: Way) {
+    WAY.set(way);
+}
+
 /// All phases.
 pub(super) fn restore(
     roots: &[PathBuf],
@@ -327,7 +337,9 @@ pub(super) fn restore_scope(
 ) -> Result<(), Error> {
     let roots = open(roots);
     let known = Known::at(hours(2), [manifest]);
-    let machine = Machine { roots: &roots, executor: Some(executor), known, scope, ..Machine::default() };
+    let way = WAY.get();
+    let machine =
+        Machine { roots: &roots, executor: Some(executor), known, scope, way, ..Machine::default() };
     let mut restore = Restore::begin(machine, manifest.clone(), chunks, false)?;
     restore.prepare()?;
     restore.execute()?;

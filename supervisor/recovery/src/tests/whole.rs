@@ -6,10 +6,9 @@ use types::time::Time;
 
 use super::tree::*;
 use crate::Error;
-use crate::files::known::Known;
 use crate::manifest::Manifest;
 use crate::manifest::stored::Stored;
-use crate::restore::{self, Machine, Phase, Restore, Scope};
+use crate::restore::{self, Machine, Phase, Restore};
 use crate::tokens::tests::Bank;
 use crate::worker::Worker;
 
@@ -23,14 +22,8 @@ fn tokens_and_files_come_back_together() {
     fs::write(bench.root.join("a"), "one").unwrap();
     let (mut chunks, mut bank, identity) = (bench.chunks(), Bank::new(3), identity());
     let roots = open(std::slice::from_ref(&bench.root));
-    let machine = Machine {
-        roots: &roots,
-        tokens: Some(&mut bank),
-        identity: &identity,
-        executor: None,
-        known: Known::default(),
-        scope: Scope::default(),
-    };
+    let machine =
+        Machine { roots: &roots, tokens: Some(&mut bank), identity: &identity, ..Machine::default() };
     let manifest = restore::capture(machine, &mut chunks, 4, "before", Time::default()).unwrap().manifest;
 
     let unsigned = manifest.store(&mut chunks).unwrap();
@@ -57,8 +50,7 @@ fn tokens_and_files_come_back_together() {
         tokens: Some(&mut bank),
         executor: Some(&mut worker),
         identity: &identity,
-        known: Known::default(),
-        scope: Scope::default(),
+        ..Machine::default()
     };
     let mut restore = Restore::begin(machine, manifest.clone(), &chunks, false).unwrap();
     let summary = restore.plan().summary();

@@ -18,6 +18,9 @@ pub enum Effect {
         /// The root.
         #[n(0)]
         root: u16,
+        /// How what is staged comes into place.
+        #[cbor(n(1), default)]
+        way: Way,
     },
     /// Stages one entry under a number of its own.
     #[n(1)]
@@ -62,7 +65,7 @@ pub enum Effect {
         #[n(1)]
         step: Step,
     },
-    /// Makes what is staged and the journal durable: from here on `Execute` and `Undo` work, also after a crash.
+    /// Makes what is staged and the journal durable, and builds the new root if it is to be exchanged: from here on `Execute` and `Undo` work, also after a crash.
     #[n(5)]
     Commit {
         /// The root.
@@ -112,7 +115,7 @@ impl Effect {
     #[must_use]
     pub const fn root(&self) -> u16 {
         match self {
-            Self::Open { root }
+            Self::Open { root, .. }
             | Self::Stage { root, .. }
             | Self::Data { root, .. }
             | Self::Seal { root }
@@ -188,7 +191,7 @@ pub enum Step {
         #[cbor(n(0), with = "minicbor::bytes")]
         path: Vec<u8>,
     },
-    /// Sets the metadata of a folder, or of a file with one name.
+    /// Sets the metadata of a folder, or of a file with one name. Where the root is exchanged, of a file only its times.
     #[n(2)]
     Meta {
         /// Below the root; empty for the root.
@@ -201,6 +204,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it is about metadata alone.
+    pub(crate) const fn is_meta(&self) -> bool {
+        matches!(self, Self::Meta { .. })
+    }
+
     /// The path that it is about.
     #[must_use]
     pub fn path(&self) -> &[u8] {
@@ -208,6 +216,19 @@ impl Step {
             Self::Place { path, .. } | Self::Remove { path } | Self::Meta { path, .. } => path,
         }
     }
+}
+
+/// How what is staged comes into place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Way {
+    /// Entry by entry, where they are: readers can see some that are new beside some that are old.
+    #[default]
+    #[n(0)]
+    InPlace,
+    /// A whole new root, in which what stays has a second name, is exchanged for the old one at once.
+    #[n(1)]
+    Exchange,
 }
 
 /// How far a restore of a root is.

@@ -30,7 +30,12 @@ impl Staging {
             _ => return Err(Error::Refused("the restore is not committed".into())),
         }
         let parts = self.parts()?;
-        for (index, record) in journal::load(&self.dir)?.records.iter().enumerate() {
+        let journal = journal::load(&self.dir)?;
+        if let Some(pair) = journal.exchange {
+            self.exchange(root, pair, &journal.records)?;
+            return self.mark(DONE);
+        }
+        for (index, record) in journal.records.iter().enumerate() {
             match &record.step {
                 Step::Place { path, number } => forward(root, parts, index, record, path, Some(*number))?,
                 Step::Remove { path } => forward(root, parts, index, record, path, None)?,
@@ -54,6 +59,10 @@ impl Staging {
         let journal = journal::load(&self.dir)?;
         let records = &journal.records;
         self.unmark(DONE)?;
+        if let Some(pair) = journal.exchange {
+            self.exchange_back(root, pair, records)?;
+            return self.unmark(JOURNAL);
+        }
         let mut first = Ok(());
         for (index, record) in records.iter().enumerate().rev() {
             let result = match &record.step {

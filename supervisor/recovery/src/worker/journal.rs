@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::effect::Step;
+use super::effect::{Step, Way};
 use super::staging::{JOURNAL, JOURNAL_NEW, Staging, Times};
 use super::{beneath, meta, ops};
 use crate::Error;
@@ -38,6 +38,21 @@ pub(super) struct Journal {
     /// The root's times before the restore.
     #[n(2)]
     pub(super) times_before: Option<Times>,
+    /// Which folders change places, where the root is exchanged.
+    #[n(3)]
+    pub(super) exchange: Option<Exchange>,
+}
+
+/// Two folders, by their inodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct Exchange {
+    /// The root before.
+    #[n(0)]
+    pub(super) old: u64,
+    /// The root after.
+    #[n(1)]
+    pub(super) new: u64,
 }
 
 /// A step and what it found.
@@ -131,17 +146,22 @@ impl Staging {
     }
 
     /// Makes everything that is staged, and the steps, durable.
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
+    pub(super) fn commit(&mut self, root: &Root) -> Result<(), Error> {
         self.check_uncommitted()?;
         if self.growing.is_some() {
             return Err(Error::Refused("the last file is not sealed".into()));
         }
         self.parts()?;
+        let exchange = match self.way {
+            Way::InPlace => None,
+            Way::Exchange => Some(self.build(root)?),
+        };
         let failed = |e: std::io::Error| Error::io("write", JOURNAL.to_bytes(), e);
         let journal = Journal {
             version: VERSION,
             records: std::mem::take(&mut self.records),
             times_before: self.times,
+            exchange,
         };
         let bytes = minicbor::to_vec(&journal).map_err(|e| Error::Invalid(e.to_string()))?;
         if length(bytes.len()) > BYTES_MAX {

@@ -120,6 +120,12 @@ pub(super) fn rename(from: impl AsFd, name: &CStr, to: impl AsFd, new: &CStr) ->
     }
 }
 
+/// Lets two names change what they stand for, at once.
+pub(super) fn exchange(from: impl AsFd, name: &CStr, to: impl AsFd, other: &CStr) -> Result<(), Errno> {
+    point();
+    fs::renameat_with(from, name, to, other, RenameFlags::EXCHANGE)
+}
+
 /// Moves a name over another one: for our own files in the folder of the restore.
 pub(super) fn replace(dir: impl AsFd, name: &CStr, new: &CStr) -> Result<(), Errno> {
     point();

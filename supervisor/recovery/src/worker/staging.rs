@@ -1,7 +1,7 @@
 //! The folder in which a restore works, and the times of the root that its coming and going disturbs.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,16 +9,16 @@ use minicbor::{Decode, Encode};
 use rustix::fs::{AtFlags, Dir, FlockOperation, OFlags, flock, statat};
 use rustix::io::Errno;
 
-use super::effect::Progress;
+use super::effect::{Progress, Way};
 use super::journal::Record;
 use super::stage::Growing;
-use super::{itself, journal, ops};
+use super::{exchange, itself, journal, ops};
 use crate::Error;
 use crate::files::entry::{Stamp, times};
 use crate::files::read;
 use crate::files::root::Root;
 
-const FOLDER: &CStr = c".dsmil-restore";
+pub(super) const FOLDER: &CStr = c".dsmil-restore";
 pub(super) const JOURNAL: &CStr = c"journal";
 pub(super) const JOURNAL_NEW: &CStr = c"journal.tmp";
 pub(super) const DONE: &CStr = c"done";
@@ -44,6 +44,7 @@ pub(super) struct Times {
 /// The folder of one restore, open and locked.
 #[derive(Debug)]
 pub(super) struct Staging {
+    pub(super) way: Way,
     pub(super) dir: OwnedFd,
     /// Missing only where making the folder was cut short.
     pub(super) parts: Option<Parts>,
@@ -66,10 +67,28 @@ pub(super) struct Parts {
 
 impl Staging {
     /// Makes the folder.
-    pub(super) fn create(root: &Root) -> Result<Self, Error> {
+    pub(super) fn create(root: &Root, way: Way) -> Result<Self, Error> {
         if Self::open(root)?.is_some() {
             return Err(Error::Unfinished(root.path().display().to_string()));
         }
+        match way {
+            Way::InPlace => Self::create_inside(root),
+            Way::Exchange => Self::create_beside(root),
+        }
+    }
+
+    fn create_beside(root: &Root) -> Result<Self, Error> {
+        let (place, name) = exchange::folder(root)?;
+        let failed = |e: Errno| Error::io("make", name.to_bytes(), e);
+        ops::mkdir(&place.folder, &name).map_err(failed)?;
+        let mut staging = Self::open(root)?.ok_or_else(|| failed(Errno::NOENT))?;
+        ops::mkdir(&staging.dir, NEW).map_err(failed)?;
+        ops::mkdir(&staging.dir, OLD).map_err(failed)?;
+        staging.parts = Parts::open(&staging.dir)?;
+        Ok(staging)
+    }
+
+    fn create_inside(root: &Root) -> Result<Self, Error> {
         finish_times(root, None)?;
         let dir = itself(root)?;
         let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
@@ -88,18 +107,34 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Opens the folder if it is there, and takes its lock.
+    /// Opens the folder if it is there, beside the root or in it, and takes its lock.
     pub(super) fn open(root: &Root) -> Result<Option<Self>, Error> {
-        let dir = match read::open(root, FOLDER, OFlags::DIRECTORY) {
+        if let Ok((place, name)) = exchange::folder(root)
+            && let Some(found) = Self::open_at(root, (&place.folder, &name), Way::Exchange)?
+        {
+            return Ok(Some(found));
+        }
+        Self::open_at(root, (root, FOLDER), Way::InPlace)
+    }
+
+    fn open_at(root: &Root, (above, name): (impl AsFd, &CStr), way: Way) -> Result<Option<Self>, Error> {
+        let foreign = || {
+            let folder = match way {
+                Way::InPlace => root.path().join(OsStr::from_bytes(name.to_bytes())),
+                Way::Exchange => root.path().with_file_name(OsStr::from_bytes(name.to_bytes())),
+            };
+            Error::Refused(format!("{} was made by somebody else: remove it", folder.display()))
+        };
+        let dir = match read::open(above, name, OFlags::DIRECTORY) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NOTDIR) => return Err(foreign(root)),
-            Err(e) => return Err(Error::io("open", FOLDER.to_bytes(), e)),
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(foreign()),
+            Err(e) => return Err(Error::io("open", name.to_bytes(), e)),
         };
-        let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", FOLDER.to_bytes(), e))?;
+        let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", name.to_bytes(), e))?;
         // Whoever else can write into it could make us put back anything they like.
         if stat.stx_uid != rustix::process::geteuid().as_raw() || stat.stx_mode & 0o077 != 0 {
-            return Err(foreign(root));
+            return Err(foreign());
         }
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -109,10 +144,11 @@ impl Staging {
                     "another process restores {path}: wait for it, or stop it"
                 )));
             }
-            Err(e) => return Err(Error::io("lock", FOLDER.to_bytes(), e)),
+            Err(e) => return Err(Error::io("lock", name.to_bytes(), e)),
         }
         let parts = Parts::open(&dir)?;
         Ok(Some(Self {
+            way,
             dir,
             parts,
             staged: HashMap::new(),
@@ -169,7 +205,9 @@ impl Staging {
                 Err(Error::Refused("the restore is neither executed nor undone: do either first".into()))
             }
             Progress::Executed => {
-                if let Some(times) = journal::load(&self.dir)?.times_after() {
+                if self.way == Way::InPlace
+                    && let Some(times) = journal::load(&self.dir)?.times_after()
+                {
                     self.note_times(root, times)?;
                 }
                 // From here on nothing in the folder is needed any more.
@@ -191,7 +229,7 @@ impl Staging {
             return Err(Error::Refused("the restore is neither finished nor undone: do either first".into()));
         }
         let failed = |name: &CStr, e: Errno| Error::io("remove", name.to_bytes(), e);
-        for name in [NEW, OLD] {
+        for name in [NEW, OLD, exchange::TREE] {
             if let Ok(folder) = read::open(&self.dir, name, OFlags::DIRECTORY) {
                 empty(&folder)?;
                 ops::rmdir(&self.dir, name).map_err(|e| failed(name, e))?;
@@ -204,8 +242,16 @@ impl Staging {
                 Err(e) => return Err(failed(name, e)),
             }
         }
-        ops::rmdir(root, FOLDER).map_err(|e| failed(FOLDER, e))?;
-        finish_times(root, written)
+        match self.way {
+            Way::Exchange => {
+                let (place, name) = exchange::folder(root)?;
+                ops::rmdir(&place.folder, &name).map_err(|e| failed(&name, e))
+            }
+            Way::InPlace => {
+                ops::rmdir(root, FOLDER).map_err(|e| failed(FOLDER, e))?;
+                finish_times(root, written)
+            }
+        }
     }
 }
 
@@ -227,10 +273,6 @@ pub(super) fn exists(dir: impl AsFd, name: &CStr) -> Result<bool, Error> {
         Err(Errno::NOENT) => Ok(false),
         Err(e) => Err(Error::io("look at", name.to_bytes(), e)),
     }
-}
-
-fn foreign(root: &Root) -> Error {
-    Error::Refused(format!("{}/.dsmil-restore was made by somebody else: remove it", root.path().display()))
 }
 
 /// Sets the root's times to what was noted, if anything was, and forgets the note.
