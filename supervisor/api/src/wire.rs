@@ -138,6 +138,9 @@ pub enum Command {
         /// Of what the restore would be; everything where it is missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scope: Option<checkpoint::Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_place: bool,
     },
     /// Restores one.
     Restore {
@@ -152,6 +155,9 @@ pub enum Command {
         /// Of what it is; everything where it is missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scope: Option<checkpoint::Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_place: bool,
     },
     /// Compares one with another one, or with what is there now.
     Diff {
@@ -515,4 +521,8 @@ pub struct Plan {
     pub denied: u64,
     /// One line for each difference.
     pub lines: Vec<String>,
+    /// Folders that come back in place though it was not asked for, each with the reason: readers can see some files that are new
+    /// beside some that are old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_place: Vec<String>,
 }

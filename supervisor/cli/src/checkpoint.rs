@@ -84,6 +84,9 @@ fn differences(plan: &wire::Plan) -> String {
     if let Some(more) = total.checked_sub(shown).filter(|more| *more > 0) {
         text.push_str(&format!("… and {more} more\n"));
     }
+    for folder in &plan.in_place {
+        text.push_str(&format!("in place, not at once: {}\n", output::clean(folder)));
+    }
     text
 }
 

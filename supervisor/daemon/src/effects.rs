@@ -140,11 +140,13 @@ impl World {
             Step::Capture { number, name, paranoid } => self.capture((number, name), paranoid, permit).await,
             Step::Sign { number } => self.sign(number, permit).await,
             Step::Verify { number } => self.verify(number, permit).await,
-            Step::Plan { number, paranoid, scope } => self.plan(number, paranoid, scope, permit).await,
+            Step::Plan { number, paranoid, scope, in_place } => {
+                self.plan(number, paranoid, (scope, in_place), permit).await
+            }
             Step::Diff { from, to, paths, paranoid } => self.diff((from, to), paths, paranoid, permit).await,
             Step::Delete { number, .. } => self.delete(number, permit).await,
-            Step::Validate { number, leave_denied, paranoid, scope } => {
-                self.validate(number, leave_denied, (paranoid, scope), permit).await
+            Step::Validate { number, leave_denied, paranoid, scope, in_place } => {
+                self.validate((number, leave_denied), paranoid, (scope, in_place), permit).await
             }
             Step::Prepare { .. } => self.prepare(permit).await,
             Step::Execute => self.execute(permit).await,

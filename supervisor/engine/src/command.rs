@@ -51,6 +51,8 @@ pub enum Command {
         paranoid: bool,
         /// Of what the restore would be; everything where it is missing.
         scope: Option<Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one.
+        in_place: bool,
     },
     /// Bring the machine back to a checkpoint.
     Restore {
@@ -62,6 +64,8 @@ pub enum Command {
         paranoid: bool,
         /// Of what it is; everything where it is missing.
         scope: Option<Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one.
+        in_place: bool,
     },
     /// Compare a checkpoint with another one.
     Diff {

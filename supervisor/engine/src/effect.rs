@@ -71,6 +71,8 @@ pub enum Step {
         paranoid: bool,
         /// Of what the restore would be.
         scope: Option<Scope>,
+        /// Exchange no folder.
+        in_place: bool,
     },
     /// Compare a checkpoint with another one, or with what is there now.
     Diff {
@@ -100,6 +102,8 @@ pub enum Step {
         paranoid: bool,
         /// Of what it is.
         scope: Option<Scope>,
+        /// Exchange no folder.
+        in_place: bool,
     },
     /// Lay what comes back ready.
     Prepare {
@@ -195,9 +199,12 @@ fn step(work: &Work) -> Option<Step> {
             Some(_) => None,
         },
         Order::VerifyCheckpoint { number } => Some(Step::Verify { number: *number }),
-        Order::PlanRestore { number, paranoid, scope } => {
-            Some(Step::Plan { number: *number, paranoid: *paranoid, scope: scope.clone() })
-        }
+        Order::PlanRestore { number, paranoid, scope, in_place } => Some(Step::Plan {
+            number: *number,
+            paranoid: *paranoid,
+            scope: scope.clone(),
+            in_place: *in_place,
+        }),
         Order::Diff { from, to, paths, paranoid } => {
             Some(Step::Diff { from: *from, to: *to, paths: paths.clone(), paranoid: *paranoid })
         }
@@ -206,12 +213,13 @@ fn step(work: &Work) -> Option<Step> {
             Some(Progress::Resumed) => Some(Step::Delete { number: *number, resumed: true }),
             Some(_) => None,
         },
-        Order::Restore { number, leave_denied, paranoid, scope } => match work.progress {
+        Order::Restore { number, leave_denied, paranoid, scope, in_place } => match work.progress {
             None | Some(Progress::Resumed) => Some(Step::Validate {
                 number: *number,
                 leave_denied: *leave_denied,
                 paranoid: *paranoid,
                 scope: scope.clone(),
+                in_place: *in_place,
             }),
             Some(Progress::Planned { .. }) => Some(Step::Prepare { number: *number }),
             Some(Progress::Prepared) => Some(Step::Execute),

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn an_undo_knows_each_location_as_the_first_plan_that_names_it_saw_it() {
-        let order = Order::Restore { number: 1, leave_denied: true, paranoid: false, scope: None };
+        let order =
+            Order::Restore { number: 1, leave_denied: true, paranoid: false, scope: None, in_place: false };
         let mut work = Work {
             number: 1,
             request: RequestId([0; 16]),

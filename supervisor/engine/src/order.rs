@@ -134,6 +134,9 @@ pub enum Order {
         /// Of what the restore would be; everything where it is missing. Since version 4.
         #[n(2)]
         scope: Option<Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one. Since version 4.
+        #[cbor(n(3), default, skip_if = "is_unset")]
+        in_place: bool,
     },
     /// Restore a checkpoint.
     #[n(5)]
@@ -150,6 +153,9 @@ pub enum Order {
         /// Of what it is; everything where it is missing. Since version 4.
         #[n(3)]
         scope: Option<Scope>,
+        /// Leave folders where they are, and exchange none for a whole new one. Since version 4.
+        #[cbor(n(4), default, skip_if = "is_unset")]
+        in_place: bool,
     },
     /// Seal data under the vault's policy. Since version 3.
     #[n(6)]

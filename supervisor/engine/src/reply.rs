@@ -219,6 +219,8 @@ pub struct PlanReport {
     pub lines: Vec<String>,
     /// The writes of tokens, each with the value that stands there now.
     pub writes: Vec<Write>,
+    /// Folders that come back in place though it was not asked for, each with the reason.
+    pub in_place: Vec<String>,
 }
 
 impl PlanReport {

@@ -183,6 +183,8 @@ struct Plan {
     lines: Vec<String>,
     #[n(7)]
     writes: Vec<Write>,
+    #[cbor(n(8), default)]
+    in_place: Vec<String>,
 }
 
 #[derive(Encode, Decode)]
@@ -381,6 +383,7 @@ impl From<&PlanReport> for Plan {
             denied: plan.denied,
             lines: plan.lines.clone(),
             writes: plan.writes.clone(),
+            in_place: plan.in_place.clone(),
         }
     }
 }
@@ -396,6 +399,7 @@ impl From<Plan> for PlanReport {
             denied: plan.denied,
             lines: plan.lines,
             writes: plan.writes,
+            in_place: plan.in_place,
         }
     }
 }

@@ -47,14 +47,16 @@ fn order() -> impl Strategy<Value = Order> {
             paranoid
         }),
         any::<u64>().prop_map(|number| Order::VerifyCheckpoint { number }),
-        (any::<u64>(), any::<bool>(), option::of(scope()))
-            .prop_map(|(number, paranoid, scope)| Order::PlanRestore { number, paranoid, scope }),
         (any::<u64>(), any::<[bool; 2]>(), option::of(scope())).prop_map(
-            |(number, [leave_denied, paranoid], scope)| Order::Restore {
+            |(number, [paranoid, in_place], scope)| Order::PlanRestore { number, paranoid, scope, in_place }
+        ),
+        (any::<u64>(), any::<[bool; 3]>(), option::of(scope())).prop_map(
+            |(number, [leave_denied, paranoid, in_place], scope)| Order::Restore {
                 number,
                 leave_denied,
                 paranoid,
-                scope
+                scope,
+                in_place
             }
         ),
         (any::<u64>(), option::of(any::<u64>()), paths(), any::<bool>())
@@ -341,9 +343,12 @@ fn facts_1() -> Vec<Fact> {
         finished(3, Outcome::Signed { key: "9f8e7d6c".to_owned() }),
         accepted(4, Order::VerifyCheckpoint { number: 7 }),
         finished(4, Outcome::Failed { reason: "chunk 3 is missing".to_owned() }),
-        accepted(5, Order::PlanRestore { number: 7, paranoid: false, scope: None }),
+        accepted(5, Order::PlanRestore { number: 7, paranoid: false, scope: None, in_place: false }),
         finished(5, Outcome::Interrupted),
-        accepted(6, Order::Restore { number: 7, leave_denied: true, paranoid: false, scope: None }),
+        accepted(
+            6,
+            Order::Restore { number: 7, leave_denied: true, paranoid: false, scope: None, in_place: false },
+        ),
         progressed(6, Progress::Resumed),
         progressed(
             6,
@@ -423,9 +428,21 @@ fn facts_4() -> Vec<Fact> {
         accepted(14, Order::CreateCheckpoint { number: 8, name: "after".to_owned(), paranoid: true }),
         Fact::Progressed { work: 14, progress: captured },
         finished(14, Outcome::Signed { key: "9f8e7d6c".to_owned() }),
-        accepted(15, Order::PlanRestore { number: 7, paranoid: true, scope: Some(scope.clone()) }),
+        accepted(
+            15,
+            Order::PlanRestore { number: 7, paranoid: true, scope: Some(scope.clone()), in_place: false },
+        ),
         finished(15, Outcome::Done),
-        accepted(16, Order::Restore { number: 7, leave_denied: false, paranoid: true, scope: Some(scope) }),
+        accepted(
+            16,
+            Order::Restore {
+                number: 7,
+                leave_denied: false,
+                paranoid: true,
+                scope: Some(scope),
+                in_place: false,
+            },
+        ),
         finished(16, Outcome::Done),
         accepted(17, Order::Diff { from: 7, to: Some(8), paths: vec![path(b"/srv")], paranoid: false }),
         finished(17, Outcome::Done),

@@ -47,6 +47,11 @@ pub trait Component {
     /// The present state cannot be read, or the checkpoint is damaged.
     fn plan(&mut self, want: &Part, chunks: &Chunks) -> Result<Vec<Difference>, Error>;
 
+    /// What its plan does not change at once though that was wished, each with the reason.
+    fn in_place(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Makes the planned changes ready without doing any.
     ///
     /// # Errors

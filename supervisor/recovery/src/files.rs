@@ -236,6 +236,16 @@ impl Component for Files<'_> {
         Ok(differences(want, &self.plans))
     }
 
+    fn in_place(&self) -> Vec<String> {
+        let planned = self.plans.iter().filter(|planned| !planned.plan.is_empty());
+        let reason = |planned: &Planned| {
+            let root = self.roots.get(usize::from(planned.number))?;
+            let (_, why) = self.way_of(root, &planned.scan);
+            Some(format!("{}: {}", root.path().display(), why?))
+        };
+        planned.filter_map(reason).collect()
+    }
+
     fn prepare(&mut self, want: &Part, chunks: &Chunks) -> Result<(), Error> {
         let Part::Files { roots: trees } = want else { return Ok(()) };
         self.make_way()?;

@@ -205,7 +205,8 @@ impl<'a> Restore<'a> {
                 differences.extend(component.plan(part, chunks)?);
             }
         }
-        let plan = Plan { differences, other_machine };
+        let in_place = components.iter().flat_map(|component| component.in_place()).collect();
+        let plan = Plan { differences, other_machine, in_place };
         Ok(Self { components, manifest, chunks, plan, phase: Phase::Validated })
     }
 

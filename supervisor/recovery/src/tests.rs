@@ -8,6 +8,7 @@ mod files;
 mod known;
 mod privileges;
 mod property;
+mod remembered;
 mod selective;
 mod tree;
 mod whole;

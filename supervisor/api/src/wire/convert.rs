@@ -93,14 +93,18 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         }
         wire::Command::CreateCheckpoint { name, paranoid } => Command::CreateCheckpoint { name, paranoid },
         wire::Command::VerifyCheckpoint { which } => Command::VerifyCheckpoint(Which::parse(&which)),
-        wire::Command::PlanRestore { which, paranoid, scope } => {
-            Command::PlanRestore { which: Which::parse(&which), paranoid, scope: scope.map(Into::into) }
-        }
-        wire::Command::Restore { which, leave_denied, paranoid, scope } => Command::Restore {
+        wire::Command::PlanRestore { which, paranoid, scope, in_place } => Command::PlanRestore {
+            which: Which::parse(&which),
+            paranoid,
+            scope: scope.map(Into::into),
+            in_place,
+        },
+        wire::Command::Restore { which, leave_denied, paranoid, scope, in_place } => Command::Restore {
             which: Which::parse(&which),
             leave_denied,
             paranoid,
             scope: scope.map(Into::into),
+            in_place,
         },
         wire::Command::Diff { from, to, paths, paranoid } => Command::Diff {
             from: Which::parse(&from),
@@ -309,6 +313,7 @@ impl From<PlanReport> for wire::Plan {
             tokens: report.tokens,
             denied: report.denied,
             lines: report.lines,
+            in_place: report.in_place,
         }
     }
 }

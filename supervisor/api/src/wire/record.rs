@@ -164,11 +164,13 @@ fn describe(order: &Order) -> String {
             format!("create checkpoint {number} “{name}”{}", everything(*paranoid))
         }
         Order::VerifyCheckpoint { number } => format!("verify checkpoint {number}"),
-        Order::PlanRestore { number, paranoid, scope } => {
-            format!("plan a restore of checkpoint {number}{}{}", only(scope.as_ref()), everything(*paranoid))
+        Order::PlanRestore { number, paranoid, scope, in_place } => {
+            let how = [in_its_place(*in_place), everything(*paranoid)].concat();
+            format!("plan a restore of checkpoint {number}{}{how}", only(scope.as_ref()))
         }
-        Order::Restore { number, paranoid, scope, .. } => {
-            format!("restore checkpoint {number}{}{}", only(scope.as_ref()), everything(*paranoid))
+        Order::Restore { number, paranoid, scope, in_place, .. } => {
+            let how = [in_its_place(*in_place), everything(*paranoid)].concat();
+            format!("restore checkpoint {number}{}{how}", only(scope.as_ref()))
         }
         Order::Diff { from, to, paths, paranoid } => {
             let to = to.map_or_else(|| "what is there now".to_owned(), |to| format!("checkpoint {to}"));
@@ -190,6 +192,10 @@ fn describe(order: &Order) -> String {
             VaultChange::Revoke | VaultChange::Forget { .. } => change.title().to_owned(),
         },
     }
+}
+
+fn in_its_place(in_place: bool) -> &'static str {
+    if in_place { ", in place" } else { "" }
 }
 
 fn everything(paranoid: bool) -> &'static str {

@@ -38,7 +38,8 @@ pub fn ask(
 ) -> Result<(Answer, api::wire::Behind), Fault> {
     let which = which.to_owned();
     let doing = format!("plan a restore of checkpoint {which}");
-    let command = Command::PlanRestore { which, paranoid: scope.paranoid, scope: scope.wire()? };
+    let Scope { paranoid, in_place, .. } = *scope;
+    let command = Command::PlanRestore { which, paranoid, scope: scope.wire()?, in_place };
     session.ask(&doing, command, Show::Phases)
 }
 

@@ -58,6 +58,7 @@ impl Restore {
             leave_denied: self.leave_denied,
             paranoid: self.scope.paranoid,
             scope: self.scope.wire()?,
+            in_place: self.scope.in_place,
         };
         let doing = format!("restore checkpoint {}", self.which);
         let (answer, behind) = session.ask(&doing, command, Show::Phases)?;

@@ -22,6 +22,10 @@ pub struct Scope {
     /// Read every file, and recognise none as unchanged.
     #[arg(long)]
     pub paranoid: bool,
+    /// Change files where they are instead of exchanging each folder at once for a whole new one: quicker where little differs, but
+    /// readers can see some files that are new beside some that are old.
+    #[arg(long)]
+    pub in_place: bool,
 }
 
 impl Scope {
@@ -61,7 +65,7 @@ mod tests {
     fn a_path_restricts_files_and_leaves_tokens_out() {
         let scope = |paths: &[&str], files, tokens| {
             let paths = paths.iter().map(PathBuf::from).collect();
-            Scope { paths, files, tokens, paranoid: false }.wire().unwrap()
+            Scope { paths, files, tokens, paranoid: false, in_place: false }.wire().unwrap()
         };
         let wire = |files, tokens, paths: &[&str]| {
             let paths = paths.iter().map(|path| (*path).to_owned()).collect();

@@ -173,6 +173,7 @@ pub fn plan() -> Plan {
         tokens: 1,
         denied: 0,
         lines: vec!["add    /srv/a".to_owned(), "remove /srv/evil\x1b[2Jname".to_owned()],
+        in_place: Vec::new(),
     }
 }
 

@@ -170,6 +170,7 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
         leave_denied,
         paranoid,
         scope,
+        in_place: false,
     };
     assert_eq!(daemon.asked()[2..], [restore(true, false, None)]);
     let part = ["checkpoint", "restore", "before", "--path", "/etc/a/", "--path", "/b", "--paranoid"];
@@ -187,6 +188,7 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
         which: "before".to_owned(),
         paranoid: false,
         scope: scope(true, true, &["/b"]),
+        in_place: false,
     };
     assert_eq!(daemon.asked()[5..], [plan]);
     assert_eq!(daemon.dsmil(&["checkpoint", "plan", "before", "--files", "--tokens"]).code, Some(2));

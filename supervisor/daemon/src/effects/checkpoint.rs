@@ -10,7 +10,9 @@ use engine::scope::FilePath;
 use policy::Permit;
 use recovery::files::known::Known;
 use recovery::manifest::Manifest;
+use recovery::remembered::Remembered;
 use recovery::restore::Scope;
+use recovery::worker::effect::Way;
 use tokio::sync::oneshot;
 use types::hash::Hash;
 use types::time::Time;
@@ -33,13 +35,13 @@ pub(super) enum Task {
     /// The statement and the entries.
     Show { number: u64 },
     /// What a restore would change.
-    Plan { number: u64, look: Look, scope: Scope },
+    Plan { number: u64, look: Look, part: Part },
     /// What differs between two checkpoints, or one and what is there now.
     Diff { from: u64, to: Option<u64>, paths: Vec<FilePath>, look: Look },
     /// Remove a checkpoint.
     Delete { number: u64 },
     /// Begin a restore.
-    Validate { number: u64, leave_denied: bool, look: Look, scope: Scope },
+    Validate { number: u64, leave_denied: bool, look: Look, part: Part },
     /// A phase of the restore that is under way.
     Phase(Phase),
     /// End a restore: bring everything back.
@@ -56,19 +58,34 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// What need not be read, because these checkpoints know it.
-    fn known<'a>(self, manifests: impl IntoIterator<Item = &'a Manifest>) -> Known<'a> {
-        if self.paranoid { Known::default() } else { Known::at(self.time, manifests) }
+    /// What need not be read, because these checkpoints know it, or it was found to be as one of them after it was restored.
+    fn known<'a>(
+        self,
+        manifests: impl IntoIterator<Item = &'a Manifest>,
+        remembered: &'a Option<(Manifest, Remembered)>,
+    ) -> Known<'a> {
+        if self.paranoid {
+            return Known::default();
+        }
+        let remembered = remembered.as_ref().map(|(manifest, remembered)| (manifest, remembered));
+        Known::at(self.time, manifests).and(self.time, remembered)
     }
 }
 
-/// Of what a restore is, in the words of recovery.
-fn scope(scope: Option<engine::scope::Scope>) -> Scope {
-    scope.map_or_else(Scope::default, |engine::scope::Scope { files, tokens, paths }| Scope {
+/// Of what a restore is, and how.
+pub(super) struct Part {
+    scope: Scope,
+    way: Way,
+}
+
+/// The same in the words of recovery.
+fn part((scope, in_place): (Option<engine::scope::Scope>, bool)) -> Part {
+    let scope = scope.map_or_else(Scope::default, |engine::scope::Scope { files, tokens, paths }| Scope {
         files,
         tokens,
         paths: paths.into_iter().map(|path| path.0).collect(),
-    })
+    });
+    Part { scope, way: if in_place { Way::InPlace } else { Way::Exchange } }
 }
 
 /// The phases that follow the beginning.
@@ -158,10 +175,10 @@ impl World {
         &self,
         number: u64,
         paranoid: bool,
-        of: Option<engine::scope::Scope>,
+        of: (Option<engine::scope::Scope>, bool),
         _permit: Permit,
     ) -> StepResult {
-        self.step(Task::Plan { number, look: self.look(paranoid), scope: scope(of) }).await
+        self.step(Task::Plan { number, look: self.look(paranoid), part: part(of) }).await
     }
 
     pub(super) async fn diff(
@@ -180,13 +197,13 @@ impl World {
 
     pub(super) async fn validate(
         &self,
-        number: u64,
-        leave_denied: bool,
-        (paranoid, of): (bool, Option<engine::scope::Scope>),
+        (number, leave_denied): (u64, bool),
+        paranoid: bool,
+        of: (Option<engine::scope::Scope>, bool),
         _permit: Permit,
     ) -> StepResult {
         let look = self.look(paranoid);
-        self.step(Task::Validate { number, leave_denied, look, scope: scope(of) }).await
+        self.step(Task::Validate { number, leave_denied, look, part: part(of) }).await
     }
 
     pub(super) async fn prepare(&self, _permit: Permit) -> StepResult {

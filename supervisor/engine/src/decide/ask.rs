@@ -130,16 +130,18 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
             })
         }
         Command::VerifyCheckpoint(which) => Ok(Order::VerifyCheckpoint { number: number(state, which)? }),
-        Command::PlanRestore { which, paranoid, scope } => Ok(Order::PlanRestore {
+        Command::PlanRestore { which, paranoid, scope, in_place } => Ok(Order::PlanRestore {
             number: number(state, which)?,
             paranoid: *paranoid,
             scope: checked(scope.as_ref())?,
+            in_place: *in_place,
         }),
-        Command::Restore { which, leave_denied, paranoid, scope } => Ok(Order::Restore {
+        Command::Restore { which, leave_denied, paranoid, scope, in_place } => Ok(Order::Restore {
             number: number(state, which)?,
             leave_denied: *leave_denied,
             paranoid: *paranoid,
             scope: checked(scope.as_ref())?,
+            in_place: *in_place,
         }),
         Command::Diff { from, to, paths, paranoid } => {
             if let Some(fault) = paths_fault(paths) {

@@ -14,6 +14,8 @@ pub struct Plan {
     pub differences: Vec<Difference>,
     /// Whether the checkpoint is of a machine that calls itself something else.
     pub other_machine: bool,
+    /// Folders that come back in place though they were to be exchanged, each with the reason.
+    pub in_place: Vec<String>,
 }
 
 /// A plan in numbers.

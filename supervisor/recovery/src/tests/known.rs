@@ -38,7 +38,7 @@ fn now() -> Time {
     Time { boot: BootId([1; 16]), boottime_ns: 1 << 40, wall_ns: wall.as_nanos().try_into().unwrap() }
 }
 
-fn later(seconds: i64) -> Time {
+pub(super) fn later(seconds: i64) -> Time {
     let now = now();
     let boottime_ns = now.boottime_ns.saturating_add_signed(seconds * 1_000_000_000);
     Time { boottime_ns, wall_ns: now.wall_ns + seconds * 1_000_000_000, ..now }
@@ -77,7 +77,7 @@ fn assert_same(now: &Manifest, then: &Manifest) {
 }
 
 /// Which files are read with this known, and what is found.
-fn read(bench: &Bench, known: &Known<'_>) -> Vec<String> {
+pub(super) fn read(bench: &Bench, known: &Known<'_>) -> Vec<String> {
     let root = Root::open(&bench.root).unwrap();
     let mut count = Count::default();
     scan(&root, &mut count, known).unwrap();

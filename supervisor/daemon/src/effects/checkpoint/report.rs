@@ -44,6 +44,7 @@ pub(super) fn plan(number: u64, plan: &Plan) -> PlanReport {
         denied: summary.obstacles,
         lines: lines.collect(),
         writes: plan.token_changes().into_iter().map(Into::into).collect(),
+        in_place: plan.in_place.clone(),
     }
 }
 

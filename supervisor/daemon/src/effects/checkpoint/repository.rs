@@ -13,14 +13,15 @@ use recovery::files::root::Root;
 use recovery::helper::Client;
 use recovery::manifest::Manifest;
 use recovery::manifest::stored::{Stored, Unsigned};
-use recovery::restore::{self, Captured, Machine, Scope};
+use recovery::remembered::Remembered;
+use recovery::restore::{self, Captured, Machine};
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tpm::PublicKey;
 use types::hash::Hash;
 
-use super::{Done, Job, Look, Phase, Task, report, restoring};
+use super::{Done, Job, Look, Part, Phase, Task, report, restoring};
 use crate::config::Config;
 use crate::effects::lock;
 
@@ -149,8 +150,8 @@ impl Owner {
     fn serve(mut self, jobs: &Receiver<Job>) {
         while let Ok(Job { task, answer }) = jobs.recv() {
             match task {
-                Task::Validate { number, leave_denied, look, scope } => {
-                    restoring::restore(&mut self, (number, leave_denied), (look, scope), answer, jobs);
+                Task::Validate { number, leave_denied, look, part } => {
+                    restoring::restore(&mut self, (number, leave_denied), (look, part), answer, jobs);
                 }
                 task => drop(answer.send(self.perform(task))),
             }
@@ -164,7 +165,7 @@ impl Owner {
             Task::Store { number, signature } => self.store(number, signature),
             Task::Verify { number } => self.reader().verify(number),
             Task::Show { number } => self.reader().show(number),
-            Task::Plan { number, look, scope } => self.plan(number, look, scope),
+            Task::Plan { number, look, part } => self.plan(number, look, part),
             Task::Diff { from, to: Some(to), paths, .. } => self.reader().diff(from, to, &paths),
             Task::Diff { from, to: None, paths, look } => self.diff_now(from, &paths, look),
             Task::Delete { number } => self.delete(number),
@@ -181,15 +182,14 @@ impl Owner {
     }
 
     fn capture(&mut self, number: u64, name: &str, look: Look) -> Result<Done, String> {
-        let before = self.reader().newest();
+        let (before, remembered) = (self.reader().newest(), self.reader().remembered());
         let mut port = self.device.as_deref();
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-            executor: None,
             identity: &self.identity,
-            known: look.known(&before),
-            scope: Scope::default(),
+            known: look.known(&before, &remembered),
+            ..Machine::default()
         };
         let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
         let Captured { manifest, recognised } = captured;
@@ -218,17 +218,19 @@ impl Owner {
         Ok(Done::Step(StepResult::Done))
     }
 
-    fn plan(&mut self, number: u64, look: Look, scope: Scope) -> Result<Done, String> {
+    fn plan(&mut self, number: u64, look: Look, part: Part) -> Result<Done, String> {
         let manifest = self.reader().load(number)?;
         let (before, wanted) = (self.reader().newest(), manifest.clone());
+        let remembered = self.reader().remembered();
         let mut port = self.device.as_deref();
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             executor: None,
             identity: &self.identity,
-            known: look.known(before.iter().chain([&wanted])),
-            scope,
+            known: look.known(before.iter().chain([&wanted]), &remembered),
+            scope: part.scope,
+            way: part.way,
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
         Ok(Done::Step(StepResult::Planned(report::plan(number, &plan))))
@@ -237,13 +239,13 @@ impl Owner {
     /// Looks at what is there now as a capture would, without storing anything.
     fn diff_now(&mut self, from: u64, paths: &[FilePath], look: Look) -> Result<Done, String> {
         let first = self.reader().load(from)?;
-        let before = self.reader().newest();
+        let (before, remembered) = (self.reader().newest(), self.reader().remembered());
         let mut port = self.device.as_deref();
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
             identity: &self.identity,
-            known: look.known(before.iter().chain([&first])),
+            known: look.known(before.iter().chain([&first]), &remembered),
             ..Machine::default()
         };
         let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;
@@ -313,6 +315,17 @@ impl<'a> Reader<'a> {
     pub(super) fn newest(&self) -> Option<Manifest> {
         let numbers = store::manifest::list(self.dir).unwrap_or_default();
         numbers.into_iter().max().and_then(|number| self.load(number).ok())
+    }
+
+    /// How files looked after the last restore, and the checkpoint that was restored.
+    pub(super) fn remembered(&self) -> Option<(Manifest, Remembered)> {
+        let remembered = Remembered::kept(self.dir, self.chunks)?;
+        Some((self.load(remembered.number()).ok()?, remembered))
+    }
+
+    /// Keeps how files look now.
+    pub(super) fn remember(&self, remembered: &Remembered) -> Result<(), recovery::Error> {
+        remembered.keep(self.dir, self.chunks)
     }
 
     /// Answers what needs no more than reading.

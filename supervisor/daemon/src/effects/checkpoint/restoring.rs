@@ -5,13 +5,13 @@ use std::sync::mpsc::Receiver;
 use engine::StepResult;
 use engine::order::Write;
 use engine::reply::PlanReport;
-use recovery::restore::{self, Machine, Outcome, Restore, Scope};
+use recovery::restore::{self, Machine, Outcome, Restore};
 use recovery::tokens::{TokenPort, put_back};
 use tokio::sync::oneshot;
 use types::token::Change;
 
 use super::repository::{Owner, Reader, text};
-use super::{Done, Job, Look, Phase, Task, report};
+use super::{Done, Job, Look, Part, Phase, Task, report};
 
 type Answer = oneshot::Sender<Result<Done, String>>;
 
@@ -19,7 +19,7 @@ type Answer = oneshot::Sender<Result<Done, String>>;
 pub(super) fn restore(
     owner: &mut Owner,
     (number, leave_denied): (u64, bool),
-    (look, scope): (Look, Scope),
+    (look, part): (Look, Part),
     answer: Answer,
     jobs: &Receiver<Job>,
 ) {
@@ -28,6 +28,7 @@ pub(super) fn restore(
         Err(reason) => return drop(answer.send(Err(reason))),
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
+    let remembered = owner.reader().remembered();
     let Owner { chunks, dir, roots, device, client, keys, identity, .. } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
@@ -35,8 +36,9 @@ pub(super) fn restore(
         tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
         executor: Some(client),
         identity,
-        known: look.known(before.iter().chain([&wanted])),
-        scope,
+        known: look.known(before.iter().chain([&wanted]), &remembered),
+        scope: part.scope,
+        way: part.way,
     };
     let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
@@ -45,10 +47,21 @@ pub(super) fn restore(
     };
     let report = report::plan(number, restore.plan());
     drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
-    serve(&mut restore, &report, reader, jobs);
+    if serve(&mut restore, &report, reader, jobs) {
+        remember(&mut restore, look, reader);
+    }
 }
 
-fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) {
+/// Spares the next capture reading what was just compared. Nobody waits for it, and without it all is read.
+fn remember(restore: &mut Restore<'_>, look: Look, reader: Reader<'_>) {
+    let kept = restore.remember(look.time).and_then(|remembered| reader.remember(&remembered));
+    if let Err(error) = kept {
+        tracing::warn!("the next capture reads every file: {}", text(error));
+    }
+}
+
+/// Whether the restore came to its good end.
+fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) -> bool {
     while let Ok(Job { task, answer }) = jobs.recv() {
         let (result, is_over) = match &task {
             Task::Phase(Phase::Prepare) => (done(restore.prepare()), false),
@@ -64,11 +77,13 @@ fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, job
                 (reader.answer(other).unwrap_or_else(busy), false)
             }
         };
+        let is_done = is_over && result.is_ok() && matches!(task, Task::Phase(_));
         drop(answer.send(result));
         if is_over {
-            return;
+            return is_done;
         }
     }
+    false
 }
 
 fn done(result: Result<(), recovery::Error>) -> Result<Done, String> {

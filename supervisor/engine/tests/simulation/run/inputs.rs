@@ -78,9 +78,12 @@ impl Run {
                 Command::CreateCheckpoint { name, paranoid: self.random.often(500) }
             }
             62..66 => Command::VerifyCheckpoint(self.which()),
-            66..70 => {
-                Command::PlanRestore { which: self.which(), paranoid: self.random.often(500), scope: None }
-            }
+            66..70 => Command::PlanRestore {
+                which: self.which(),
+                paranoid: self.random.often(500),
+                scope: None,
+                in_place: false,
+            },
             70..78 => {
                 let length = self.random.below(150);
                 let kind = (*self.random.pick(&["build", "a b", "n.1"])).to_owned();
@@ -96,6 +99,7 @@ impl Run {
                 leave_denied: self.random.often(800),
                 paranoid: self.random.often(500),
                 scope: None,
+                in_place: self.random.often(500),
             },
         }
     }
