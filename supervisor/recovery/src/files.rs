@@ -35,7 +35,7 @@ use crate::manifest::{Part, Tree};
 use crate::remembered::Marked;
 use crate::worker::effect::{Effect, Executor, Progress, Way};
 use entry::Stamp;
-use known::{Known, Touched};
+use known::{Before, Known};
 use plan::RootPlan;
 use read::Contents;
 use root::Root;
@@ -156,9 +156,9 @@ impl<'a> Files<'a> {
             };
             let (number, root) = self.find(tree)?;
             let began = scan::now();
-            let before = self.plans.iter().find(|planned| planned.number == number && planned.is_exchange());
-            let touched = before.map(|planned| Touched::new(planned.began, &planned.scan));
-            let scan = scan::scan_after(root, &mut read::Name(chunks), &self.known, touched.as_ref())?;
+            let before = self.plans.iter().find(|planned| planned.number == number);
+            let seen = before.map(Planned::seen);
+            let scan = scan::scan_after(root, &mut read::Name(chunks), &self.known, seen.as_ref())?;
             let way = self.way_of(root, &scan).0;
             let plan = plan::plan((&tree.entries, &tree.notes), &scan, &selection, way);
             let (way, began) = before.map_or((way, began), |planned| (planned.way, planned.began));
@@ -181,6 +181,11 @@ fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
 impl Planned {
     fn is_exchange(&self) -> bool {
         self.way == Way::Exchange && !self.plan.is_empty()
+    }
+
+    /// What was seen of it, for the next look.
+    fn seen(&self) -> Before<'_> {
+        Before::new(self.began, &self.scan, self.is_exchange())
     }
 }
 
@@ -295,8 +300,7 @@ impl Component for Files<'_> {
             let (Some(root), Some(tree)) = (root, trees.get(planned.place)) else { continue };
             // The old root is gone, and with it the second names: once more another ctime.
             let marks = if planned.is_exchange() {
-                let touched = Touched::new(planned.began, &planned.scan);
-                scan::scan_after(root, &mut read::Name(chunks), &self.known, Some(&touched))?
+                scan::scan_after(root, &mut read::Name(chunks), &self.known, Some(&planned.seen()))?
                     .marks_of(&tree.entries)
             } else {
                 planned.scan.marks_of(&tree.entries)

@@ -11,7 +11,7 @@
 //!
 //! A restore of ours that exchanges a root gives what stays a second name and takes the first away, which sets its ctime too. What
 //! was recognised before, and has its inode, size, mtime, owner, mode and attributes afterwards, is taken for unchanged by that
-//! restore: [`Touched`]. Who writes into a file just then and sets its mtime back is seen by a look that reads everything.
+//! restore: [`Before`]. Who writes into a file just then and sets its mtime back is seen by a look that reads everything.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use types::time::Time;
 
 use super::entry::{Entry, Kind, Meta, Stamp};
-use super::scan::Scan;
+use super::scan::{Found, Scan};
 use crate::manifest::{Manifest, Tree};
 use crate::remembered::Remembered;
 
@@ -181,31 +181,34 @@ fn is_older(entry: &Entry, moment: Stamp) -> bool {
         && entry.meta.mtime.secs < moment.secs - GRAIN_S
 }
 
-/// Entries that a restore of ours touches without changing them.
+/// What the restore that is under way has seen before. It need not be read a second time; and what the restore touches without changing
+/// it is recognised.
 #[derive(Debug)]
-pub(crate) struct Touched<'a> {
-    since: Stamp,
-    entries: HashMap<&'a [u8], (u64, &'a Entry)>,
+pub(crate) struct Before<'a> {
+    began: Stamp,
+    touched: bool,
+    entries: HashMap<&'a [u8], &'a Found>,
 }
 
-impl<'a> Touched<'a> {
-    /// Those of a walk before, by a restore that began then.
-    pub(crate) fn new(since: Stamp, before: &'a Scan) -> Self {
-        let found = before.entries.iter().filter(|found| is_older(&found.entry, since));
-        let entries = found.map(|found| (found.entry.path.as_slice(), (found.mark.inode, &found.entry)));
-        Self { since, entries: entries.collect() }
+impl<'a> Before<'a> {
+    /// What a walk found, of a restore that began then. `touched`: the root was exchanged since.
+    pub(crate) fn new(began: Stamp, walk: &'a Scan, touched: bool) -> Self {
+        let found = walk.entries.iter().filter(|_| walk.is_trusted());
+        Self { began, touched, entries: found.map(|found| (found.entry.path.as_slice(), found)).collect() }
     }
 
     /// The entry as it was before, if all that the kernel says of it without its attributes is as it was.
     pub(crate) fn unchanged(&self, path: &[u8], stat: &Statx) -> Option<Entry> {
-        let (inode, entry) = self.entries.get(path)?;
+        let Found { entry, mark, .. } = self.entries.get(path)?;
+        let is_same = *mark == Mark::of(stat) && mark.ctime.secs < self.began.secs - GRAIN_S;
         let now = Meta::of(stat);
-        let as_before = stat.stx_ino == *inode
-            && Stamp::from(stat.stx_ctime) >= self.since
-            && has_size(entry, stat.stx_size)
+        let is_touched = self.touched
+            && stat.stx_ino == mark.inode
+            && Stamp::from(stat.stx_ctime) >= self.began
+            && is_older(entry, self.began)
             && (now.mtime, now.mode, now.uid, now.gid)
                 == (entry.meta.mtime, entry.meta.mode, entry.meta.uid, entry.meta.gid);
-        as_before.then(|| as_now(entry, path, stat))
+        ((is_same || is_touched) && has_size(entry, stat.stx_size)).then(|| as_now(entry, path, stat))
     }
 }
 

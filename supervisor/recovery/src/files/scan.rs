@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::ahead;
 use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING, Stamp};
-use super::known::{self, Known, KnownRoot, Mark, Marks, Touched};
+use super::known::{self, Before, Known, KnownRoot, Mark, Marks};
 use super::read::{self, Contents};
 use super::root::Root;
 use crate::Error;
@@ -111,6 +111,11 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// Whether what the kernel says of ctimes there is relied upon.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.filesystem.is_some()
+    }
+
     /// What makes its entries known to later walks.
     pub(crate) fn marks(&self) -> Option<Marks> {
         Marks::new(self.filesystem.clone(), self.entries.iter().map(|found| found.mark))
@@ -142,7 +147,7 @@ pub(crate) fn scan(root: &Root, contents: &mut dyn Contents, known: &Known<'_>) 
     scan_after(root, contents, known, None)
 }
 
-/// Walks a root as [`scan`] does, after a restore of ours touched some of it.
+/// Walks a root as [`scan`] does, once more in one restore.
 ///
 /// # Errors
 ///
@@ -151,7 +156,7 @@ pub(crate) fn scan_after(
     root: &Root,
     contents: &mut dyn Contents,
     known: &Known<'_>,
-    touched: Option<&Touched<'_>>,
+    before: Option<&Before<'_>>,
 ) -> Result<Scan, Error> {
     let root = &root.again()?;
     let dir = read::open(root, c".", OFlags::DIRECTORY)
@@ -162,7 +167,7 @@ pub(crate) fn scan_after(
     let filesystem = known::filesystem(&dir).map_err(failed("ask for the file system of"))?;
     let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
     let scan = Scan { filesystem, began: now(), ..Scan::default() };
-    let mut walk = Walk { contents, scan, known, touched, links: HashMap::new(), is_reading: true };
+    let mut walk = Walk { contents, scan, known, before, links: HashMap::new(), is_reading: true };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
@@ -183,7 +188,7 @@ struct Walk<'a> {
     contents: &'a mut dyn Contents,
     scan: Scan,
     known: KnownRoot<'a>,
-    touched: Option<&'a Touched<'a>>,
+    before: Option<&'a Before<'a>>,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     /// Whether the last file was read.
@@ -228,8 +233,8 @@ impl Walk<'_> {
     fn fetch(&self, dir: &OwnedFd, name: &CStr, path: &[u8]) {
         ahead::fetch(dir, name, |stat| {
             let path = read::join(path, name);
-            let touched = self.touched.and_then(|touched| touched.unchanged(&path, stat));
-            self.known.unchanged(&path, stat).or(touched).is_none()
+            let before = self.before.and_then(|before| before.unchanged(&path, stat));
+            self.known.unchanged(&path, stat).or(before).is_none()
         });
     }
 
@@ -389,7 +394,7 @@ impl Walk<'_> {
     /// The entry that is known to stand here unchanged.
     fn recognised(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Option<Entry> {
         self.known.unchanged(path, stat).or_else(|| {
-            let entry = self.touched?.unchanged(path, stat)?;
+            let entry = self.before?.unchanged(path, stat)?;
             let xattrs = read::xattrs_at(dir, name).ok()??;
             (xattrs == entry.meta.xattrs).then_some(entry)
         })
