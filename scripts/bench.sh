@@ -146,6 +146,10 @@ case $name in
         ;;
     tpm) need swtpm=swtpm tpm2_sign=tpm2-tools ;;
     checkpoint) checkpoint_peers ;;
+    restore)
+        need rsync=rsync b3sum=b3sum
+        checkpoint_peers
+        ;;
     boot)
         "$ROOT/scripts/setup.sh"
         "$ROOT/scripts/build.sh"

@@ -7,7 +7,9 @@
 //! The page cache is dropped before each round. `TREE=10g` takes 100,000 files of 10 GB instead of 20,000 of 2 GB, `TREE=small` a hundredth, to
 //! try the program; `VARIANT` picks one figure.
 
+#[expect(dead_code, reason = "the other benchmark needs the rest")]
 mod ours;
+#[expect(dead_code, reason = "the other benchmark needs the rest")]
 mod peers;
 mod tree;
 

@@ -8,8 +8,10 @@ use recovery::files::known::Known;
 use recovery::files::root::Root;
 use recovery::manifest::Manifest;
 use recovery::manifest::stored::Stored;
+use recovery::remembered::Remembered;
 use recovery::restore::{self, Machine, Restore};
 use recovery::worker::Worker;
+use recovery::worker::effect::Way;
 use store::chunk::Chunks;
 use types::time::{BootId, Time};
 
@@ -51,8 +53,10 @@ impl Keeper for Ours {
     fn store(&self, repository: &Path, tree: &Path) -> anyhow::Result<()> {
         let mut chunks = Chunks::open(&repository.join("chunks"), &KEY)?;
         let before = newest(repository, &chunks)?;
+        let remembered = Remembered::kept(&repository.join("checkpoints"), &chunks);
         let (roots, time) = ([Root::open(tree)?], now()?);
-        let machine = Machine { roots: &roots, known: Known::at(time, &before), ..Machine::default() };
+        let known = Known::at(time, &before).and(time, before.as_ref().zip(remembered.as_ref()));
+        let machine = Machine { roots: &roots, known, ..Machine::default() };
         let number = before.as_ref().map_or(1, |manifest| manifest.number + 1);
         let manifest = restore::capture(machine, &mut chunks, number, "bench", time)?.manifest;
         let stored = manifest.store(&mut chunks)?.sign(Vec::new(), Vec::new());
@@ -64,14 +68,24 @@ impl Keeper for Ours {
         let aside = tree.with_extension("aside");
         std::fs::rename(tree, &aside)?;
         std::fs::create_dir(tree)?;
-        let done = back(repository, tree);
+        let done = back(repository, tree, Way::InPlace, Trust::Metadata);
         std::fs::rename(tree, to)?;
         std::fs::rename(&aside, tree)?;
         done
     }
 }
 
-fn back(repository: &Path, tree: &Path) -> anyhow::Result<()> {
+/// What a restore relies on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// What the file system says of a file.
+    Metadata,
+    /// Every byte is read.
+    Nothing,
+}
+
+/// Brings the newest checkpoint back to where it was.
+pub fn back(repository: &Path, tree: &Path, way: Way, trust: Trust) -> anyhow::Result<()> {
     let chunks = Chunks::open_read_only(&repository.join("chunks"), &KEY)?;
     let manifest = newest(repository, &chunks)?.context("there is no checkpoint")?;
     let roots = [Root::open(tree)?];
@@ -81,7 +95,11 @@ fn back(repository: &Path, tree: &Path) -> anyhow::Result<()> {
     let machine = Machine {
         roots: &roots,
         executor: Some(&mut worker),
-        known: Known::at(now()?, [&known]),
+        known: match trust {
+            Trust::Metadata => Known::at(now()?, [&known]),
+            Trust::Nothing => Known::default(),
+        },
+        way,
         ..Machine::default()
     };
     let mut restore = Restore::begin(machine, manifest, &chunks, false)?;
@@ -89,5 +107,6 @@ fn back(repository: &Path, tree: &Path) -> anyhow::Result<()> {
     restore.execute()?;
     restore.verify()?;
     restore.clean_up()?;
+    restore.remember(now()?)?.keep(&repository.join("checkpoints"), &chunks)?;
     Ok(())
 }

@@ -14,11 +14,26 @@ pub trait Words {
     fn program(&self) -> &str;
     fn version(&self) -> anyhow::Result<String>;
     fn restore(&self, to: &Path, tree: &Path) -> Vec<String>;
+    fn restore_over(&self, tree: &Path, over: Over) -> Vec<String>;
 }
 
 pub struct Peer<W>(pub W);
 
+/// How a restore over existing data finds what has changed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Over {
+    /// By size and mtime.
+    Trusting,
+    /// By reading.
+    Verifying,
+}
+
 impl<W: Words> Peer<W> {
+    /// Brings the newest state back over what is there.
+    pub fn restore_over(&self, repository: &Path, tree: &Path, over: Over) -> anyhow::Result<()> {
+        self.run(repository, &self.0.restore_over(tree, over))
+    }
+
     fn run(&self, repository: &Path, words: &[String]) -> anyhow::Result<()> {
         let done = Command::new(self.0.program())
             .arg("--repo")
@@ -93,6 +108,15 @@ impl Words for Restic {
     fn restore(&self, to: &Path, _: &Path) -> Vec<String> {
         words(&["restore", "latest", "--target"], &[to])
     }
+
+    fn restore_over(&self, tree: &Path, over: Over) -> Vec<String> {
+        let overwrite = match over {
+            Over::Trusting => "if-changed",
+            Over::Verifying => "always",
+        };
+        let what = format!("latest:{}", tree.display());
+        words(&["restore", &what, "--delete", "--overwrite", overwrite, "--target"], &[tree])
+    }
 }
 
 pub struct Rustic(String);
@@ -121,6 +145,14 @@ impl Words for Rustic {
         let mut words = words(&["restore"], &[]);
         words.push(format!("latest:{}", tree.display()));
         words.push(to.display().to_string());
+        words
+    }
+
+    fn restore_over(&self, tree: &Path, over: Over) -> Vec<String> {
+        let mut words = words(&["restore", "--delete"], &[]);
+        words.extend((over == Over::Verifying).then(|| "--verify-existing".to_owned()));
+        words.push(format!("latest:{}", tree.display()));
+        words.push(tree.display().to_string());
         words
     }
 }

@@ -219,7 +219,7 @@ impl Step {
 }
 
 /// How what is staged comes into place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Way {
     /// Entry by entry, where they are: readers can see some that are new beside some that are old.

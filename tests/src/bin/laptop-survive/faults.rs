@@ -31,6 +31,8 @@ const FIRST: [&str; 4] = ["error", "late-error", "short,value=20", "write-ignore
 const PAIRS: u32 = 160;
 /// Of each list, how many quarters of the number asked for are drawn: those that cost seconds are fewer.
 const SHARES: [usize; 5] = [8, 4, 1, 1, 4];
+/// Pauses that are twice as long as the one before; a test waits for no more.
+const MOST_DOUBLED: u32 = 5;
 /// A call that is slow, in milliseconds.
 const SLOW_MS: u64 = 2000;
 /// Violations after which a run ends.
@@ -304,7 +306,10 @@ fn lasting(bench: &mut Bench, size: usize, kind: &str) -> anyhow::Result<()> {
         bench.wrong("something is back although all writes fail")?;
     }
     bench.laptop.clear_faults()?;
-    bench.must_rest(&change, now_ns()?, 2 * RETRY_NS)
+    // Where a call takes long, further attempts have failed since, and one may be about to.
+    let began = now_ns()?;
+    let failed = if let device::State::Undoing { attempts } = bench.state()? { attempts } else { 0 };
+    bench.must_rest(&change, began, RETRY_NS << failed.min(MOST_DOUBLED))
 }
 
 /// Slowness is no failure: both calls succeed.
