@@ -199,7 +199,7 @@ fn unchanged(scratch: &Scratch, tree: &mut Tree) -> anyhow::Result<Vec<Figure>> 
         let at = repository(scratch, keeper.as_ref());
         arms.push((keeper.name(), Box::new(move || cold(|| keeper.store(&at, path)))));
     }
-    arms.push(("stat-walk", Box::new(|| cold(|| tree::walk(path).map(drop)))));
+    arms.push(("stat-walk", Box::new(|| cold(|| walk(path).map(drop)))));
     let results = alternate(ROUNDS, &mut arms)?;
     drop(arms);
     let goal = Goal { variant: "unchanged", metric: "s for a checkpoint with nothing changed", factor: 4.0 };
@@ -213,6 +213,20 @@ fn unchanged(scratch: &Scratch, tree: &mut Tree) -> anyhow::Result<Vec<Figure>> 
         goal: Some(1.0 / 1.5),
     });
     Ok(vec![figure])
+}
+
+/// The least that anybody who looks for changes must do. Gives the number of entries.
+fn walk(path: &Path) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        count += 1;
+        if meta.is_dir() {
+            count += walk(&entry.path())?;
+        }
+    }
+    Ok(count)
 }
 
 /// A checkpoint after one file in a hundred has changed.

@@ -135,20 +135,6 @@ fn content(path: &Path, seed: u64, size: u64) -> anyhow::Result<()> {
     Ok(fs::write(path, bytes)?)
 }
 
-/// The least that anybody who looks for changes must do. Gives the number of entries.
-pub fn walk(path: &Path) -> anyhow::Result<u64> {
-    let mut count = 0;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        count += 1;
-        if meta.is_dir() {
-            count += walk(&entry.path())?;
-        }
-    }
-    Ok(count)
-}
-
 /// As [`Tree::hash`], of any folder.
 pub fn hash(path: &Path) -> anyhow::Result<[u8; 32]> {
     let mut sum = Sha256::new();

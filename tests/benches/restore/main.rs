@@ -9,7 +9,6 @@ mod ours;
 #[expect(dead_code, reason = "the other benchmark needs the rest")]
 #[path = "../checkpoint/peers.rs"]
 mod peers;
-#[expect(dead_code, reason = "the other benchmark needs the rest")]
 #[path = "../checkpoint/tree.rs"]
 mod tree;
 
