@@ -216,7 +216,7 @@ impl World {
 
     /// Fills in what effects know of the machine.
     pub fn describe(&self, status: &mut wire::Status) {
-        status.machine = machine();
+        status.machine = recovery::restore::machine();
         status.device =
             self.device.as_ref().and_then(|device| device.info().ok()).map(|info| wire::DeviceStatus {
                 tokens: info.tokens,
@@ -263,16 +263,6 @@ const fn backend(backend: Backend) -> &'static str {
         Backend::None => "none",
         Backend::Other(_) => "unknown",
     }
-}
-
-/// Manufacturer and model as the firmware says.
-fn machine() -> String {
-    let read = |name: &str| {
-        std::fs::read_to_string(format!("/sys/class/dmi/id/{name}"))
-            .map(|text| text.trim().to_owned())
-            .unwrap_or_default()
-    };
-    format!("{} {}", read("sys_vendor"), read("product_name")).trim().to_owned()
 }
 
 /// The short id of a key.

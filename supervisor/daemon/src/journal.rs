@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use api::wire;
-use engine::{Event, Fact, Record, Room, State, evolve};
+use engine::{Event, Room, State};
 use policy::Rules;
+use recovery::replay;
 use store::head::{Head, PublicKey, SignedHead};
 use store::log::Log;
 use tokio::runtime::Handle;
@@ -116,11 +117,16 @@ impl Replayed {
         let key = PublicKey::from_der(&tpm.head_key().spki())?;
         let new_machine = config.new_machine.take();
         let dir = &config.dir;
-        let growth = growth(config.file_bytes);
-        let Folded { log, state, from } = if dir.exists() {
-            replay(dir, &growth, &rules)?
+        let growth = replay::growth(config.file_bytes);
+        let empty = State::new(rules);
+        let (log, state, from) = if dir.exists() {
+            let replay::Replayed { log, state, from, passed_over } = replay::replay(dir, &growth, &empty)?;
+            for (entries, why) in passed_over {
+                tracing::warn!("the snapshot at {entries} facts is not used: {why}");
+            }
+            (log, state, from)
         } else {
-            Folded { log: create(dir, &growth)?, state: State::new(rules), from: 0 }
+            (create(dir, &growth)?, empty, 0)
         };
         let moved = match log.newest_head() {
             Some(head) => signed_by(head, &key, new_machine).with_context(|| {
@@ -284,13 +290,6 @@ pub fn short(key: &PublicKey) -> String {
     key.id().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How files grow: no more is zeroed ahead than a file is to hold.
-fn growth(file_bytes: u64) -> store::log::Config {
-    let usual = store::log::Config::default();
-    let step_bytes = usual.step_bytes.min(file_bytes);
-    store::log::Config { segment_bytes: file_bytes, step_bytes, ..usual }
-}
-
 fn create(dir: &Path, growth: &store::log::Config) -> anyhow::Result<Log> {
     use std::io::Read as _;
     let mut id = [0; 16];
@@ -298,115 +297,6 @@ fn create(dir: &Path, growth: &store::log::Config) -> anyhow::Result<Log> {
         .and_then(|mut file| file.read_exact(&mut id))
         .context("reading random bytes")?;
     Ok(Log::create(dir, id, growth)?)
-}
-
-/// What a start has folded.
-struct Folded {
-    log: Log,
-    state: State,
-    /// How many facts were in the snapshot that it began with; 0 without one.
-    from: u64,
-}
-
-/// Folds the log: from the newest snapshot that the log itself names, else from the beginning.
-fn replay(dir: &Path, growth: &store::log::Config, rules: &Rules) -> anyhow::Result<Folded> {
-    let refused =
-        || format!("the log in {} is not opened, because starting must not mean forgetting", dir.display());
-    let mut passed_over = None;
-    for entries in store::snapshot::list(dir).with_context(refused)?.into_iter().rev() {
-        match replay_from(dir, entries, (growth, rules))? {
-            Tried::Folded(folded) => return Ok(*folded),
-            Tried::Unusable(why) => {
-                tracing::warn!("the snapshot at {entries} facts is not used: {why}");
-                passed_over.get_or_insert(why);
-            }
-        }
-    }
-    let mut fold = Fold::new(State::new(rules.clone()), None);
-    let log = Log::open(dir, growth, &mut |index, bytes| fold.see(index, bytes));
-    let log = match (log, passed_over) {
-        // As a whole it cannot be read, so what is wrong with it was seen from the snapshot.
-        (Err(error @ store::Error::Archived { .. }), Some(why)) => {
-            bail!("{}: {why}; {error}", refused())
-        }
-        (log, _) => log.with_context(refused)?,
-    };
-    Ok(Folded { log, state: fold.end(dir)?, from: 0 })
-}
-
-/// What came of a snapshot.
-enum Tried {
-    Folded(Box<Folded>),
-    /// Why it cannot be started from.
-    Unusable(String),
-}
-
-/// Folds from a snapshot, if it can be read and a fact under a signed head names it.
-fn replay_from(
-    dir: &Path,
-    entries: u64,
-    (growth, rules): (&store::log::Config, &Rules),
-) -> anyhow::Result<Tried> {
-    let unusable = |why: &str| Ok(Tried::Unusable(why.to_owned()));
-    let snapshot = match store::snapshot::read(dir, entries) {
-        Ok(snapshot) => snapshot,
-        Err(error) => return unusable(&error.to_string()),
-    };
-    let state = match engine::snapshot::decode(&snapshot.state, rules.clone()) {
-        Ok(state) if state.facts == entries => state,
-        Ok(_) => return unusable("it is of another number of facts"),
-        Err(error) => return unusable(&error.to_string()),
-    };
-    let mut fold = Fold::new(state, Some((entries, snapshot.hash)));
-    let log = match Log::open_at(dir, growth, &snapshot.start, &mut |index, bytes| fold.see(index, bytes)) {
-        Ok(log) => log,
-        Err(store::Error::Unproven { why, .. }) => return unusable(&why),
-        Err(error) => return Err(error).context("the log cannot be opened"),
-    };
-    let covered = log.newest_head().map_or(0, |head| head.head().size);
-    if fold.named.is_none_or(|named| named >= covered) {
-        return unusable("no fact under a signed head names it");
-    }
-    Ok(Tried::Folded(Box::new(Folded { log, state: fold.end(dir)?, from: entries })))
-}
-
-/// Records one after the other.
-struct Fold {
-    state: State,
-    /// The snapshot that a record is to name, and the index of the one that does.
-    wanted: Option<(u64, Hash)>,
-    named: Option<u64>,
-    fault: Option<(u64, engine::fact::Error)>,
-}
-
-impl Fold {
-    const fn new(state: State, wanted: Option<(u64, Hash)>) -> Self {
-        Self { state, wanted, named: None, fault: None }
-    }
-
-    fn see(&mut self, index: u64, bytes: &[u8]) {
-        if self.fault.is_some() {
-            return;
-        }
-        match Record::decode(bytes) {
-            Ok(record) => {
-                if let Fact::Snapshotted { facts, hash } = record.fact
-                    && self.wanted == Some((facts, Hash(hash)))
-                {
-                    self.named = Some(index);
-                }
-                evolve(&mut self.state, &record);
-            }
-            Err(error) => self.fault = Some((index, error)),
-        }
-    }
-
-    fn end(self, dir: &Path) -> anyhow::Result<State> {
-        match self.fault {
-            Some((index, error)) => bail!("entry {index} of the log in {}: {error}", dir.display()),
-            None => Ok(self.state),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod note;
 mod resume;
 mod step;
 
+pub use self::resume::resume;
+
 use types::unit::MilliCelsius;
 
 use crate::fact::{Error, Fact, Level, Record};

@@ -30,6 +30,9 @@ pub enum Error {
     /// The chunk store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The log cannot be gone on with.
+    #[error(transparent)]
+    Replay(#[from] crate::replay::Error),
     /// The checkpoint is not what was written: take another one.
     #[error("the checkpoint is damaged: {0}")]
     Damaged(String),

@@ -12,6 +12,7 @@
 //! - [`diff`]: what differs between two checkpoints
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
+//! - [`replay`]: the log folded into the state
 //! - [`vault`]: what holds the repository's key, and the ways to it
 //!
 //! Formats, phases and the helper's protocol stand in `docs/checkpoints.md`.
@@ -33,6 +34,7 @@ pub mod files;
 pub mod helper;
 pub mod manifest;
 pub mod remembered;
+pub mod replay;
 pub mod restore;
 pub mod tokens;
 pub mod vault;

@@ -22,6 +22,23 @@ use crate::remembered::Remembered;
 use crate::tokens::{TokenPort, Tokens};
 use crate::worker::effect::{Effect, Executor, Progress, Way};
 
+/// What the machine calls itself: vendor and product.
+#[must_use]
+pub fn machine() -> String {
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/sys/class/dmi/id/{name}"))
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default()
+    };
+    format!("{} {}", read("sys_vendor"), read("product_name")).trim().to_owned()
+}
+
+/// What the machine says it is, as checkpoints hold it.
+#[must_use]
+pub fn identity() -> Vec<String> {
+    vec![format!("machine={}", machine())]
+}
+
 /// The machine, as far as checkpoints cover it.
 #[derive(Default)]
 pub struct Machine<'a> {

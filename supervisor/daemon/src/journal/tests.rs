@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use engine::fact::Level;
+use engine::{Fact, Record};
 use tempfile::TempDir;
 use types::time::{BootId, Time};
 

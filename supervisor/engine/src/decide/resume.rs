@@ -7,7 +7,9 @@ use crate::fact::{Fact, Outcome, Progress};
 use crate::order::Order;
 use crate::state::Work;
 
-pub(super) fn resume(work: &Work) -> Fact {
+/// How a work goes on that was under way when nobody was there any more to do it.
+#[must_use]
+pub fn resume(work: &Work) -> Fact {
     let progressed = |progress| Fact::Progressed { work: work.number, progress };
     match (&work.order, &work.progress) {
         // Once it is being undone there is no way back, and the first reason stays the reason.

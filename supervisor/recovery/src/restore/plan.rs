@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use engine::reply::PlanReport;
 use types::token::Change;
 
 use crate::component::Difference;
@@ -54,6 +55,24 @@ impl Plan {
             *count += 1;
         }
         summary
+    }
+
+    /// The plan in the engine's words, of the checkpoint of this number.
+    #[must_use]
+    pub fn report(&self, number: u64) -> PlanReport {
+        let summary = self.summary();
+        let lines = self.differences.iter().take(PlanReport::LINES_MAX).map(ToString::to_string);
+        PlanReport {
+            number,
+            added: summary.created,
+            changed: summary.changed + summary.accessed,
+            removed: summary.removed,
+            tokens: summary.tokens,
+            denied: summary.obstacles,
+            lines: lines.collect(),
+            writes: self.token_changes().into_iter().map(Into::into).collect(),
+            in_place: self.in_place.clone(),
+        }
     }
 
     /// The writes of tokens that it holds, each with the value that stands there now: what [`crate::tokens::put_back`] needs

@@ -1,13 +1,12 @@
 //! What recovery found, in the engine's words.
 
 use engine::order::Item;
-use engine::reply::{Captured, DiffReport, Differing, FileChange, PlanReport, VerifyReport};
+use engine::reply::{Captured, DiffReport, Differing, FileChange, VerifyReport};
 use engine::scope::FilePath;
 use recovery::diff::{Change, Difference};
 use recovery::files::entry::{Entry, Kind};
 use recovery::manifest::stored::Unsigned;
 use recovery::manifest::{Manifest, Part};
-use recovery::restore::Plan;
 use recovery::shown;
 use store::chunk::Chunks;
 
@@ -28,23 +27,6 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         bytes: regular(manifest).map(|(_, size)| size).sum(),
         read: u64::try_from(regular(manifest).count()).ok().and_then(|all| all.checked_sub(recognised)),
         skipped: notes.collect(),
-    }
-}
-
-/// What a restore would change.
-pub(super) fn plan(number: u64, plan: &Plan) -> PlanReport {
-    let summary = plan.summary();
-    let lines = plan.differences.iter().take(PlanReport::LINES_MAX).map(ToString::to_string);
-    PlanReport {
-        number,
-        added: summary.created,
-        changed: summary.changed + summary.accessed,
-        removed: summary.removed,
-        tokens: summary.tokens,
-        denied: summary.obstacles,
-        lines: lines.collect(),
-        writes: plan.token_changes().into_iter().map(Into::into).collect(),
-        in_place: plan.in_place.clone(),
     }
 }
 

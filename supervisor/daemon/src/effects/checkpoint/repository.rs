@@ -70,7 +70,7 @@ impl Repository {
             device,
             client: Client::new(restore),
             keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
-            identity: vec![format!("machine={}", crate::effects::machine())],
+            identity: restore::identity(),
         };
         let chunks = config.state.join("chunks");
         let locked = Locked { chunks, parts, why: "it was not opened yet".to_owned() };
@@ -233,7 +233,7 @@ impl Owner {
             way: part.way,
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
-        Ok(Done::Step(StepResult::Planned(report::plan(number, &plan))))
+        Ok(Done::Step(StepResult::Planned(plan.report(number))))
     }
 
     /// Looks at what is there now as a capture would, without storing anything.

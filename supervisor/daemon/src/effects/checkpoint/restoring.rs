@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use types::token::Change;
 
 use super::repository::{Owner, Reader, text};
-use super::{Done, Job, Look, Part, Phase, Task, report};
+use super::{Done, Job, Look, Part, Phase, Task};
 
 type Answer = oneshot::Sender<Result<Done, String>>;
 
@@ -45,7 +45,7 @@ pub(super) fn restore(
         Ok(restore) => restore,
         Err(error) => return drop(answer.send(Err(text(error)))),
     };
-    let report = report::plan(number, restore.plan());
+    let report = restore.plan().report(number);
     drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
     if serve(&mut restore, &report, reader, jobs) {
         remember(&mut restore, look, reader);
