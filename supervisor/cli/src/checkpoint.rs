@@ -1,14 +1,19 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`]: its
-//!   subcommands
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`], [`mount`]: its
+//!   [`key`]: its
+//!   subcommands; [`guard`]: what `mount` starts beside itself
+//! - [`offline`]: a state folder without daemon and TPM
 //! - [`scope`]: of what a restore is, on the command line
 
 mod create;
 mod delete;
 mod diff;
 mod export;
+mod guard;
 mod list;
+mod mount;
+mod offline;
 mod plan;
 mod restore;
 mod scope;
@@ -39,6 +44,9 @@ pub enum Checkpoint {
     Restore(restore::Restore),
     Delete(delete::Delete),
     Export(export::Export),
+    Mount(mount::Mount),
+    #[command(hide = true)]
+    Guard(guard::Guard),
 }
 
 impl Checkpoint {
@@ -54,6 +62,8 @@ impl Checkpoint {
             Self::Restore(restore) => restore.run(context),
             Self::Delete(delete) => delete.run(context),
             Self::Export(export) => export.run(context),
+            Self::Mount(mount) => mount.run(context),
+            Self::Guard(guard) => guard.run(),
         }
     }
 }

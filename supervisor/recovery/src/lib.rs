@@ -9,6 +9,7 @@
 //! - [`tokens`]: firmware tokens
 //! - [`restore`]: all of them together, in phases
 //! - [`export`]: the files of a checkpoint as a tar archive
+//! - [`browse`]: the files of a checkpoint as a tree, for looking into it
 //! - [`diff`]: what differs between two checkpoints
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
@@ -26,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod browse;
 pub mod component;
 pub mod diff;
 mod error;

@@ -1,6 +1,7 @@
 //! Capture and restore of real folders, checked by a walk of its own.
 
 mod abuse;
+mod browse;
 mod crash;
 mod diff;
 mod export;
@@ -10,5 +11,5 @@ mod privileges;
 mod property;
 mod remembered;
 mod selective;
-mod tree;
+pub(crate) mod tree;
 mod whole;

@@ -7,22 +7,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use recovery::export;
-use recovery::manifest::stored::Stored;
-use recovery::vault::offline;
 use serde::Serialize;
 use store::chunk::Chunks;
-use zeroize::Zeroizing;
 
+use super::offline::{Offline, Signers, fault};
 use super::scope::absolute;
 use crate::fault::Fault;
 use crate::output::{self, bytes, count};
 use crate::secret;
 use crate::session::Context;
-
-/// The repository's key, bytes.
-const KEY_BYTES: usize = 32;
-/// The largest public key that is read, bytes.
-const PEM_BYTES_MAX: usize = 16 << 10;
 
 /// Writes the files of a checkpoint as a tar archive, without daemon and TPM.
 ///
@@ -44,18 +37,11 @@ pub struct Export {
     /// The new file, readable for you alone; “-” is the standard output.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The repository's key, 32 bytes; “-” is the standard input.
-    #[arg(long, value_name = "FILE")]
-    repository_key: PathBuf,
     /// Only this folder of the checkpoint.
     #[arg(long, value_name = "PATH")]
     root: Option<PathBuf>,
-    /// The daemon's state folder, or a copy of it.
-    #[arg(long, default_value = "/var/lib/dsmil")]
-    dir: PathBuf,
-    /// The public key that signed the checkpoint, PEM. More than once for a machine that had another TPM before.
-    #[arg(long, value_name = "FILE")]
-    key: Vec<PathBuf>,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 /// What was written, as JSON.
@@ -73,10 +59,10 @@ struct Exported {
 impl Export {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
-        let stored = self.find()?;
-        let signed = self.check(&stored)?;
-        let key = self.repository_key()?;
-        let chunks = Chunks::open_read_only(&self.dir.join("chunks"), &key)?;
+        let stored = self.offline.find(&self.which)?;
+        let signed = self.offline.signers()?.check(&stored)?;
+        let key = self.offline.repository_key()?;
+        let chunks = Chunks::open_read_only(&self.offline.chunks(), &key)?;
         let manifest = stored.manifest(&chunks).map_err(fault)?;
         let root = match &self.root {
             Some(root) => absolute(std::slice::from_ref(root))?.pop(),
@@ -99,53 +85,6 @@ impl Export {
             signed,
         };
         if context.json { output::document(&exported, None) } else { output::print(&text(&exported)) }
-    }
-
-    /// By its number, or by its name, which no two have at a time.
-    fn find(&self) -> Result<Stored, Fault> {
-        let dir = self.dir.join("checkpoints");
-        let read = |number| Stored::decode(number, &store::manifest::get(&dir, number)?).map_err(fault);
-        if let Ok(number) = self.which.parse() {
-            return read(number);
-        }
-        for number in store::manifest::list(&dir)? {
-            let stored = read(number)?;
-            if stored.statement.name == self.which {
-                return Ok(stored);
-            }
-        }
-        Err(Fault::NotFound(format!("there is no checkpoint “{}” in {}", self.which, dir.display())))
-    }
-
-    /// Whether the signature was asked for, and then holds.
-    fn check(&self, stored: &Stored) -> Result<bool, Fault> {
-        for path in &self.key {
-            let pem = secret::read(path, "the public key", PEM_BYTES_MAX)?;
-            let key = offline::public_key(&String::from_utf8_lossy(&pem))
-                .map_err(|error| Fault::Failed(format!("{}: {error}", path.display())))?;
-            if stored.is_signed_by(&key) {
-                return Ok(true);
-            }
-        }
-        if self.key.is_empty() {
-            return Ok(false);
-        }
-        let number = stored.statement.number;
-        let message = format!(
-            "checkpoint {number} is not signed by the given key: it was changed, or comes from elsewhere"
-        );
-        Err(Fault::Damaged { message, damage: None })
-    }
-
-    fn repository_key(&self) -> Result<Zeroizing<[u8; KEY_BYTES]>, Fault> {
-        let bytes = secret::read(&self.repository_key, "the repository's key", KEY_BYTES)?;
-        let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice());
-        key.map(Zeroizing::new).map_err(|_| {
-            Fault::Usage(format!(
-                "{} is no repository's key: it has not {KEY_BYTES} bytes",
-                self.repository_key.display()
-            ))
-        })
     }
 
     fn open(&self) -> Result<Box<dyn Write>, Fault> {
@@ -184,18 +123,8 @@ fn remove(path: &Path) {
     }
 }
 
-fn fault(error: recovery::Error) -> Fault {
-    match error {
-        recovery::Error::Store(error) => error.into(),
-        recovery::Error::Damaged(_) => Fault::Damaged { message: error.to_string(), damage: None },
-        recovery::Error::Refused(_) => Fault::NotFound(error.to_string()),
-        error => Fault::Failed(error.to_string()),
-    }
-}
-
 fn text(exported: &Exported) -> String {
-    let signed =
-        if exported.signed { "its signature holds" } else { "its signature was not checked: give --key" };
+    let signed = Signers::said(exported.signed);
     let text = format!(
         "{}: checkpoint {} “{}”, {}, {}; {signed}",
         exported.out,

@@ -18,6 +18,8 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "verify"],
     &["checkpoint", "plan"],
     &["checkpoint", "restore"],
+    &["checkpoint", "export"],
+    &["checkpoint", "mount"],
     &["log"],
     &["log", "note"],
     &["log", "tail"],

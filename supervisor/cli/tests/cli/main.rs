@@ -11,7 +11,7 @@
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
 //! - [`metrics`]: what is counted
-//! - [`tar`]: a checkpoint as tar
+//! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -30,6 +30,7 @@ mod help;
 mod human;
 mod json;
 mod metrics;
+mod mount;
 mod offline;
 mod progress;
 mod salvage;

@@ -17,36 +17,48 @@ use crate::daemon::{Output, command};
 const KEY: [u8; 32] = [9; 32];
 
 /// A state folder with two checkpoints of a folder, signed, and what opens them.
-struct State {
+pub struct State {
     dir: tempfile::TempDir,
+    pair: EcdsaKeyPair,
 }
 
 impl State {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let state = Self { dir };
+        let document =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref()).unwrap();
+        let state = Self { dir, pair };
         fs::create_dir_all(state.at("root/sub")).unwrap();
         fs::create_dir(state.at("state")).unwrap();
         fs::write(state.at("root/sub/a"), "one").unwrap();
         fs::write(state.at("key"), KEY).unwrap();
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref()).unwrap();
-        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = state.pair.public_key().as_ref()[1..].split_at(32);
         let public =
             store::head::PublicKey::from_point(x.try_into().unwrap(), y.try_into().unwrap()).unwrap();
         fs::write(state.at("machine.pem"), public.to_pem()).unwrap();
-        state.checkpoint(1, "before", &pair);
+        state.checkpoint(1, "before");
         fs::write(state.at("root/sub/a"), "two").unwrap();
-        state.checkpoint(2, "after", &pair);
+        state.checkpoint(2, "after");
         state
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn checkpoint(&self, number: u64, name: &str, pair: &EcdsaKeyPair) {
+    /// Takes a checkpoint of the folder “root”.
+    pub fn checkpoint(&self, number: u64, name: &str) {
+        self.checkpoint_by(number, name, &self.pair);
+    }
+
+    /// Takes one that is signed with another key.
+    pub fn forge(&self, number: u64, name: &str) {
+        let other = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        self.checkpoint_by(number, name, &other);
+    }
+
+    fn checkpoint_by(&self, number: u64, name: &str, pair: &EcdsaKeyPair) {
         let mut chunks = Chunks::open(&self.at("state/chunks"), &KEY).unwrap();
         let roots = [Root::open(&self.at("root")).unwrap()];
         let machine = Machine { roots: &roots, ..Machine::default() };
@@ -58,10 +70,20 @@ impl State {
         store::manifest::put(&self.at("state/checkpoints"), number, &bytes).unwrap();
     }
 
+    /// Removes a checkpoint.
+    pub fn remove(&self, number: u64) {
+        store::manifest::remove(&self.at("state/checkpoints"), number).unwrap();
+    }
+
     /// Exports with these arguments besides the key and the folder.
     fn export(&self, arguments: &[&str]) -> Output {
+        self.dsmil(&[&["checkpoint", "export"], arguments].concat())
+    }
+
+    /// Runs the command where no daemon is, with the folder, and with the key unless the arguments have one.
+    pub fn dsmil(&self, arguments: &[&str]) -> Output {
         let mut command = command(Path::new("/nonexistent/socket"));
-        command.args(["checkpoint", "export"]).args(arguments).arg("--dir").arg(self.at("state"));
+        command.args(arguments).arg("--dir").arg(self.at("state"));
         if !arguments.contains(&"--repository-key") {
             command.arg("--repository-key").arg(self.at("key"));
         }
@@ -77,7 +99,7 @@ impl State {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

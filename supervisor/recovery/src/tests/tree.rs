@@ -23,25 +23,25 @@ use crate::worker::effect::{Executor, Way};
 
 /// Everything about an entry that a restore promises.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) what: String,
-    pub(super) content: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
-    pub(super) mtime: (i64, i64),
-    pub(super) atime: (i64, i64),
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(crate) struct Seen {
+    pub(crate) what: String,
+    pub(crate) content: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) mtime: (i64, i64),
+    pub(crate) atime: (i64, i64),
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The first path of the same file.
-    pub(super) first: Vec<u8>,
+    pub(crate) first: Vec<u8>,
 }
 
 impl Seen {
-    pub(super) fn is_fifo(&self) -> bool {
+    pub(crate) fn is_fifo(&self) -> bool {
         self.what == "fifo"
     }
 }
 
-pub(super) type Picture = BTreeMap<Vec<u8>, Seen>;
+pub(crate) type Picture = BTreeMap<Vec<u8>, Seen>;
 
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Seen {
 }
 
 /// Where two pictures differ.
-pub(super) fn unlike(now: &Picture, want: &Picture) -> Vec<String> {
+pub(crate) fn unlike(now: &Picture, want: &Picture) -> Vec<String> {
     let paths: std::collections::BTreeSet<_> = now.keys().chain(want.keys()).collect();
     let differing = paths.into_iter().filter(|path| now.get(*path) != want.get(*path));
     differing
@@ -62,12 +62,12 @@ pub(super) fn unlike(now: &Picture, want: &Picture) -> Vec<String> {
 }
 
 #[track_caller]
-pub(super) fn assert_same(now: &Picture, want: &Picture, when: &str) {
+pub(crate) fn assert_same(now: &Picture, want: &Picture, when: &str) {
     let unlike = unlike(now, want);
     assert!(unlike.is_empty(), "{when}: {unlike:#?}");
 }
 
-pub(super) fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("skipped: needs root to set owners, and to leave access times alone");
@@ -76,7 +76,7 @@ pub(super) fn is_root() -> bool {
 }
 
 /// Looks at everything without disturbing access times.
-pub(super) fn picture(root: &Path) -> Picture {
+pub(crate) fn picture(root: &Path) -> Picture {
     let mut found = Vec::new();
     walk(root, &mut found);
     found.sort();
@@ -150,17 +150,17 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     found
 }
 
-pub(super) fn set_times(path: &Path, mtime: (i64, i64), atime: (i64, i64)) {
+pub(crate) fn set_times(path: &Path, mtime: (i64, i64), atime: (i64, i64)) {
     let spec = |(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec };
     let times = Timestamps { last_access: spec(atime), last_modification: spec(mtime) };
     utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-pub(super) fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-pub(super) fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
+pub(crate) fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
     match rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()) {
         Ok(()) => true,
         Err(error) => {
@@ -170,12 +170,12 @@ pub(super) fn set_xattr(path: &Path, name: &str, value: &[u8]) -> bool {
     }
 }
 
-pub(super) fn fifo(path: &Path) {
+pub(crate) fn fifo(path: &Path) {
     mkfifoat(CWD, path, Mode::from_raw_mode(0o640)).unwrap();
 }
 
 /// Bytes that do not compress or repeat.
-pub(super) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     (0..bytes)
         .map(|_| {
@@ -188,7 +188,7 @@ pub(super) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A folder with one of everything.
-pub(super) fn one_of_everything(root: &Path) {
+pub(crate) fn one_of_everything(root: &Path) {
     fs::create_dir_all(root.join("sub/deep/empty")).unwrap();
     fs::write(root.join("plain"), "hello").unwrap();
     fs::write(root.join("empty"), "").unwrap();
@@ -235,7 +235,7 @@ pub(super) fn one_of_everything(root: &Path) {
 }
 
 /// Gives everything times of its own, what is in a folder before the folder.
-pub(super) fn set_old_times(root: &Path) {
+pub(crate) fn set_old_times(root: &Path) {
     let mut paths = Vec::new();
     walk(root, &mut paths);
     for (number, path) in paths.iter().rev().enumerate() {
@@ -249,23 +249,23 @@ pub(super) fn set_old_times(root: &Path) {
 }
 
 /// A chunk store, a folder, and who changes it.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     _dir: tempfile::TempDir,
-    pub(super) root: PathBuf,
-    pub(super) store: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) store: PathBuf,
 }
 
-pub(super) const KEY: [u8; 32] = [7; 32];
+pub(crate) const KEY: [u8; 32] = [7; 32];
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (root, store) = (dir.path().join("root"), dir.path().join("store"));
         fs::create_dir(&root).unwrap();
         Self { _dir: dir, root, store }
     }
 
-    pub(super) fn chunks(&self) -> Chunks {
+    pub(crate) fn chunks(&self) -> Chunks {
         // A process that another test is about to start holds all locks of this one until its exec.
         let end = Instant::now() + Duration::from_secs(10);
         loop {
@@ -276,17 +276,17 @@ impl Bench {
         }
     }
 
-    pub(super) fn capture(&self, chunks: &mut Chunks) -> Manifest {
+    pub(crate) fn capture(&self, chunks: &mut Chunks) -> Manifest {
         capture(std::slice::from_ref(&self.root), chunks)
     }
 
-    pub(super) fn restore(&self, manifest: &Manifest, chunks: &Chunks) -> Result<(), Error> {
+    pub(crate) fn restore(&self, manifest: &Manifest, chunks: &Chunks) -> Result<(), Error> {
         let mut worker = Worker::new(std::slice::from_ref(&self.root)).unwrap();
         restore(std::slice::from_ref(&self.root), manifest, chunks, &mut worker)
     }
 }
 
-pub(super) fn open(roots: &[PathBuf]) -> Vec<Root> {
+pub(crate) fn open(roots: &[PathBuf]) -> Vec<Root> {
     roots.iter().map(|path| Root::open(path).unwrap()).collect()
 }
 
@@ -298,7 +298,7 @@ fn hours(hours: i64) -> Time {
     Time { boot: BootId([1; 16]), boottime_ns, wall_ns: i64::try_from(now.as_nanos()).unwrap() + ahead }
 }
 
-pub(super) fn capture(roots: &[PathBuf], chunks: &mut Chunks) -> Manifest {
+pub(crate) fn capture(roots: &[PathBuf], chunks: &mut Chunks) -> Manifest {
     let roots = open(roots);
     let machine = Machine { roots: &roots, ..Machine::default() };
     let manifest = restore::capture(machine, chunks, 1, "before", hours(1)).unwrap().manifest;
@@ -319,7 +319,7 @@ pub(super) fn set_way(way: Way) {
 }
 
 /// All phases.
-pub(super) fn restore(
+pub(crate) fn restore(
     roots: &[PathBuf],
     manifest: &Manifest,
     chunks: &Chunks,
@@ -329,7 +329,7 @@ pub(super) fn restore(
 }
 
 /// All phases, of a part.
-pub(super) fn restore_scope(
+pub(crate) fn restore_scope(
     roots: &[PathBuf],
     manifest: &Manifest,
     chunks: &Chunks,
@@ -347,7 +347,7 @@ pub(super) fn restore_scope(
     restore.clean_up()
 }
 
-pub(super) fn differences(roots: &[PathBuf], manifest: &Manifest, chunks: &Chunks) -> Vec<String> {
+pub(crate) fn differences(roots: &[PathBuf], manifest: &Manifest, chunks: &Chunks) -> Vec<String> {
     let roots = open(roots);
     let machine = Machine { roots: &roots, ..Machine::default() };
     let plan = restore::plan(machine, manifest.clone(), chunks).unwrap();
@@ -355,7 +355,7 @@ pub(super) fn differences(roots: &[PathBuf], manifest: &Manifest, chunks: &Chunk
 }
 
 /// Changes, adds, removes and swaps one of everything.
-pub(super) fn spoil(root: &Path) {
+pub(crate) fn spoil(root: &Path) {
     fs::remove_file(root.join("plain")).unwrap();
     fs::create_dir(root.join("plain")).unwrap();
     fs::write(root.join("plain/inside"), "a file became a folder").unwrap();
@@ -380,6 +380,6 @@ pub(super) fn spoil(root: &Path) {
     fs::rename(root.join("sub/deep"), root.join("sub/moved")).unwrap();
 }
 
-pub(super) fn text(bytes: &[u8]) -> CString {
+pub(crate) fn text(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap()
 }
