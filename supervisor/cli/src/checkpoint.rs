@@ -4,6 +4,7 @@
 //!   [`key`]: its
 //!   subcommands; [`guard`]: what `mount` starts beside itself
 //! - [`offline`]: a state folder without daemon and TPM
+//! - [`rescue`]: a restore without the daemon
 //! - [`scope`]: of what a restore is, on the command line
 
 mod create;
@@ -15,6 +16,7 @@ mod list;
 mod mount;
 mod offline;
 mod plan;
+mod rescue;
 mod restore;
 mod scope;
 mod show;

@@ -14,6 +14,7 @@
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
 //! - [`replay`]: the log folded into the state
+//! - [`rescue`]: a restore without the daemon
 //! - [`vault`]: what holds the repository's key, and the ways to it
 //!
 //! Formats, phases and the helper's protocol stand in `docs/checkpoints.md`.
@@ -37,6 +38,7 @@ pub mod helper;
 pub mod manifest;
 pub mod remembered;
 pub mod replay;
+pub mod rescue;
 pub mod restore;
 pub mod tokens;
 pub mod vault;

@@ -1,0 +1,261 @@
+//! The steps of a work, done by this process.
+
+use std::path::PathBuf;
+
+use engine::order::{Valued, Write};
+use engine::reply::PlanReport;
+use engine::{Effect, Order, Step, StepResult};
+use types::time::Time;
+use types::token::Change;
+
+use super::journal::Journal;
+use super::{Ending, Source, ending};
+use crate::Error;
+use crate::files::known::Known;
+use crate::files::root::Root;
+use crate::manifest::Manifest;
+use crate::restore::{self, Machine, Restore, Scope};
+use crate::tokens::{TokenPort, put_back};
+use crate::worker::Worker;
+use crate::worker::effect::Way;
+
+/// What one work is done with.
+pub(super) struct Acting<'a> {
+    source: &'a Source,
+    manifest: &'a Manifest,
+    newest: Option<&'a Manifest>,
+    roots: &'a [Root],
+    /// Until the restore has it.
+    worker: Option<&'a mut Worker>,
+    port: Option<&'a mut dyn TokenPort>,
+    restore: Option<Restore<'a>>,
+    report: PlanReport,
+    identity: &'a [String],
+    now: Time,
+}
+
+impl Acting<'_> {
+    /// Does what follows from an effect, recording each point, until the work has ended.
+    pub(super) fn carry_out(
+        journal: &mut Journal,
+        source: &Source,
+        first: Option<Effect>,
+    ) -> Result<Option<Ending>, Error> {
+        let Some(first) = first else { return Ok(None) };
+        let Order::Restore { number, .. } = first.order else {
+            return follow(journal, first, &mut |step| other(source, step));
+        };
+        let newest = newest(source, journal);
+        let opened = source.manifest(number, journal).and_then(|manifest| {
+            let roots = roots(&manifest)?;
+            Ok((manifest, roots, worker(source, number, journal)?))
+        });
+        let (manifest, roots, mut worker) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                return follow(journal, first, &mut |_| Err(again(&error)));
+            }
+        };
+        let (mut port, identity) = (source.device.as_ref(), restore::identity());
+        let mut acting = Acting {
+            source,
+            manifest: &manifest,
+            newest: newest.as_ref(),
+            roots: &roots,
+            worker: Some(&mut worker),
+            port: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            restore: None,
+            report: PlanReport::default(),
+            identity: &identity,
+            now: journal.now(),
+        };
+        follow(journal, first, &mut |step| acting.perform(step))
+    }
+}
+
+impl<'a> Acting<'a> {
+    fn perform(&mut self, step: &Step) -> Result<StepResult, Error> {
+        match step {
+            Step::Validate { leave_denied, paranoid, scope, in_place, .. } => {
+                self.validate(*leave_denied, *paranoid, (scope.as_ref(), *in_place))
+            }
+            Step::UndoRestore { writes } => self.undo(writes),
+            // Verified before a crash: what is in place stays, and what it replaced goes.
+            Step::CleanUp => {
+                match (&mut self.restore, &mut self.worker) {
+                    (Some(restore), _) => restore.clean_up()?,
+                    (None, Some(worker)) => drop(restore::resume(*worker, count(self.roots)?)?),
+                    (None, None) => {}
+                }
+                Ok(StepResult::Planned(self.report.clone()))
+            }
+            step => {
+                let restore = self.restore.as_mut();
+                let restore = restore.ok_or_else(|| Error::Invalid("no restore is under way".into()))?;
+                match step {
+                    Step::Prepare { .. } => restore.prepare()?,
+                    Step::Execute => restore.execute()?,
+                    Step::VerifyRestored => restore.verify()?,
+                    _ => return Err(Error::Invalid("this is no step of a restore".into())),
+                }
+                Ok(StepResult::Done)
+            }
+        }
+    }
+
+    fn validate(
+        &mut self,
+        leave_denied: bool,
+        paranoid: bool,
+        (of, in_place): (Option<&engine::scope::Scope>, bool),
+    ) -> Result<StepResult, Error> {
+        let worker = self.worker.take();
+        let worker = worker.ok_or_else(|| Error::Invalid("a restore is under way".into()))?;
+        restore::resume(worker, count(self.roots)?)?;
+        let scope = of.map_or_else(Scope::default, |of| Scope {
+            files: of.files,
+            tokens: of.tokens,
+            paths: of.paths.iter().map(|path| path.0.clone()).collect(),
+        });
+        let machine = Machine {
+            roots: self.roots,
+            tokens: self.port.take(),
+            executor: Some(worker),
+            identity: self.identity,
+            known: known(paranoid, self.now, self.newest.into_iter().chain([self.manifest])),
+            scope,
+            way: way(in_place),
+        };
+        let restore = Restore::begin(machine, self.manifest.clone(), &self.source.chunks, leave_denied)?;
+        self.report = restore.plan().report(self.manifest.number);
+        self.restore = Some(restore);
+        Ok(StepResult::Planned(self.report.clone()))
+    }
+
+    fn undo(&mut self, writes: &[Write]) -> Result<StepResult, Error> {
+        if let Some(restore) = &mut self.restore {
+            restore.undo()?;
+            restore.clean_up()?;
+            return Ok(StepResult::Done);
+        }
+        // After a crash: files from what was kept, tokens from the log.
+        if let Some(worker) = &mut self.worker {
+            restore::abandon(*worker, count(self.roots)?)?;
+        }
+        let changes: Vec<_> = writes.iter().map(change).collect();
+        bring_back(self.source, &changes)?;
+        Ok(StepResult::Done)
+    }
+}
+
+/// Performs one step after the other, as the engine decides.
+fn follow(
+    journal: &mut Journal,
+    first: Effect,
+    perform: &mut dyn FnMut(&Step) -> Result<StepResult, Error>,
+) -> Result<Option<Ending>, Error> {
+    let (mut next, mut found, mut damaged) = (Some(first), None, false);
+    while let Some(effect) = next.take() {
+        let result = perform(&effect.step).unwrap_or_else(|error| {
+            damaged |= is_damage(&error);
+            StepResult::Failed(error.to_string())
+        });
+        let (effect, replies) = journal.decide(engine::Event::Stepped { work: effect.work, result })?;
+        next = effect;
+        found = replies.into_iter().filter_map(|reply| ending(reply.body, damaged)).next_back().or(found);
+    }
+    Ok(found)
+}
+
+/// What a start does for other works: the daemon's own steps, as far as they need nothing but this process.
+fn other(source: &Source, step: &Step) -> Result<StepResult, Error> {
+    match step {
+        Step::Delete { number, .. } => match store::manifest::remove(&source.dir, *number) {
+            Ok(()) | Err(store::Error::Absent { .. }) => Ok(StepResult::Done),
+            Err(error) => Err(error.into()),
+        },
+        Step::UndoWrite { writes, before } => {
+            let changes: Vec<_> = writes.iter().map(|write| undo_change(write, before)).collect();
+            bring_back(source, &changes)?;
+            Ok(StepResult::Done)
+        }
+        _ => Err(Error::Refused("only the daemon does this: ask it again when it runs".into())),
+    }
+}
+
+fn bring_back(source: &Source, changes: &[Change]) -> Result<(), Error> {
+    match source.device.as_ref() {
+        _ if changes.is_empty() => Ok(()),
+        Some(mut device) => put_back(&mut device, changes),
+        None => Err(Error::Device("the kernel module is not loaded, so tokens are left as they are".into())),
+    }
+}
+
+fn change(write: &Write) -> Change {
+    Change {
+        id: write.item.token(),
+        select: write.item.select(),
+        value: write.value,
+        expected: write.expected,
+    }
+}
+
+/// A write, with what stood there before.
+fn undo_change(write: &Write, before: &[Valued]) -> Change {
+    let held = before.iter().find(|held| held.item == write.item).map(|held| held.value);
+    Change { expected: held, ..change(write) }
+}
+
+/// The folders of a checkpoint.
+pub(super) fn roots(manifest: &Manifest) -> Result<Vec<Root>, Error> {
+    paths(manifest).iter().map(|path| Root::open(path)).collect()
+}
+
+fn worker(source: &Source, number: u64, journal: &Journal) -> Result<Worker, Error> {
+    Worker::new(&paths(&source.manifest(number, journal)?))
+}
+
+fn paths(manifest: &Manifest) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = |path: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(path));
+    manifest.roots().iter().map(|tree| path(&tree.path)).collect()
+}
+
+/// How folders change.
+pub(super) const fn way(in_place: bool) -> Way {
+    if in_place { Way::InPlace } else { Way::Exchange }
+}
+
+/// What need not be read.
+pub(super) fn known<'a>(
+    paranoid: bool,
+    now: Time,
+    manifests: impl IntoIterator<Item = &'a Manifest>,
+) -> Known<'a> {
+    if paranoid { Known::default() } else { Known::at(now, manifests) }
+}
+
+/// The newest checkpoint that can be read: most files are as it says.
+pub(super) fn newest(source: &Source, journal: &Journal) -> Option<Manifest> {
+    let newest = journal.state().checkpoints.keys().next_back()?;
+    source.manifest(*newest, journal).ok()
+}
+
+fn count(roots: &[Root]) -> Result<u16, Error> {
+    u16::try_from(roots.len()).map_err(|_| Error::Invalid("there are more than 65535 folders".into()))
+}
+
+/// Whether another checkpoint may be without it.
+const fn is_damage(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Damaged(_)
+            | Error::Version { .. }
+            | Error::Store(store::Error::Damaged(_) | store::Error::Absent { .. })
+    )
+}
+
+/// The same once more, for an error that several steps meet.
+fn again(error: &Error) -> Error {
+    if is_damage(error) { Error::Damaged(error.to_string()) } else { Error::Failed(error.to_string()) }
+}
