@@ -1,6 +1,6 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`], [`mount`]: its
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`], [`mount`],
 //!   [`key`]: its
 //!   subcommands; [`guard`]: what `mount` starts beside itself
 //! - [`offline`]: a state folder without daemon and TPM
@@ -12,6 +12,7 @@ mod delete;
 mod diff;
 mod export;
 mod guard;
+mod key;
 mod list;
 mod mount;
 mod offline;
@@ -47,6 +48,7 @@ pub enum Checkpoint {
     Delete(delete::Delete),
     Export(export::Export),
     Mount(mount::Mount),
+    Key(key::Key),
     #[command(hide = true)]
     Guard(guard::Guard),
 }
@@ -65,6 +67,7 @@ impl Checkpoint {
             Self::Delete(delete) => delete.run(context),
             Self::Export(export) => export.run(context),
             Self::Mount(mount) => mount.run(context),
+            Self::Key(key) => key.run(),
             Self::Guard(guard) => guard.run(),
         }
     }

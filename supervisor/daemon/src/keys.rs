@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use recovery::vault::{FILE, Vault};
+use store::head::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::effects::vault;
@@ -117,6 +118,24 @@ fn array(bytes: &[u8], path: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
     }
     key.copy_from_slice(bytes);
     Ok(key)
+}
+
+/// Writes the public key that signs checkpoints into their folder, as the log has that of its heads: whoever verifies a copy needs it, and
+/// those of earlier TPMs.
+pub fn publish(dir: &Path, key: &tpm::PublicKey, retired: &[tpm::PublicKey]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let write = |name: &str, key: &tpm::PublicKey| {
+        let (path, pem) = (dir.join(name), PublicKey::from_der(&key.spki())?.to_pem());
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(&pem) {
+            store::blob::replace(&path, pem.as_bytes())?;
+        }
+        anyhow::Ok(())
+    };
+    for before in retired.iter().filter(|before| *before != key) {
+        let id: String = before.key_id().iter().map(|byte| format!("{byte:02x}")).collect();
+        write(&format!("key-{id}.pem"), before)?;
+    }
+    write("key.pem", key).context("writing the public key of checkpoints")
 }
 
 /// Seals the key to the TPM alone.

@@ -10,6 +10,7 @@
 //! - [`keys`]: the repository's key, sealed by the TPM
 //! - [`run`]: decide, append, evolve, act
 //! - [`journal`]: the log as the loop uses it, and its signed heads
+//! - [`unrecorded`]: what was done while there was no log to tell of it
 //! - [`sources`]: the world's events become inputs
 //! - [`effects`]: effects act on the world
 //! - [`query`]: answers that change nothing; [`past`]: the state as it was
@@ -35,6 +36,7 @@ mod query;
 mod run;
 mod seal;
 mod sources;
+mod unrecorded;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;

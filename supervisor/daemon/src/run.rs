@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::effects::World;
 use crate::journal::{self, Batch, Journal, Replayed};
 use crate::open::Opened;
-use crate::{effects, keys, query, sources};
+use crate::{effects, keys, query, sources, unrecorded};
 
 mod outlet;
 
@@ -128,6 +128,8 @@ pub async fn run(
     let snapshot = log.from;
     let retired = keys_of(&state, moved.as_ref());
     let key = keys::repository(&tpm, &config.state, !retired.is_empty()).await?;
+    keys::publish(&config.state.join("checkpoints"), tpm.general_key(), &retired)?;
+    let unrecorded = unrecorded::notes(&config.state, &state);
     let mut lacking = missing.clone();
     if let keys::Found::Locked(why) = &key {
         tracing::warn!("checkpoints can be neither taken nor read: {why}");
@@ -169,7 +171,7 @@ pub async fn run(
     };
     // What was under way goes back or on before anybody is served.
     let mut first = vec![Message::Event(started)];
-    first.extend(moved.into_iter().chain(anchored).map(Message::Event));
+    first.extend(moved.into_iter().chain(anchored).chain(unrecorded).map(Message::Event));
     first.extend(sources::temperatures(&zones).into_iter().map(Message::Event));
     engine.turn(Come { messages: first, requests: Vec::new() }).await?;
     engine.settle(Phase::Starting).await?;

@@ -20,6 +20,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "restore"],
     &["checkpoint", "export"],
     &["checkpoint", "mount"],
+    &["checkpoint", "key"],
     &["log"],
     &["log", "note"],
     &["log", "tail"],

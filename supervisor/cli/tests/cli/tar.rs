@@ -80,6 +80,13 @@ impl State {
         self.dsmil(&[&["checkpoint", "export"], arguments].concat())
     }
 
+    /// Runs the command where no daemon is, with the folder.
+    pub fn dsmil_in(&self, arguments: &[&str]) -> Output {
+        Output::of(
+            command(Path::new("/nonexistent/socket")).args(arguments).arg("--dir").arg(self.at("state")),
+        )
+    }
+
     /// Runs the command where no daemon is, with the folder, and with the key unless the arguments have one.
     pub fn dsmil(&self, arguments: &[&str]) -> Output {
         let mut command = command(Path::new("/nonexistent/socket"));
@@ -158,4 +165,22 @@ fn what_cannot_be_exported_leaves_nothing_behind() {
     fs::write(&out, "mine").unwrap();
     assert_eq!(state.export(&["before", "--out", text(&out)]).code, Some(1));
     assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
+}
+
+#[test]
+fn the_key_that_signs_is_written_for_others() {
+    let state = State::new();
+    let (out, pem) = (state.at("out.pem"), fs::read_to_string(state.at("machine.pem")).unwrap());
+    let absent = state.dsmil_in(&["checkpoint", "key"]);
+    assert_eq!((absent.code, absent.out.as_str()), (Some(1), ""));
+    fs::write(state.at("state/checkpoints/key.pem"), &pem).unwrap();
+    assert_eq!(state.dsmil_in(&["checkpoint", "key"]).done(), pem);
+    state.dsmil_in(&["checkpoint", "key", "--out", text(&out)]).done();
+    assert_eq!(fs::read_to_string(&out).unwrap(), pem);
+    assert_eq!(state.dsmil_in(&["checkpoint", "key", "--out", text(&out)]).code, Some(1));
+    // It stands among the checkpoints and is taken for none.
+    let archive = state.at("one.tar");
+    state.export(&["after", "--out", text(&archive), "--key", text(&out)]).done();
+    fs::write(state.at("state/checkpoints/key.pem"), "no key").unwrap();
+    assert_eq!(state.dsmil_in(&["checkpoint", "key"]).code, Some(1));
 }
