@@ -1,5 +1,6 @@
 #!/bin/bash
-# Checkpoints in the laptop: compared, restored in part, read wholly, exported, deleted; each looked at with tools that are not ours.
+# Checkpoints in the laptop: compared, restored in part, read wholly, exported, mounted, deleted, and restored without the daemon; each looked at with
+# tools that are not ours.
 # One line for each claim; status 1 if one does not hold.
 exec python3 - <<'PYTHON'
 import grp, hashlib, json, os, subprocess, sys, time
@@ -143,6 +144,32 @@ os.makedirs("/root/out")
 status, _, err = run("tar", "-xpf", "/root/first.tar", "-C", "/root/out", "--same-owner", "--delay-directory-restore")
 claim(status == 0 and picture("/root/out" + WORK) == before, "GNU tar makes of it what was there", err)
 
+# Looked into, without taking it out.
+if os.path.exists("/usr/lib/modules/fuse.ko"):
+    run("insmod", "/usr/lib/modules/fuse.ko")
+if os.path.exists("/dev/fuse"):
+    dsmil("checkpoint", "key", "--out", "/root/machine.pem")
+    os.makedirs("/root/mnt")
+    words = ("--repository-key", "/root/key", "--key", "/root/machine.pem")
+    mount = subprocess.Popen(("dsmil", "checkpoint", "mount", "first", "/root/mnt", *words), stdout=subprocess.PIPE)
+    said = mount.stdout.readline().decode()
+    claim("its signature holds" in said, f"a checkpoint is mounted beside the running daemon: {said.strip()}")
+    claim(picture("/root/mnt" + WORK) == before, "what is shown there is what was there")
+    status, _, err = run("umount", "/root/mnt")
+    claim(status == 0 and mount.wait(60) == 0, "unmounting it ends the command", err)
+    mount = subprocess.Popen(("dsmil", "checkpoint", "mount", "/root/mnt", *words), stdout=subprocess.PIPE)
+    mount.stdout.readline()
+    shown = sorted(os.listdir("/root/mnt"))
+    claim(shown == ["1-first", "2-second", "3-third", "4-fourth", "5-fifth", "latest"], "all of them are folders", shown)
+    mount.kill()
+    mount.wait()
+    deadline = time.time() + 60
+    while "/root/mnt" in open("/proc/mounts").read() and time.time() < deadline:
+        time.sleep(0.1)
+    claim(os.listdir("/root/mnt") == [], "SIGKILL leaves no dead mount behind")
+else:
+    print("skipped: nothing is mounted, for this kernel has no fuse (EXTRA_MODULES=fuse brings it)", flush=True)
+
 # And away.
 status, _, err = dsmil("checkpoint", "delete", "fifth", "--yes")
 claim(status == 2 and "newest" in err, "the newest checkpoint is not deleted just so", err)
@@ -154,7 +181,8 @@ size = answer("log", "tail", "-n", "1")["size"]
 status, said, err = dsmil("checkpoint", "delete", "second", "--yes")
 names = [one["name"] for one in answer("checkpoint", "list")["checkpoints"]]
 claim(status == 0 and names == ["first", "third", "fourth", "fifth"], "an owner deletes one", (said, err, names))
-claim(sorted(os.listdir(f"{STATE}/checkpoints")) == ["000001", "000003", "000004", "000005"], "its file is gone")
+files = sorted(name for name in os.listdir(f"{STATE}/checkpoints") if name.isdigit())
+claim(files == ["000001", "000003", "000004", "000005"], "its file is gone", files)
 claim(dsmil("checkpoint", "show", "second")[0] == 6 and dsmil("checkpoint", "verify", "first")[0] == 0, "the others hold")
 run("/usr/lib/laptop/daemon.sh", "kill")
 status, _, err = run("/usr/lib/laptop/daemon.sh", "start")
@@ -166,5 +194,50 @@ status, _, err = dsmil("checkpoint", "delete", "fifth", "--yes", "--force")
 claim(status == 0, "the newest goes by force", err)
 claim(answer("checkpoint", "create", "second")["checkpoint"]["number"] == 6, "numbers are not used again, names are")
 claim(dsmil("log", "verify")[0] == 0, "the log holds")
+
+# Without the daemon.
+OFFLINE = ("dsmil", "checkpoint", "restore", "first", "--offline", "--recovery-key", "/root/recovery", "--yes")
+
+
+def spoil(round):
+    for number in range(0, 40, 3):
+        write(f"many/{number}", f"spoiled {round}\n")
+    write(f"extra/{round}", "extra\n")
+    os.unlink(f"{WORK}/link")
+    return picture(WORK)
+
+
+status, _, err = run(*OFFLINE)
+claim(status == 5, "while the daemon runs nothing is restored without it", (status, err))
+dsmil("tokens", "set", f"{TOKEN}={held + 1}")
+run("/usr/lib/laptop/daemon.sh", "stop")
+spoil("first")
+began = time.time()
+status, said, err = run(*OFFLINE)
+took = time.time() - began
+claim(status == 0 and picture(WORK) == before, f"without the daemon a checkpoint comes back: {said.strip().splitlines()[-1:]}", err)
+status, _, err = run("/usr/lib/laptop/daemon.sh", "start")
+claim(status == 0 and token() == held, "the daemon starts on it, and the token is back", (err, token()))
+accepted = dsmil("log", "search", "--fact", "accepted", "restore")[1].splitlines()
+claim(dsmil("log", "verify")[0] == 0 and dsmil("checkpoint", "verify", "first")[0] == 0, "the log that it wrote holds")
+for round in range(6):
+    run("/usr/lib/laptop/daemon.sh", "stop")
+    spoiled = spoil(round)
+    cut = subprocess.Popen(OFFLINE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(took * (round + 2) / 8)
+    cut.kill()
+    cut.wait()
+    if round % 2:
+        status, _, err = run(*OFFLINE)
+        claim(status == 0 and picture(WORK) == before, f"SIGKILL {round}: the same command takes it up", err)
+        run("/usr/lib/laptop/daemon.sh", "start")
+    else:
+        status, _, err = run("/usr/lib/laptop/daemon.sh", "start")
+        now = picture(WORK)
+        claim(status == 0 and now in (before, spoiled), f"SIGKILL {round}: a start of the daemon finds the old or the new, and no half", err)
+        dsmil("checkpoint", "restore", "first", "--yes")
+    claim(picture(WORK) == before and not os.path.exists(f"{WORK}/.dsmil-restore"), f"SIGKILL {round}: nothing is left over")
+claim(len(dsmil("log", "search", "--fact", "accepted", "restore")[1].splitlines()) > len(accepted), "the log tells of each")
+claim(dsmil("log", "verify")[0] == 0, "and still holds")
 sys.exit(1 if failed else 0)
 PYTHON
