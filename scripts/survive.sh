@@ -14,6 +14,7 @@ list() {
   fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
   store	crashes, tampering and failing disks of the chunk store, pruning included: a hundred thousand states, no laptop needed
+  rollback	power cuts in the middle of a restore, on a file system that loses what was not flushed: a hundred thousand states
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
   anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
@@ -71,6 +72,15 @@ store() { simulated STORE chunk; }
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
+# In memory, in the crate's own tests; owners and access times need root.
+rollback() {
+    local status=0
+    as_root env "SURVIVE_ROLLBACK=${TIMES:-100000}" SEED="${SEED:-1}" \
+        "$ROOT/scripts/cargo.sh" test --release -q -p recovery --lib survive -- --nocapture |
+        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed /p' || status=1
+    return $status
+}
+
 # With a software TPM, in the daemon's own tests.
 anchor() {
     local status=0
@@ -86,7 +96,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | store | anchor | power) "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | store | anchor | power | rollback) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -106,7 +116,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log store anchor power writes checkpoints restores" ;;
+    all) names="device tables fuzz log store rollback anchor power writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

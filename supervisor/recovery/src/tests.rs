@@ -11,5 +11,6 @@ mod privileges;
 mod property;
 mod remembered;
 mod selective;
+mod survive;
 pub(crate) mod tree;
 mod whole;

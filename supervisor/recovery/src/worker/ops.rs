@@ -9,11 +9,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RenameFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-/// Before each operation; see [`fault`].
+/// Before each operation, after a write, and after everything is durable; see [`fault`].
 #[cfg(not(test))]
-fn point() {}
+mod fault {
+    pub(super) fn point() {}
+    pub(super) fn written(_: &std::fs::File, _: u64, _: usize) {}
+    pub(super) fn flushed() {}
+}
 
-#[cfg(test)]
 use fault::point;
 
 pub(super) fn mkdir(dir: impl AsFd, name: &CStr) -> Result<(), Errno> {
@@ -29,7 +32,9 @@ pub(super) fn create(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 
 pub(super) fn write(file: &std::fs::File, at: u64, bytes: &[u8]) -> io::Result<()> {
     point();
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)?;
+    fault::written(file, at, bytes.len());
+    Ok(())
 }
 
 pub(super) fn truncate(file: impl AsFd, size: u64) -> Result<(), Errno> {
@@ -151,12 +156,18 @@ pub(super) fn sync(file: impl AsFd) -> Result<(), Errno> {
 /// Makes everything on the file system durable: one flush instead of one for each file.
 pub(super) fn sync_all(dir: impl AsFd) -> Result<(), Errno> {
     point();
-    fs::syncfs(dir)
+    fs::syncfs(dir)?;
+    fault::flushed();
+    Ok(())
 }
 
-/// Stops the process before the operation of a chosen number, as a power cut or SIGKILL would.
+/// Stops before the operation of a chosen number: the process, as SIGKILL would, or this thread's work alone, as a power cut would, after which
+/// [`Loss`] takes away what was not flushed.
 #[cfg(test)]
 pub(crate) mod fault {
+    use std::cell::RefCell;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Operations left before the end; 0 means never.
@@ -167,11 +178,74 @@ pub(crate) mod fault {
         LEFT.store(operation, Ordering::SeqCst);
     }
 
+    std::thread_local! {
+        static LOSS: RefCell<Loss> = const { RefCell::new(Loss { left: 0, unflushed: Vec::new() }) };
+    }
+
+    /// What a thread unwinds with.
+    pub(crate) struct PowerCut;
+
+    /// What becomes of bytes that were not flushed.
+    pub(crate) enum Bytes {
+        Kept,
+        Zeros,
+        Gone,
+    }
+
+    /// What was written and not flushed.
+    pub(crate) struct Loss {
+        left: u64,
+        unflushed: Vec<(File, u64, usize)>,
+    }
+
+    impl Loss {
+        /// Decides for each write.
+        pub(crate) fn strike(&mut self, mut decide: impl FnMut() -> Bytes) {
+            for (file, at, count) in self.unflushed.drain(..) {
+                match decide() {
+                    Bytes::Kept => {}
+                    Bytes::Zeros => file.write_all_at(&vec![0; count], at).unwrap(),
+                    Bytes::Gone => file.set_len(at.min(file.metadata().unwrap().len())).unwrap(),
+                }
+            }
+        }
+    }
+
+    /// The power is cut before this thread's operation of this number, counted from 1.
+    pub(crate) fn cut_before(operation: u64) {
+        LOSS.with_borrow_mut(|loss| *loss = Loss { left: operation, unflushed: Vec::new() });
+    }
+
+    /// No cut comes any more; gives what was not flushed.
+    pub(crate) fn end() -> Loss {
+        LOSS.replace(Loss { left: 0, unflushed: Vec::new() })
+    }
+
+    pub(super) fn written(file: &File, at: u64, count: usize) {
+        LOSS.with_borrow_mut(|loss| {
+            if loss.left > 0 {
+                loss.unflushed.push((file.try_clone().unwrap(), at, count));
+            }
+        });
+    }
+
+    pub(super) fn flushed() {
+        LOSS.with_borrow_mut(|loss| loss.unflushed.clear());
+    }
+
     pub(super) fn point() {
         let before = LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if before == Ok(1) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             std::process::abort();
+        }
+        let is_cut = LOSS.with_borrow_mut(|loss| {
+            let is_last = loss.left == 1;
+            loss.left = loss.left.saturating_sub(1);
+            is_last
+        });
+        if is_cut {
+            std::panic::resume_unwind(Box::new(PowerCut));
         }
     }
 }
