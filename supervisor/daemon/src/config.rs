@@ -105,6 +105,8 @@ impl Default for Tokens {
 pub struct Checkpoint {
     /// Folders whose content is part of every checkpoint.
     pub roots: Vec<PathBuf>,
+    /// What is left out of them, in the patterns of a `.gitignore` at the top of each.
+    pub exclude: Vec<String>,
 }
 
 /// The TPM.
@@ -265,6 +267,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {
         ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
     }
+    recovery::files::rules::Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?;
     for (place, root) in config.checkpoint.roots.iter().enumerate() {
         if let Some(other) = config.checkpoint.roots.iter().skip(place + 1).find(|other| contain(root, other))
         {
@@ -316,6 +319,7 @@ mod tests {
             ("[tokens]\nconfirm_s = 0", "confirm_s"),
             ("[people]\nowners = [\"nobody-of-this-name\"]", "nobody-of-this-name"),
             ("[log]\nnote_bytes = 32769", "note_bytes"),
+            ("[checkpoint]\nexclude = [\"[z-a]\"]", "[z-a]"),
             ("[checkpoint]\nroots = [\"srv\"]", "srv"),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),

@@ -6,12 +6,14 @@ use std::os::unix::fs::{
 };
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use device::{Device, Patience};
 use nix::fcntl::OFlag;
 use nix::unistd::{Uid, User};
 use recovery::files::root::Root;
+use recovery::files::rules::Rules;
 use telemetry::Telemetry;
 use telemetry::zone::Zones;
 use types::token::Token;
@@ -70,6 +72,8 @@ pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result
     let (tpm, retired) = chip_of(&chip, is_new_machine)?;
     let roots =
         Root::open_quiet(&config.checkpoint.roots).context("opening the folders of checkpoint.roots")?;
+    let rules = Arc::new(Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?);
+    let roots = roots.into_iter().map(|root| root.without(&rules)).collect();
     let listener = listen(&config, &user)?;
     Ok(Opened { config, user, device, tpm, retired, probes, zones, roots, restore, listener, missing })
 }

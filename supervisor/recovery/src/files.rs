@@ -7,6 +7,7 @@
 //! - [`known`]: what need not be read, because it is as a checkpoint read it
 //! - [`scan`], `read`, `ahead`: walking a folder and reading what is there, and soon will be
 //! - [`plan`]: what differs from a checkpoint, and the steps that change it back
+//! - [`rules`]: what is left out, by patterns
 //! - `selection`: which entries of a root a restore is about
 //! - `restore`: turning a plan into effects
 //!
@@ -22,10 +23,12 @@ pub mod plan;
 pub(crate) mod read;
 mod restore;
 pub mod root;
+pub mod rules;
 pub mod scan;
 mod selection;
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use store::chunk::Chunks;
 
@@ -39,6 +42,7 @@ use known::{Before, Known};
 use plan::RootPlan;
 use read::Contents;
 use root::Root;
+use rules::Rules;
 use scan::{Scan, Why};
 use selection::Selection;
 
@@ -99,6 +103,7 @@ impl<'a> Files<'a> {
             trees.push(Tree {
                 path: root.path().as_os_str().as_bytes().to_vec(),
                 marks: scan.marks(),
+                rules: root.rules().patterns().to_vec(),
                 entries: scan.entries.into_iter().map(|found| found.entry).collect(),
                 notes: scan.notes,
             });
@@ -155,6 +160,10 @@ impl<'a> Files<'a> {
                 (_, tops) => Selection::new(&tree.entries, tops),
             };
             let (number, root) = self.find(tree)?;
+            // What was left out then is not in the checkpoint, and what is left out now is nobody's to change.
+            let rules = Arc::new(root.rules().and(&Rules::new(&tree.rules)?));
+            let selection = selection.without(&tree.entries, &rules);
+            let root = &root.again()?.without(&rules);
             let began = scan::now();
             let before = self.plans.iter().find(|planned| planned.number == number);
             let seen = before.map(Planned::seen);

@@ -136,6 +136,9 @@ pub struct Tree {
     /// How the entries looked to the kernel, so that the next capture knows what has not changed.
     #[n(3)]
     pub marks: Option<Marks>,
+    /// The patterns of what the rules left out.
+    #[cbor(n(4), default, skip_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 impl Manifest {

@@ -10,6 +10,7 @@ mod known;
 mod privileges;
 mod property;
 mod remembered;
+mod rules;
 mod selective;
 mod survive;
 pub(crate) mod tree;

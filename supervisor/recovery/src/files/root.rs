@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -11,6 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, StatxAttributes, openat};
 use rustix::io::Errno;
 
 use super::read;
+use super::rules::Rules;
 use crate::Error;
 
 /// The most roots of one machine.
@@ -26,6 +28,7 @@ pub struct Root {
     path: PathBuf,
     dir: OwnedFd,
     beside: Beside,
+    rules: Arc<Rules>,
 }
 
 /// Where a root stands, or why it cannot be exchanged for another folder there.
@@ -57,7 +60,17 @@ impl Root {
         let failed = |e: Errno| Error::io("open the folder", path.as_os_str().as_bytes(), e);
         let dir = openat(CWD, path, PLACE, Mode::empty()).map_err(failed)?;
         let beside = Beside::find(path, &dir).map_err(failed)?;
-        Ok(Self { path: path.into(), dir, beside })
+        Ok(Self { path: path.into(), dir, beside, rules: Arc::default() })
+    }
+
+    /// Leaves out what these rules say.
+    #[must_use]
+    pub fn without(self, rules: &Arc<Rules>) -> Self {
+        Self { rules: Arc::clone(rules), ..self }
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Opens what stands in this root's place now.
@@ -76,7 +89,7 @@ impl Root {
                 (dir, Beside::Place(Place { folder: copy(folder)?, name: name.clone() }))
             }
         };
-        Ok(Self { path: self.path.clone(), dir, beside })
+        Ok(Self { path: self.path.clone(), dir, beside, rules: Arc::clone(&self.rules) })
     }
 
     /// Where it stands, so that another folder can be put there.

@@ -20,6 +20,7 @@ use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING, Stamp}
 use super::known::{self, Before, Known, KnownRoot, Mark, Marks};
 use super::read::{self, Contents};
 use super::root::Root;
+use super::rules::Rules;
 use crate::Error;
 use crate::error::length;
 
@@ -65,6 +66,9 @@ pub enum Why {
     /// Something else stood there each time that it was looked at. Left alone.
     #[n(6)]
     Replaced,
+    /// The rules leave it out. Left alone.
+    #[n(7)]
+    Rules,
 }
 
 impl Why {
@@ -85,6 +89,7 @@ impl fmt::Display for Why {
             Self::Attributes => "too large extended attributes",
             Self::Changing => "changing while it was read",
             Self::Replaced => "replaced again and again",
+            Self::Rules => "left out by the rules",
         })
     }
 }
@@ -167,7 +172,8 @@ pub(crate) fn scan_after(
     let filesystem = known::filesystem(&dir).map_err(failed("ask for the file system of"))?;
     let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
     let scan = Scan { filesystem, began: now(), ..Scan::default() };
-    let mut walk = Walk { contents, scan, known, before, links: HashMap::new(), is_reading: true };
+    let rules = root.rules();
+    let mut walk = Walk { contents, scan, known, before, rules, links: HashMap::new(), is_reading: true };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
@@ -189,6 +195,7 @@ struct Walk<'a> {
     scan: Scan,
     known: KnownRoot<'a>,
     before: Option<&'a Before<'a>>,
+    rules: &'a Rules,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     /// Whether the last file was read.
@@ -280,6 +287,10 @@ impl Walk<'_> {
         };
         if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             return Ok(Look::Left(Why::MountPoint));
+        }
+        let is_folder = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
+        if self.rules.leave_out(Path::new(OsStr::from_bytes(path)), is_folder) {
+            return Ok(Look::Left(Why::Rules));
         }
         let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::RegularFile => return self.file(dir, name, path, &stat, unsteady),

@@ -1,8 +1,12 @@
 //! Which entries of one root a restore is about.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::entry::{Entry, Kind, split};
+use super::rules::Rules;
 
 /// Everything, or what is at or below some paths. A file with several names comes back with all of them: one name alone would be
 /// another file. Folders on the way that are missing come back too, and nothing else in them.
@@ -14,6 +18,8 @@ pub(crate) struct Selection<'a> {
     names: HashSet<&'a [u8]>,
     /// Folders above what is selected in the checkpoint.
     parents: HashSet<&'a [u8]>,
+    /// What is left alone all the same.
+    left: HashSet<&'a [u8]>,
 }
 
 impl<'a> Selection<'a> {
@@ -40,9 +46,19 @@ impl<'a> Selection<'a> {
         Self { parents, ..selection }
     }
 
+    /// But for what the rules leave out now.
+    pub(crate) fn without(self, want: &'a [Entry], rules: &Rules) -> Self {
+        let is_left = |entry: &&Entry| {
+            let path = Path::new(OsStr::from_bytes(&entry.path));
+            !entry.path.is_empty() && rules.leave_out_below(path, entry.kind == Kind::Directory)
+        };
+        let left = want.iter().filter(is_left).map(|entry| entry.path.as_slice()).collect();
+        Self { left, ..self }
+    }
+
     /// Whether a restore makes this entry as it was, or removes it if it was not.
     pub(crate) fn covers(&self, path: &[u8]) -> bool {
-        self.is_below(path) || self.names.contains(path)
+        (self.is_below(path) || self.names.contains(path)) && !self.left.contains(path)
     }
 
     /// Whether it must be a folder for that.

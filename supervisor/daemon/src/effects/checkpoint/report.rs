@@ -5,6 +5,7 @@ use engine::reply::{Captured, DiffReport, Differing, FileChange, VerifyReport};
 use engine::scope::FilePath;
 use recovery::diff::{Change, Difference};
 use recovery::files::entry::{Entry, Kind};
+use recovery::files::scan::Why;
 use recovery::manifest::stored::Unsigned;
 use recovery::manifest::{Manifest, Part};
 use recovery::shown;
@@ -18,7 +19,9 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         |name: &str| manifest.parts.iter().filter(|part| part.component() == name).map(Part::entries).sum();
     let notes = manifest.roots().iter().flat_map(|tree| {
         let root = shown(&tree.path);
-        tree.notes.iter().map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
+        // Those that the rules leave out are as many as there are, and nobody is to look after them.
+        let notes = tree.notes.iter().filter(|note| note.why != Why::Rules);
+        notes.map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
     });
     Captured {
         manifest: unsigned.statement.manifest,
