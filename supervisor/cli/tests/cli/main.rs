@@ -11,7 +11,7 @@
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
 //! - [`metrics`]: what is counted
-//! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system
+//! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system; [`rescue`]: restored without the daemon
 //! - [`help`]: help, manual pages, completions
 #![expect(
     clippy::unwrap_used,
@@ -33,6 +33,7 @@ mod metrics;
 mod mount;
 mod offline;
 mod progress;
+mod rescue;
 mod salvage;
 mod show;
 mod tar;

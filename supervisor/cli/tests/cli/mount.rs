@@ -425,3 +425,38 @@ fn what_is_not_signed_is_left_out_and_told_as_root() {
     let one = ["checkpoint", "mount", "forged", text(&mounted.folder), "--key", text(&pem)];
     assert_eq!(state.dsmil(&one).code, Some(7));
 }
+
+#[test]
+#[ignore = "makes 100,000 files; run it alone, with --nocapture for the figures"]
+fn a_hundred_thousand_files_in_one_folder_are_listed_as_root() {
+    if !is_possible() {
+        return;
+    }
+    let state = State::new();
+    let many = state.at("root/many");
+    fs::create_dir(&many).unwrap();
+    for number in 0..100_000 {
+        fs::write(many.join(format!("file-{number}")), number.to_string()).unwrap();
+    }
+    state.checkpoint(3, "many");
+    let began = Instant::now();
+    let mounted = Mounted::start(&state, &["many"]);
+    let shown = mounted.at(&many);
+    let mount = began.elapsed();
+    let timed = |what: &dyn Fn() -> usize| {
+        let began = Instant::now();
+        assert_eq!(what(), 100_000);
+        began.elapsed()
+    };
+    let names = timed(&|| fs::read_dir(&shown).unwrap().count());
+    let looks = || {
+        fs::read_dir(&shown).unwrap().filter(|entry| entry.as_ref().unwrap().metadata().unwrap().is_file())
+    };
+    let (first, again) = (timed(&|| looks().count()), timed(&|| looks().count()));
+    let read = timed(&|| looks().filter(|entry| fs::read(entry.as_ref().unwrap().path()).is_ok()).count());
+    let status = fs::read_to_string(format!("/proc/{}/status", mounted.child.id())).unwrap();
+    let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
+    eprintln!(
+        "mount {mount:?}, names {names:?}, with attributes {first:?}, again {again:?}, read {read:?}; {memory}"
+    );
+}

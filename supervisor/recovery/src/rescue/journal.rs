@@ -37,8 +37,8 @@ pub struct Journal {
 
 enum Book {
     Log(Box<Log>),
-    /// A CBOR sequence of records.
-    File(File, PathBuf),
+    /// A CBOR sequence of records, made with the first.
+    File(Option<File>, PathBuf),
 }
 
 impl Journal {
@@ -59,7 +59,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// - [`Error::Io`], [`Error::Store`]: the state folder can be neither read nor written
+    /// - [`Error::Io`], [`Error::Store`]: the state folder cannot be read
     pub fn beside(dir: &Path) -> Result<Self, Error> {
         let owner = Owner::of(dir)?;
         let mut state = State::default();
@@ -80,17 +80,8 @@ impl Journal {
             };
             state.checkpoints.insert(number, known);
         }
-        let folder = dir.join(UNRECORDED);
-        let path = folder.join(format!("{}-{}.cbor", wall_ns(), std::process::id()));
-        let file = owner.act(|| {
-            fs::create_dir_all(&folder)?;
-            OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)
-        });
-        let file = file.map_err(|error| Error::io("make", path.as_os_str().as_encoded_bytes(), error))?;
-        let folders = [folder.as_path(), dir];
-        let flushed = folders.into_iter().try_for_each(|folder| File::open(folder)?.sync_all());
-        flushed.map_err(|error| Error::io("flush", folder.as_os_str().as_encoded_bytes(), error))?;
-        Self::new(Book::File(file, path), state, owner)
+        let path = dir.join(UNRECORDED).join(format!("{}-{}.cbor", wall_ns(), std::process::id()));
+        Self::new(Book::File(None, path), state, owner)
     }
 
     fn new(book: Book, state: State, owner: Owner) -> Result<Self, Error> {
@@ -178,12 +169,29 @@ impl Journal {
             Book::Log(log) if is_urgent => owner.act(|| log.append_urgent(entries)).map(drop)?,
             Book::Log(log) => owner.act(|| log.append(entries)).map(drop)?,
             Book::File(file, path) => {
-                let written = file.write_all(&entries.concat()).and_then(|()| file.sync_all());
+                let written = owner.act(|| -> std::io::Result<()> {
+                    let mut open = match file.take() {
+                        Some(open) => open,
+                        None => create(path)?,
+                    };
+                    open.write_all(&entries.concat()).and_then(|()| open.sync_all())?;
+                    *file = Some(open);
+                    Ok(())
+                });
                 written.map_err(|error| Error::io("write", path.as_os_str().as_encoded_bytes(), error))?;
             }
         }
         Ok(())
     }
+}
+
+/// A new file in a folder that is made where it is missing; durably.
+fn create(path: &Path) -> std::io::Result<File> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+    folder.ancestors().take(2).try_for_each(|folder| File::open(folder)?.sync_all())?;
+    Ok(file)
 }
 
 /// Whose the state folder is.
