@@ -3,6 +3,7 @@
 //! - [`checkpoint`]: what checkpoints differ in
 //! - [`convert`]: between the wire and `engine`
 //! - [`record`]: an entry of the log as JSON
+//! - [`retention`]: which checkpoints stay, and what pruning frees
 //! - [`status`]: how machine, daemon and guarantees stand
 //! - [`tpm`]: what is told of the TPM; [`vault`]: of what is sealed by it
 //! - [`secret`]: what must not be shown
@@ -12,6 +13,8 @@ pub mod checkpoint;
 pub mod convert;
 
 pub mod record;
+
+pub mod retention;
 
 pub mod status;
 
@@ -180,6 +183,15 @@ pub enum Command {
         /// Also if it is the newest one.
         #[serde(default)]
         force: bool,
+    },
+    /// Lets those go that no rule keeps, and removes what none needs.
+    Prune {
+        /// What is kept; as configured where it is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<retention::Keep>,
+        /// Only find out what would go.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        dry_run: bool,
     },
     /// Records a fact of the asker's own: either `text` or `base64`.
     Note {
@@ -402,6 +414,10 @@ pub enum Answer {
         /// Its name.
         name: String,
     },
+    /// To `prune` with `dry_run`.
+    Pruning(retention::Pruning),
+    /// To `prune`.
+    Pruned(retention::Pruned),
     /// To `note`.
     Noted {
         /// Its place in the log, from 0.
@@ -502,6 +518,9 @@ pub struct Checkpoint {
     /// Files that were read for it, where that is known; the others were recognised as unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<u64>,
+    /// Why it was taken: `manual`, `automatic` or `emergency`.
+    #[serde(default)]
+    pub kind: String,
 }
 
 /// What a restore would change, or changed.

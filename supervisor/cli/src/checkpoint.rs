@@ -1,8 +1,7 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`export`], [`mount`],
-//!   [`key`]: its
-//!   subcommands; [`guard`]: what `mount` starts beside itself
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`prune`], [`export`],
+//!   [`mount`], [`key`]: its subcommands; [`guard`]: what `mount` starts beside itself
 //! - [`offline`]: a state folder without daemon and TPM
 //! - [`rescue`]: a restore without the daemon
 //! - [`scope`]: of what a restore is, on the command line
@@ -17,6 +16,7 @@ mod list;
 mod mount;
 mod offline;
 mod plan;
+mod prune;
 mod rescue;
 mod restore;
 mod scope;
@@ -46,6 +46,7 @@ pub enum Checkpoint {
     Plan(plan::Plan),
     Restore(restore::Restore),
     Delete(delete::Delete),
+    Prune(prune::Prune),
     Export(export::Export),
     Mount(mount::Mount),
     Key(key::Key),
@@ -65,6 +66,7 @@ impl Checkpoint {
             Self::Plan(plan) => plan.run(context),
             Self::Restore(restore) => restore.run(context),
             Self::Delete(delete) => delete.run(context),
+            Self::Prune(prune) => prune.run(context),
             Self::Export(export) => export.run(context),
             Self::Mount(mount) => mount.run(context),
             Self::Key(key) => key.run(),
@@ -75,7 +77,7 @@ impl Checkpoint {
 
 /// A table for checkpoints, with its rows.
 fn table<'a>(checkpoints: impl IntoIterator<Item = &'a wire::Checkpoint>) -> Table {
-    let mut table = Table::new(&["NUMBER", "NAME", "CREATED", "FILES", "TOKENS", "SIZE", "KEY"]);
+    let mut table = Table::new(&["NUMBER", "NAME", "CREATED", "FILES", "TOKENS", "SIZE", "KIND", "KEY"]);
     for checkpoint in checkpoints {
         table.row([
             checkpoint.number.to_string(),
@@ -84,6 +86,7 @@ fn table<'a>(checkpoints: impl IntoIterator<Item = &'a wire::Checkpoint>) -> Tab
             checkpoint.files.to_string(),
             checkpoint.tokens.to_string(),
             bytes(checkpoint.bytes),
+            checkpoint.kind.clone(),
             checkpoint.key.clone(),
         ]);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use engine::command::NOTE_BYTES_MAX;
+use engine::retention::Keep;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use serde::Deserialize;
@@ -107,6 +108,41 @@ pub struct Checkpoint {
     pub roots: Vec<PathBuf>,
     /// What is left out of them, in the patterns of a `.gitignore` at the top of each.
     pub exclude: Vec<String>,
+    /// Which checkpoints are kept.
+    pub retention: Retention,
+}
+
+/// Which checkpoints are kept; all where no field says otherwise. The newest, one that is in use and one named “emergency-base”
+/// always are.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// So many of the newest; 0: no such rule.
+    pub keep_last: u32,
+    /// The newest one of so many hours in which there are any; 0: no such rule.
+    pub keep_hourly: u32,
+    /// The newest one of so many days; 0: no such rule.
+    pub keep_daily: u32,
+    /// The newest one of so many weeks; 0: no such rule.
+    pub keep_weekly: u32,
+    /// The oldest go until the others need at most so much on the disk, MiB; 0: any size.
+    pub max_mib: u64,
+    /// The rules are about checkpoints that somebody asked for, too, and not about automatic ones alone.
+    pub manual: bool,
+}
+
+impl Retention {
+    /// In the engine's words.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            max_bytes: (self.max_mib > 0).then(|| self.max_mib.saturating_mul(1 << 20)),
+            manual: self.manual,
+        }
+    }
 }
 
 /// The TPM.

@@ -145,6 +145,9 @@ impl World {
             }
             Step::Diff { from, to, paths, paranoid } => self.diff((from, to), paths, paranoid, permit).await,
             Step::Delete { number, .. } => self.delete(number, permit).await,
+            Step::Survey(going) => self.survey(going, permit).await,
+            Step::RemoveAll { numbers } => self.remove_all(numbers, permit).await,
+            Step::Prune => self.prune(permit).await,
             Step::Validate { number, leave_denied, paranoid, scope, in_place } => {
                 self.validate((number, leave_denied), paranoid, (scope, in_place), permit).await
             }

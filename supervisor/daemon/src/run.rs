@@ -122,7 +122,8 @@ pub async fn run(
             .or_else(|| new_machine.as_ref().map(|reason| format!("a new machine: {reason}"))),
         new_machine: new_machine.map(|reason| (reason, opened_keys)),
     };
-    let (mut log, state, moved) = Replayed::open(log, &tpm, config.rules()?)?;
+    let (mut log, mut state, moved) = Replayed::open(log, &tpm, config.rules()?)?;
+    state.keep = config.checkpoint.retention.keep();
     let anchored = log.anchor(&tpm).await?;
     let scrub = log.unread().map(|(dir, head)| (dir, head, u64::from(config.log.scrub_mib) << 20));
     let snapshot = log.from;

@@ -9,6 +9,7 @@ use types::token::{Change, Select, TokenId};
 
 use crate::order::VaultChange;
 use crate::reply::Refusal;
+use crate::retention::Keep;
 use crate::scope::{FilePath, Scope};
 
 /// Names a request for ever: asking again under the same id is the same request, not a second one.
@@ -84,6 +85,13 @@ pub enum Command {
         which: Which,
         /// Also if it is the newest one.
         force: bool,
+    },
+    /// Let checkpoints go that no rule keeps, and remove what none needs.
+    Prune {
+        /// What is kept; as configured where it is missing.
+        keep: Option<Keep>,
+        /// Only find out what would go.
+        dry_run: bool,
     },
     /// Record a fact of the asker's own. It changes nothing but the log.
     Note {

@@ -83,7 +83,7 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
         }),
         Event::Asked { request, peer, command } => ask::ask(state, input, *request, *peer, command)?,
         Event::Stepped { work, result } => {
-            state.works.get(work).map_or_else(Decision::default, |work| step::step(work, result))
+            state.works.get(work).map_or_else(Decision::default, |work| step::step(state, work, result))
         }
         Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
     })

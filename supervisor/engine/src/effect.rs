@@ -3,6 +3,7 @@
 use crate::command::RequestId;
 use crate::fact::{Fact, Grant, Progress};
 use crate::order::{Item, Order, Valued, VaultChange, Write};
+use crate::retention::{self, Going};
 use crate::scope::{FilePath, Scope};
 use crate::state::{State, Work};
 
@@ -92,6 +93,15 @@ pub enum Step {
         /// It was begun before the daemon stopped.
         resumed: bool,
     },
+    /// Find out what checkpoints need on the disk.
+    Survey(Going),
+    /// Remove checkpoints; that some are gone already is no failure.
+    RemoveAll {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
+    /// Remove what no checkpoint needs.
+    Prune,
     /// Begin a restore: validate the checkpoint and find what changes.
     Validate {
         /// The checkpoint's number.
@@ -155,6 +165,7 @@ impl Step {
             | Self::Verify { .. }
             | Self::Plan { .. }
             | Self::Diff { .. }
+            | Self::Survey(_)
             | Self::Delete { resumed: false, .. }
             | Self::Validate { .. }
             | Self::Seal
@@ -166,6 +177,8 @@ impl Step {
             | Self::UndoRestore { .. }
             | Self::VerifyRestored
             | Self::Delete { resumed: true, .. }
+            | Self::RemoveAll { .. }
+            | Self::Prune
             | Self::CleanUp => Standing::Ending,
         }
     }
@@ -178,7 +191,7 @@ pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
         Fact::Accepted { work, .. } | Fact::Progressed { work, .. } => state.works.get(work)?,
         _ => return None,
     };
-    let step = step(work)?;
+    let step = step(state, work)?;
     Some(Effect {
         work: work.number,
         request: work.request,
@@ -189,11 +202,11 @@ pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
 }
 
 /// The step that follows the point which a work has reached.
-fn step(work: &Work) -> Option<Step> {
+fn step(state: &State, work: &Work) -> Option<Step> {
     match &work.order {
         Order::ReadTokens { items } => Some(Step::Read(items.clone())),
         Order::WriteTokens { writes } => write_step(writes, work),
-        Order::CreateCheckpoint { number, name, paranoid } => match work.progress {
+        Order::CreateCheckpoint { number, name, paranoid, .. } => match work.progress {
             None => Some(Step::Capture { number: *number, name: name.clone(), paranoid: *paranoid }),
             Some(Progress::Captured { .. }) => Some(Step::Sign { number: *number }),
             Some(_) => None,
@@ -211,6 +224,12 @@ fn step(work: &Work) -> Option<Step> {
         Order::DeleteCheckpoint { number, .. } => match work.progress {
             None => Some(Step::Delete { number: *number, resumed: false }),
             Some(Progress::Resumed) => Some(Step::Delete { number: *number, resumed: true }),
+            Some(_) => None,
+        },
+        Order::Prune { keep, .. } => match &work.progress {
+            None => Some(Step::Survey(retention::going(state, keep))),
+            Some(Progress::Chosen { numbers }) => Some(Step::RemoveAll { numbers: numbers.clone() }),
+            Some(Progress::Removed { .. }) => Some(Step::Prune),
             Some(_) => None,
         },
         Order::Restore { number, leave_denied, paranoid, scope, in_place } => match work.progress {

@@ -52,6 +52,9 @@ pub fn evolve(state: &mut State, record: &Record) {
             if let Some(work) = state.works.get_mut(work) {
                 advance(work, progress, record.time().wall_ns);
             }
+            if let Progress::Removed { numbers, .. } = progress {
+                state.checkpoints.retain(|number, _| !numbers.contains(number));
+            }
         }
         Fact::Finished { work, outcome } => {
             if let Some(work) = state.works.remove(work) {
@@ -105,7 +108,7 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
     match progress {
         Progress::Before { values } => work.before.clone_from(values),
         Progress::Captured { manifest, files, tokens, bytes, read } => {
-            if let Order::CreateCheckpoint { number, name, .. } = &work.order {
+            if let Order::CreateCheckpoint { number, name, kind, .. } = &work.order {
                 work.captured = Some(Checkpoint {
                     number: *number,
                     name: name.clone(),
@@ -116,6 +119,7 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
                     bytes: *bytes,
                     key: String::new(),
                     read: *read,
+                    kind: *kind,
                 });
             }
         }

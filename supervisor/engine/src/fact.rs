@@ -404,6 +404,23 @@ pub enum Progress {
         #[n(0)]
         reason: String,
     },
+    /// Which checkpoints go is known; from here on they may be gone. Since version 4.
+    #[n(9)]
+    Chosen {
+        /// Their numbers.
+        #[n(0)]
+        numbers: Vec<u64>,
+    },
+    /// They are gone. Since version 4.
+    #[n(10)]
+    Removed {
+        /// Their numbers.
+        #[n(0)]
+        numbers: Vec<u64>,
+        /// What kept others from going, if something did.
+        #[n(1)]
+        reason: Option<String>,
+    },
 }
 
 /// How a work ended.
@@ -453,6 +470,19 @@ pub enum Outcome {
         /// Where it stands.
         #[n(1)]
         value: u64,
+    },
+    /// What no checkpoint needs is removed. Since version 4.
+    #[n(7)]
+    Pruned {
+        /// Pack files that are gone, those that were rewritten among them.
+        #[n(0)]
+        packs: u64,
+        /// Chunks that are gone.
+        #[n(1)]
+        chunks: u64,
+        /// How much less the store takes on the disk, bytes.
+        #[n(2)]
+        bytes: u64,
     },
 }
 

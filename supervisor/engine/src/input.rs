@@ -7,7 +7,7 @@ use types::unit::MilliCelsius;
 
 use crate::command::{Command, RequestId};
 use crate::order::{Item, Valued};
-use crate::reply::{Captured, DiffReport, PlanReport, Prepared, VerifyReport};
+use crate::reply::{Captured, DiffReport, Freed, PlanReport, Prepared, Survey, VerifyReport};
 
 /// One event and when it happened. Whatever the engine must not find out by itself comes with it.
 #[derive(Clone, PartialEq, Debug)]
@@ -123,6 +123,12 @@ pub enum StepResult {
     Verified(VerifyReport),
     /// What differs.
     Compared(DiffReport),
+    /// What checkpoints need on the disk.
+    Surveyed(Survey),
+    /// Checkpoints are gone: which, and what kept others from going, if something did.
+    Removed(Vec<u64>, Option<String>),
+    /// What no checkpoint needed is gone.
+    Pruned(Freed),
     /// Data is sealed.
     Sealed(Vec<u8>),
     /// A vault can be made.

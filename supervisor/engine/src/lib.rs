@@ -14,6 +14,7 @@
 //! - [`command`]: what anybody can ask for, the one public interface of every face
 //! - [`order`]: a request with an effect, as it is granted, hashed and recorded
 //! - [`scope`]: of what a restore is
+//! - [`retention`]: which checkpoints stay
 //! - [`input`]: what the world tells
 //! - [`fact`]: what is recorded, and its encoding
 //! - [`state`]: what follows from the facts
@@ -36,6 +37,8 @@ pub mod command;
 pub mod order;
 
 pub mod scope;
+
+pub mod retention;
 
 pub mod input;
 

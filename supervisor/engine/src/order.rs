@@ -6,6 +6,7 @@ use types::hash::Hash;
 use types::token::{Change, Select, TokenId};
 
 use crate::fact::Error;
+use crate::retention::Keep;
 use crate::scope::{FilePath, Scope};
 
 /// One value of one location, named by a token.
@@ -114,6 +115,9 @@ pub enum Order {
         /// Read everything, and recognise nothing as unchanged. Since version 4.
         #[cbor(n(2), default, skip_if = "is_unset")]
         paranoid: bool,
+        /// Why it is taken. Since version 4.
+        #[cbor(n(3), default, skip_if = "Kind::is_manual")]
+        kind: Kind,
     },
     /// Check a checkpoint.
     #[n(3)]
@@ -204,6 +208,56 @@ pub enum Order {
         #[n(1)]
         name: String,
     },
+    /// Let checkpoints go that no rule keeps, and remove what none needs. Since version 4.
+    #[n(11)]
+    Prune {
+        /// What is kept.
+        #[n(0)]
+        keep: Keep,
+        /// Only find out what would go.
+        #[cbor(n(1), default, skip_if = "is_unset")]
+        dry_run: bool,
+    },
+}
+
+/// Why a checkpoint is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Kind {
+    /// Somebody asked for it.
+    #[default]
+    #[n(0)]
+    Manual,
+    /// It was time for one, or something risky followed.
+    #[n(1)]
+    Automatic,
+    /// In an emergency, with the least validation.
+    #[n(2)]
+    Emergency,
+}
+
+impl Kind {
+    /// Whether somebody asked for it.
+    #[must_use]
+    pub const fn is_manual(&self) -> bool {
+        matches!(self, Self::Manual)
+    }
+
+    /// Whether nobody asked for it.
+    #[must_use]
+    pub const fn is_automatic(self) -> bool {
+        matches!(self, Self::Automatic)
+    }
+
+    /// In a word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Automatic => "automatic",
+            Self::Emergency => "emergency",
+        }
+    }
 }
 
 /// What changes about the vault: the repository's key, sealed under a policy that its owner signs. What is handed over goes
@@ -286,6 +340,7 @@ impl Order {
                 | Self::CreateCheckpoint { .. }
                 | Self::Restore { .. }
                 | Self::DeleteCheckpoint { .. }
+                | Self::Prune { dry_run: false, .. }
                 | Self::Vault { .. }
         )
     }
@@ -305,6 +360,8 @@ impl Order {
             Self::Vault { change } => change.title(),
             Self::Diff { .. } => "compare checkpoints",
             Self::DeleteCheckpoint { .. } => "delete checkpoint",
+            Self::Prune { dry_run: false, .. } => "prune checkpoints",
+            Self::Prune { dry_run: true, .. } => "plan to prune checkpoints",
         }
     }
 }

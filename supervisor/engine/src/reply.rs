@@ -6,6 +6,7 @@ use policy::Denial;
 
 use crate::command::RequestId;
 use crate::order::{Item, Valued, Write};
+use crate::retention::{Going, Reason};
 use crate::state::Checkpoint;
 
 /// One message to whoever waits for a request.
@@ -51,6 +52,15 @@ pub enum Answer {
         number: u64,
         /// Its name.
         name: String,
+    },
+    /// What would go.
+    Pruning(PruneReport),
+    /// What no rule kept and no checkpoint needs is gone.
+    Pruned {
+        /// Numbers of the checkpoints that are gone.
+        numbers: Vec<u64>,
+        /// What that freed.
+        freed: Freed,
     },
     /// A note is in the log.
     Noted {
@@ -134,6 +144,49 @@ pub struct Captured {
     pub read: Option<u64>,
     /// What was left out and why, in words for people.
     pub skipped: Vec<String>,
+}
+
+/// What checkpoints need on the disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Survey {
+    /// Of which it is.
+    pub going: Going,
+    /// What all chunks take, bytes.
+    pub stored_bytes: u64,
+    /// What is needed if those go that go by count; if the oldest expendable one goes too; the oldest two, and so on.
+    pub needed: Vec<u64>,
+    /// The checkpoints that lie in the folder.
+    pub present: Vec<u64>,
+}
+
+/// What would go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PruneReport {
+    /// Every checkpoint, by number; those without a reason go.
+    pub checkpoints: Vec<(Checkpoint, Vec<Reason>)>,
+    /// What all chunks take, bytes.
+    pub stored_bytes: u64,
+    /// What is needed afterwards; less is freed than the difference, where rewriting a pack does not pay.
+    pub needed_bytes: u64,
+    /// Checkpoints in the folder of which the log knows nothing; what they need stays.
+    pub unknown: Vec<u64>,
+}
+
+/// What pruning freed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Freed {
+    /// Pack files that are gone, those that were rewritten among them.
+    pub packs: u64,
+    /// Of these rewritten.
+    pub rewritten: u64,
+    /// Chunks that are gone.
+    pub chunks: u64,
+    /// How much less the store takes on the disk, bytes.
+    pub bytes: u64,
+    /// What is not needed and still there, because rewriting its pack does not pay or it is damaged, bytes.
+    pub left_bytes: u64,
+    /// What is damaged or missing, in words for people.
+    pub damage: Vec<String>,
 }
 
 /// What checking a checkpoint found to hold.

@@ -10,8 +10,9 @@ use types::hash::Hash;
 
 use crate::command::RequestId;
 use crate::fact::{Asker, Error, Grant, Level, Outcome, Progress};
-use crate::order::{Order, Valued, Write};
+use crate::order::{Kind, Order, Valued, Write};
 use crate::reply::PlanReport;
+use crate::retention::Keep;
 use crate::state::{self, State};
 
 /// The newest encoding that this build writes.
@@ -162,6 +163,9 @@ struct Checkpoint {
     key: String,
     #[n(8)]
     read: Option<u64>,
+    /// Who skips it takes an automatic one for one that somebody asked for, and keeps it.
+    #[cbor(n(9), default, skip_if = "Kind::is_manual")]
+    kind: Kind,
 }
 
 #[derive(Encode, Decode)]
@@ -258,6 +262,7 @@ impl Snapshot {
     fn into_state(self, rules: Rules) -> State {
         State {
             rules,
+            keep: Keep::default(),
             facts: self.facts,
             works: self.works.into_iter().map(|work| (work.number, work.into())).collect(),
             // Exclusive works come one after the other, so the later of two has the higher number.
@@ -352,6 +357,7 @@ impl From<&state::Checkpoint> for Checkpoint {
             bytes: one.bytes,
             key: one.key.clone(),
             read: one.read,
+            kind: one.kind,
         }
     }
 }
@@ -368,6 +374,7 @@ impl From<Checkpoint> for state::Checkpoint {
             bytes: one.bytes,
             key: one.key,
             read: one.read,
+            kind: one.kind,
         }
     }
 }

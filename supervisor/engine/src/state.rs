@@ -6,8 +6,9 @@ use policy::Rules;
 
 use crate::command::{RequestId, Which};
 use crate::fact::{Asker, Grant, Level, Outcome, Progress};
-use crate::order::{Order, Valued};
+use crate::order::{Kind, Order, Valued};
 use crate::reply::PlanReport;
+use crate::retention::Keep;
 
 /// Works at once at most; more are refused as busy.
 pub const WORKS_MAX: usize = 64;
@@ -53,6 +54,8 @@ pub struct Retired {
 pub struct State {
     /// The rules in force: configuration, not a fact.
     pub rules: Rules,
+    /// Which checkpoints are kept where nobody says otherwise: configuration, not a fact.
+    pub keep: Keep,
     /// Facts folded in so far.
     pub facts: u64,
     /// Works under way.
@@ -210,4 +213,6 @@ pub struct Checkpoint {
     pub key: String,
     /// Files that were read for it, where that is known.
     pub read: Option<u64>,
+    /// Why it was taken.
+    pub kind: Kind,
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use engine::fact::{Asker, Error, Grant, Level, VERSION};
-use engine::order::{Item, Valued, VaultChange, Write};
+use engine::order::{Item, Kind, Valued, VaultChange, Write};
+use engine::retention::Keep;
 use engine::scope::{FilePath, Scope};
 use engine::{Fact, Order, Outcome, Progress, Record};
 use minicbor::data::Type;
@@ -41,10 +42,8 @@ fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         vec(item(), 0..5).prop_map(|items| Order::ReadTokens { items }),
         vec(write(), 0..5).prop_map(|writes| Order::WriteTokens { writes }),
-        (any::<u64>(), ".*", any::<bool>()).prop_map(|(number, name, paranoid)| Order::CreateCheckpoint {
-            number,
-            name,
-            paranoid
+        (any::<u64>(), ".*", any::<bool>(), kind()).prop_map(|(number, name, paranoid, kind)| {
+            Order::CreateCheckpoint { number, name, paranoid, kind }
         }),
         any::<u64>().prop_map(|number| Order::VerifyCheckpoint { number }),
         (any::<u64>(), any::<[bool; 2]>(), option::of(scope())).prop_map(
@@ -62,10 +61,28 @@ fn order() -> impl Strategy<Value = Order> {
         (any::<u64>(), option::of(any::<u64>()), paths(), any::<bool>())
             .prop_map(|(from, to, paths, paranoid)| Order::Diff { from, to, paths, paranoid }),
         (any::<u64>(), ".*").prop_map(|(number, name)| Order::DeleteCheckpoint { number, name }),
+        (keep(), any::<bool>()).prop_map(|(keep, dry_run)| Order::Prune { keep, dry_run }),
         any::<u32>().prop_map(|bytes| Order::Seal { bytes }),
         any::<[u8; 32]>().prop_map(|blob| Order::Unseal { blob }),
         change().prop_map(|change| Order::Vault { change }),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Manual), Just(Kind::Automatic), Just(Kind::Emergency)]
+}
+
+fn keep() -> impl Strategy<Value = Keep> {
+    (any::<[u32; 4]>(), any::<[bool; 4]>(), option::of(any::<u64>()), any::<bool>()).prop_map(
+        |([last, hourly, daily, weekly], set, max_bytes, manual)| Keep {
+            last: if set[0] { last } else { 0 },
+            hourly: if set[1] { hourly } else { 0 },
+            daily: if set[2] { daily } else { 0 },
+            weekly: if set[3] { weekly } else { 0 },
+            max_bytes,
+            manual,
+        },
+    )
 }
 
 fn change() -> impl Strategy<Value = VaultChange> {
@@ -113,6 +130,9 @@ fn progress() -> impl Strategy<Value = Progress> {
         Just(Progress::Executed),
         Just(Progress::Verified),
         ".*".prop_map(|reason| Progress::Undoing { reason }),
+        vec(any::<u64>(), 0..5).prop_map(|numbers| Progress::Chosen { numbers }),
+        (vec(any::<u64>(), 0..5), option::of(".*"))
+            .prop_map(|(numbers, reason)| Progress::Removed { numbers, reason }),
     ]
 }
 
@@ -125,6 +145,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         ".*".prop_map(|key| Outcome::Signed { key }),
         any::<[u8; 32]>().prop_map(|blob| Outcome::Sealed { blob }),
         (name(), any::<u64>()).prop_map(|(counter, value)| Outcome::Counted { counter, value }),
+        any::<[u64; 3]>().prop_map(|[packs, chunks, bytes]| Outcome::Pruned { packs, chunks, bytes }),
     ]
 }
 
@@ -335,7 +356,15 @@ fn facts_1() -> Vec<Fact> {
         progressed(2, Progress::Written),
         progressed(2, Progress::Undoing { reason: "confirming failed".to_owned() }),
         finished(2, Outcome::Undone { reason: "confirming failed".to_owned() }),
-        accepted(3, Order::CreateCheckpoint { number: 7, name: "before".to_owned(), paranoid: false }),
+        accepted(
+            3,
+            Order::CreateCheckpoint {
+                number: 7,
+                name: "before".to_owned(),
+                paranoid: false,
+                kind: Kind::Manual,
+            },
+        ),
         progressed(
             3,
             Progress::Captured { manifest: [0x44; 32], files: 5, tokens: 164, bytes: 1 << 40, read: None },
@@ -424,8 +453,17 @@ fn facts_4() -> Vec<Fact> {
     let scope = Scope { files: true, tokens: false, paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")] };
     let captured =
         Progress::Captured { manifest: [0x91; 32], files: 1203, tokens: 164, bytes: 1 << 30, read: Some(12) };
+    let keep = Keep { last: 7, hourly: 24, daily: 30, weekly: 8, max_bytes: Some(20 << 30), manual: true };
     let new = vec![
-        accepted(14, Order::CreateCheckpoint { number: 8, name: "after".to_owned(), paranoid: true }),
+        accepted(
+            14,
+            Order::CreateCheckpoint {
+                number: 8,
+                name: "after".to_owned(),
+                paranoid: true,
+                kind: Kind::Automatic,
+            },
+        ),
         Fact::Progressed { work: 14, progress: captured },
         finished(14, Outcome::Signed { key: "9f8e7d6c".to_owned() }),
         accepted(
@@ -451,6 +489,25 @@ fn facts_4() -> Vec<Fact> {
         accepted(19, Order::DeleteCheckpoint { number: 7, name: "before".to_owned() }),
         Fact::Progressed { work: 19, progress: Progress::Resumed },
         finished(19, Outcome::Done),
+        accepted(
+            20,
+            Order::CreateCheckpoint {
+                number: 9,
+                name: "last".to_owned(),
+                paranoid: false,
+                kind: Kind::Emergency,
+            },
+        ),
+        finished(20, Outcome::Interrupted),
+        accepted(21, Order::Prune { keep: Keep::default(), dry_run: true }),
+        finished(21, Outcome::Done),
+        accepted(22, Order::Prune { keep, dry_run: false }),
+        Fact::Progressed { work: 22, progress: Progress::Chosen { numbers: vec![6, 1 << 40] } },
+        Fact::Progressed {
+            work: 22,
+            progress: Progress::Removed { numbers: vec![6], reason: Some("it is in the way".to_owned()) },
+        },
+        finished(22, Outcome::Pruned { packs: 3, chunks: 1 << 20, bytes: 1 << 36 }),
     ];
     facts_3().into_iter().chain(new).collect()
 }
@@ -500,8 +557,8 @@ fn records_of_version_4_open_for_ever() {
 fn a_deleted_checkpoint_is_gone() {
     let mut state = engine::State::new(policy::Rules::default());
     sample(4, facts_4()).iter().for_each(|record| engine::evolve(&mut state, record));
-    let left: Vec<_> = state.checkpoints.values().map(|one| (one.number, one.read)).collect();
-    assert_eq!((left, state.next_checkpoint), (vec![(8, Some(12))], 9));
+    let left: Vec<_> = state.checkpoints.values().map(|one| (one.number, one.read, one.kind)).collect();
+    assert_eq!((left, state.next_checkpoint), (vec![(8, Some(12), Kind::Automatic)], 10));
 }
 
 /// The file holds these facts. While an encoding only grows, they are also written byte by byte the same.

@@ -46,6 +46,7 @@ fn chance_reaches_every_end_and_every_crash() {
             ("create checkpoint", &["", "Captured"]),
             ("verify checkpoint", &[""]),
             ("plan restore", &[""]),
+            ("prune checkpoints", &["", "Chosen", "Removed"]),
             ("restore", &["", "Resumed", "Planned", "Prepared", "Executed", "Verified", "Undoing"]),
         ] {
             points.iter().for_each(|point| expect(title, &format!("{end} at “{point}”")));
@@ -57,6 +58,8 @@ fn chance_reaches_every_end_and_every_crash() {
         ("create checkpoint", &["Signed", "Failed", "Interrupted"]),
         ("verify checkpoint", &["Done", "Failed", "Interrupted"]),
         ("plan restore", &["Done", "Failed", "Interrupted"]),
+        ("prune checkpoints", &["Pruned", "Failed", "Interrupted"]),
+        ("plan to prune checkpoints", &["Done", "Failed", "Interrupted"]),
         ("restore", &["Done", "Failed", "Undone", "Interrupted"]),
     ] {
         outcomes.iter().for_each(|outcome| expect(title, outcome));

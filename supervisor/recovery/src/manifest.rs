@@ -12,11 +12,12 @@ pub mod stored;
 use std::collections::HashMap;
 
 use minicbor::{Decode, Encode};
+use store::chunk::ChunkId;
 use types::time::{BootId, Time};
 
 use crate::Error;
 use crate::error::{length, shown};
-use crate::files::entry::{Entry, Kind, check_path, split};
+use crate::files::entry::{Entry, Kind, Piece, check_path, split};
 use crate::files::known::Marks;
 use crate::files::read;
 use crate::files::scan::Note;
@@ -116,6 +117,16 @@ impl Part {
         match self {
             Self::Tokens { values, .. } => length(values.len()),
             Self::Files { roots } => roots.iter().map(|root| length(root.entries.len())).sum(),
+        }
+    }
+
+    /// The chunks that it refers to, one as often as it is referred to.
+    pub fn chunks(&self) -> Box<dyn Iterator<Item = ChunkId> + '_> {
+        match self {
+            Self::Tokens { .. } => Box::new(std::iter::empty()),
+            Self::Files { roots } => {
+                Box::new(roots.iter().flat_map(|root| &root.entries).flat_map(Entry::pieces).map(Piece::id))
+            }
         }
     }
 }

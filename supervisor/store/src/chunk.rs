@@ -311,6 +311,14 @@ impl Chunks {
         self.index.contains_key(id)
     }
 
+    /// What a chunk takes on the disk with its header, in bytes; none where it is not there or not written yet.
+    pub fn disk_bytes(&self, id: &ChunkId) -> Option<u64> {
+        match self.index.get(id) {
+            Some(Place::Stored(location)) => Some(location.record.disk_bytes()),
+            Some(Place::UnderWay { .. }) | None => None,
+        }
+    }
+
     /// Makes everything that was put durable: seals the pack that is being written and flushes.
     ///
     /// # Errors

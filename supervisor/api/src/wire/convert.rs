@@ -115,6 +115,7 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::DeleteCheckpoint { which, force } => {
             Command::DeleteCheckpoint { which: Which::parse(&which), force }
         }
+        wire::Command::Prune { keep, dry_run } => Command::Prune { keep: keep.map(Into::into), dry_run },
     })
 }
 
@@ -269,6 +270,8 @@ fn plain(answer: Answer) -> wire::Answer {
         Answer::Restored(report) => wire::Answer::Restored(report.into()),
         Answer::Diff(report) => wire::Answer::Diff(report.into()),
         Answer::Deleted { number, name } => wire::Answer::Deleted { number, name },
+        Answer::Pruning(report) => wire::Answer::Pruning(report.into()),
+        Answer::Pruned { numbers, freed } => wire::Answer::Pruned((numbers, freed).into()),
         Answer::Noted { index } => wire::Answer::Noted { index },
         Answer::Sealed(blob) => {
             wire::Answer::Sealed { sha256: digest(&blob).to_string(), blob: STANDARD.encode(blob) }
@@ -299,6 +302,7 @@ impl From<&engine::state::Checkpoint> for wire::Checkpoint {
             bytes: checkpoint.bytes,
             key: checkpoint.key.clone(),
             read: checkpoint.read,
+            kind: checkpoint.kind.word().to_owned(),
         }
     }
 }

@@ -160,8 +160,9 @@ fn describe(order: &Order) -> String {
                 writes.iter().map(|write| format!("{} = {}", write.item.token(), write.value)).collect();
             format!("write tokens {}", writes.join(", "))
         }
-        Order::CreateCheckpoint { number, name, paranoid } => {
-            format!("create checkpoint {number} “{name}”{}", everything(*paranoid))
+        Order::CreateCheckpoint { number, name, paranoid, kind } => {
+            let kind = if kind.is_manual() { String::new() } else { format!("{} ", kind.word()) };
+            format!("create {kind}checkpoint {number} “{name}”{}", everything(*paranoid))
         }
         Order::VerifyCheckpoint { number } => format!("verify checkpoint {number}"),
         Order::PlanRestore { number, paranoid, scope, in_place } => {
@@ -178,6 +179,7 @@ fn describe(order: &Order) -> String {
             format!("compare checkpoint {from} with {to}{within}{}", everything(*paranoid))
         }
         Order::DeleteCheckpoint { number, name } => format!("delete checkpoint {number} “{name}”"),
+        Order::Prune { keep, .. } => format!("{}: {}", order.title(), super::retention::described(keep)),
         Order::Seal { bytes } => format!("seal {bytes} bytes"),
         Order::Unseal { blob } => format!("unseal {}", Hash(*blob)),
         Order::Vault { change } => match change {
@@ -232,6 +234,12 @@ fn reached(progress: &Progress) -> String {
         Progress::Executed => "in place".to_owned(),
         Progress::Verified => "verified".to_owned(),
         Progress::Undoing { reason } => format!("undoing: {reason}"),
+        Progress::Chosen { numbers } if numbers.is_empty() => "no checkpoint goes".to_owned(),
+        Progress::Chosen { numbers } => format!("going: {}", super::retention::listed(numbers)),
+        Progress::Removed { numbers, reason } => {
+            let others = reason.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
+            format!("{} checkpoints are gone{others}", numbers.len())
+        }
     }
 }
 
@@ -242,6 +250,9 @@ fn ended(outcome: &Outcome) -> String {
         Outcome::Undone { reason } => format!("undone: {reason}"),
         Outcome::Interrupted => "interrupted before anything changed".to_owned(),
         Outcome::Signed { key } => format!("signed with key {key}"),
+        Outcome::Pruned { packs, chunks, bytes } => {
+            format!("done: {chunks} chunks and {packs} packs are gone, {bytes} bytes freed")
+        }
         Outcome::Sealed { blob } => format!("sealed as {}", Hash(*blob)),
         Outcome::Counted { counter, value } => {
             let name: String = counter.iter().map(|byte| format!("{byte:02x}")).collect();

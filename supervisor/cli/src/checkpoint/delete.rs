@@ -12,8 +12,7 @@ use crate::session::Context;
 /// Deletes a checkpoint; nothing brings it back.
 ///
 /// Takes root or an owner. Its number is never used again; its name may be. The newest checkpoint is refused without --force,
-/// and while a restore or a capture runs nothing is deleted. What it alone holds keeps its space for now: chunks are shared with
-/// other checkpoints. It asks first; where there is nobody to ask it needs --yes.
+/// and while a restore or a capture runs nothing is deleted. What it alone holds keeps its space until “dsmil checkpoint prune”. It asks first; where there is nobody to ask it needs --yes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dsmil checkpoint delete before

@@ -44,6 +44,7 @@ fn fields(checkpoint: &wire::Checkpoint) -> Table {
     row("number", checkpoint.number.to_string());
     row("name", checkpoint.name.clone());
     row("created", checkpoint.created.clone());
+    row("kind", checkpoint.kind.clone());
     row("files", format!("{}, {} of content", checkpoint.files, bytes(checkpoint.bytes)));
     row("tokens", checkpoint.tokens.to_string());
     row("manifest", checkpoint.manifest.clone());

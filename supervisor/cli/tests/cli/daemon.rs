@@ -12,6 +12,7 @@ use api::wire::{
 };
 
 /// What it says to a request.
+#[expect(clippy::large_enum_variant, reason = "a test says few things")]
 pub enum Say {
     Progress(&'static str),
     Done(Answer),
@@ -161,6 +162,7 @@ pub fn checkpoint() -> Checkpoint {
         bytes: 1_600_000,
         key: "1a2b3c4d".to_owned(),
         read: None,
+        kind: "manual".to_owned(),
     }
 }
 

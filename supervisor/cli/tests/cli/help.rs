@@ -18,6 +18,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "verify"],
     &["checkpoint", "plan"],
     &["checkpoint", "restore"],
+    &["checkpoint", "prune"],
     &["checkpoint", "export"],
     &["checkpoint", "mount"],
     &["checkpoint", "key"],

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::wire::checkpoint::{Diff, Difference, Scope};
 use api::wire::record::{Asker, Entry};
+use api::wire::retention::{Fate, Keep, Pruned, Pruning};
 use api::wire::{Answer, Change, Checkpoint, Code, Command, Item};
 
 use crate::daemon::{
@@ -111,8 +112,8 @@ fn tokens_are_set_as_asked() {
 #[test]
 fn checkpoints_are_shown() {
     let table = "\
-NUMBER  NAME    CREATED                   FILES  TOKENS  SIZE     KEY
-3       before  2026-11-21T08:00:00.000Z  12     84      1.5 MiB  1a2b3c4d
+NUMBER  NAME    CREATED                   FILES  TOKENS  SIZE     KIND    KEY
+3       before  2026-11-21T08:00:00.000Z  12     84      1.5 MiB  manual  1a2b3c4d
 ";
     let created = Daemon::answering(Answer::Created { checkpoint: checkpoint() });
     assert_eq!(created.dsmil(&["checkpoint", "create", "before"]).done(), table);
@@ -262,6 +263,57 @@ fn a_checkpoint_is_deleted_if_somebody_says_so() {
     daemon.dsmil(&["checkpoint", "delete", "3", "-y", "--force"]).done();
     let delete = |which: &str, force| Command::DeleteCheckpoint { which: which.to_owned(), force };
     assert_eq!(daemon.asked(), [delete("before", false), delete("3", true)]);
+}
+
+#[test]
+fn what_pruning_lets_go_is_asked_for_first() {
+    let fate = |number, goes| Fate {
+        checkpoint: Checkpoint { number, kind: "automatic".to_owned(), ..checkpoint() },
+        goes,
+        reasons: if goes { Vec::new() } else { vec!["newest".to_owned(), "daily".to_owned()] },
+    };
+    let daemon = |goes| {
+        Daemon::start(whole(), move |command| {
+            vec![Say::Done(match command {
+                Command::Prune { dry_run: true, .. } => Answer::Pruning(Pruning {
+                    checkpoints: vec![fate(2, goes), fate(3, false)],
+                    stored_bytes: 3 << 20,
+                    needed_bytes: 1 << 20,
+                    unknown: vec![9],
+                }),
+                _ => Answer::Pruned(Pruned {
+                    checkpoints: vec![2],
+                    packs: 4,
+                    chunks: 1,
+                    bytes: 2 << 20,
+                    ..Pruned::default()
+                }),
+            })]
+        })
+    };
+    let done = "1 checkpoint is gone; 1 chunk and 4 packs gone, 2.0 MiB freed\n";
+    let going = daemon(true);
+    let refused = going.dsmil(&["checkpoint", "prune"]);
+    assert!(refused.code == Some(2) && refused.err.contains("give --yes"), "{}", refused.err);
+    assert_eq!(
+        going.dsmil(&["checkpoint", "prune", "--yes", "--keep-last", "7", "--max-size", "1k"]).done(),
+        done
+    );
+    let keep = Keep { last: 7, max_bytes: Some(1024), ..Keep::default() };
+    let prune = |keep, dry_run| Command::Prune { keep, dry_run };
+    assert_eq!(going.asked(), [prune(None, true), prune(Some(keep), false)]);
+    assert_eq!(
+        going.dsmil(&["checkpoint", "prune", "--dry-run"]).done(),
+        "\
+NUMBER  NAME    CREATED                   KIND       STAYS
+2       before  2026-11-21T08:00:00.000Z  automatic  goes
+3       before  2026-11-21T08:00:00.000Z  automatic  newest, daily
+checkpoint 9 lies in the daemon's folder, and the log knows nothing of it: it stays
+2.0 MiB of 3.0 MiB can be freed, less where rewriting does not pay
+"
+    );
+    // What no checkpoint needs is no loss, so nobody is asked.
+    assert_eq!(daemon(false).dsmil(&["checkpoint", "prune"]).done(), done);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Effects on checkpoints. One thread owns the repository: a restore borrows it from one phase to the next.
 
+mod prune;
 mod report;
 mod repository;
 mod restoring;
 
 use engine::StepResult;
 use engine::order::Write;
+use engine::retention::Going;
 use engine::scope::FilePath;
 use policy::Permit;
 use recovery::files::known::Known;
@@ -40,6 +42,12 @@ pub(super) enum Task {
     Diff { from: u64, to: Option<u64>, paths: Vec<FilePath>, look: Look },
     /// Remove a checkpoint.
     Delete { number: u64 },
+    /// What checkpoints need on the disk.
+    Survey(Going),
+    /// Remove several.
+    RemoveAll { numbers: Vec<u64> },
+    /// Remove the chunks that none needs.
+    Prune,
     /// Begin a restore.
     Validate { number: u64, leave_denied: bool, look: Look, part: Part },
     /// A phase of the restore that is under way.
@@ -193,6 +201,18 @@ impl World {
 
     pub(super) async fn delete(&self, number: u64, _permit: Permit) -> StepResult {
         self.step(Task::Delete { number }).await
+    }
+
+    pub(super) async fn survey(&self, going: Going, _permit: Permit) -> StepResult {
+        self.step(Task::Survey(going)).await
+    }
+
+    pub(super) async fn remove_all(&self, numbers: Vec<u64>, _permit: Permit) -> StepResult {
+        self.step(Task::RemoveAll { numbers }).await
+    }
+
+    pub(super) async fn prune(&self, _permit: Permit) -> StepResult {
+        self.step(Task::Prune).await
     }
 
     pub(super) async fn validate(

@@ -1,8 +1,8 @@
 //! What is told to somebody who asks again for what has ended.
 
-use crate::fact::Outcome;
+use crate::fact::{Outcome, Progress};
 use crate::order::{Order, VaultChange};
-use crate::reply::{Answer, Body, PlanReport, Refusal};
+use crate::reply::{Answer, Body, Freed, PlanReport, Refusal};
 use crate::state::{Checkpoint, Ended, State};
 
 pub(super) fn again(state: &State, ended: &Ended) -> Body {
@@ -18,6 +18,14 @@ pub(super) fn again(state: &State, ended: &Ended) -> Body {
             if matches!(&work.order, Order::Vault { change: VaultChange::Revoke }) =>
         {
             Body::Done(Answer::Counted { value: *value })
+        }
+        Outcome::Pruned { packs, chunks, bytes } => {
+            let numbers = match &work.progress {
+                Some(Progress::Removed { numbers, .. }) => numbers.clone(),
+                _ => Vec::new(),
+            };
+            let freed = Freed { packs: *packs, chunks: *chunks, bytes: *bytes, ..Freed::default() };
+            Body::Done(Answer::Pruned { numbers, freed })
         }
         Outcome::Done | Outcome::Signed { .. } | Outcome::Sealed { .. } | Outcome::Counted { .. } => {
             match answer(state, ended) {

@@ -8,7 +8,7 @@ use super::{Decision, again, note};
 use crate::command::{Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
-use crate::order::{Item, Order, VaultChange};
+use crate::order::{Item, Kind, Order, VaultChange};
 use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::scope::{Scope, paths_fault, scope_fault};
 use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
@@ -127,6 +127,7 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
                 number: state.next_checkpoint,
                 name: name.clone(),
                 paranoid: *paranoid,
+                kind: Kind::Manual,
             })
         }
         Command::VerifyCheckpoint(which) => Ok(Order::VerifyCheckpoint { number: number(state, which)? }),
@@ -155,6 +156,9 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
             })
         }
         Command::DeleteCheckpoint { which, force } => delete(state, which, *force),
+        Command::Prune { keep, dry_run } => {
+            Ok(Order::Prune { keep: keep.unwrap_or(state.keep), dry_run: *dry_run })
+        }
         Command::Seal { bytes } if (1..=SEAL_MAX).contains(bytes) => Ok(Order::Seal { bytes: *bytes }),
         Command::Seal { bytes } => Err(Refusal::Invalid(format!(
             "1 to {SEAL_MAX} bytes are sealed at once, not {bytes}: seal a key, and encrypt with that"
@@ -214,9 +218,12 @@ fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
         Order::ReadTokens { .. } => Action::ReadTokens,
         Order::WriteTokens { .. } => Action::WriteTokens(written),
         Order::CreateCheckpoint { .. } => Action::Checkpoint,
-        Order::VerifyCheckpoint { .. } | Order::PlanRestore { .. } | Order::Diff { .. } => Action::Inspect,
+        Order::VerifyCheckpoint { .. }
+        | Order::PlanRestore { .. }
+        | Order::Diff { .. }
+        | Order::Prune { dry_run: true, .. } => Action::Inspect,
         Order::Restore { .. } => Action::Restore,
-        Order::DeleteCheckpoint { .. } => Action::Delete,
+        Order::DeleteCheckpoint { .. } | Order::Prune { .. } => Action::Delete,
         Order::Seal { .. } | Order::Unseal { .. } => Action::Seal,
         Order::Vault { .. } => Action::Vault,
     }

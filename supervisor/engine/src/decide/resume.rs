@@ -1,7 +1,7 @@
 //! What a start finds unfinished.
 //!
 //! Nobody was told that these works had ended, so each is free to end either way; what must not be is something in
-//! between. A write goes back, a restore and a deletion go on, everything else changed nothing.
+//! between. A write goes back, a restore, a deletion and a pruning go on, everything else changed nothing.
 
 use crate::fact::{Fact, Outcome, Progress};
 use crate::order::Order;
@@ -23,6 +23,11 @@ pub fn resume(work: &Work) -> Fact {
         (Order::Restore { .. }, Some(_)) => progressed(Progress::Resumed),
         // Its file may be gone already, so that only the rest can be done.
         (Order::DeleteCheckpoint { .. }, _) => progressed(Progress::Resumed),
+        // Some may be gone already; nobody could say which, and the rules may no longer choose them.
+        (
+            Order::Prune { dry_run: false, .. },
+            Some(point @ (Progress::Chosen { .. } | Progress::Removed { .. })),
+        ) => progressed(point.clone()),
         // What was handed over is gone with the daemon; each change is whole or not there, and may be asked for again.
         (Order::Vault { .. }, _) => Fact::Finished {
             work: work.number,

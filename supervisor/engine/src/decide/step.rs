@@ -1,13 +1,17 @@
 //! The result of an effect leads to the next point of its work.
+//!
+//! - [`prune`]: of the order that removes what is not needed
+
+mod prune;
 
 use super::{Decision, again};
 use crate::fact::{Fact, Outcome, Progress};
 use crate::input::StepResult;
 use crate::order::{Order, Valued, VaultChange, Write, digest};
 use crate::reply::{Answer, Body, Captured, PlanReport, Refusal, Reply};
-use crate::state::Work;
+use crate::state::{State, Work};
 
-pub(super) fn step(work: &Work, result: &StepResult) -> Decision {
+pub(super) fn step(state: &State, work: &Work, result: &StepResult) -> Decision {
     match (&work.order, result) {
         (_, StepResult::Failed(reason)) => failed(work, reason),
         (Order::ReadTokens { .. }, StepResult::Read(values)) => done(work, Answer::Read(values.clone())),
@@ -23,6 +27,7 @@ pub(super) fn step(work: &Work, result: &StepResult) -> Decision {
         (Order::DeleteCheckpoint { number, name }, StepResult::Done) => {
             done(work, Answer::Deleted { number: *number, name: name.clone() })
         }
+        (Order::Prune { .. }, result) => prune::step(state, work, result),
         (Order::Seal { .. }, StepResult::Sealed(blob)) => {
             finished(work, Outcome::Sealed { blob: digest(blob).0 }, Body::Done(Answer::Sealed(blob.clone())))
         }

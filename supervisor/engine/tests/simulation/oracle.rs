@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::retention::Keep;
 use engine::{Fact, Order, Outcome, Progress, RequestId};
 use policy::{Role, Rules};
 use types::peer::Peer;
@@ -23,8 +24,10 @@ pub struct Oracle {
     pub expected: Snapshot,
     works: BTreeMap<u64, Told>,
     checkpoints: BTreeMap<u64, Snapshot>,
-    names: BTreeSet<String>,
+    names: BTreeMap<u64, String>,
     numbers: BTreeSet<u64>,
+    /// Those that nobody asked for.
+    automatic: BTreeSet<u64>,
     /// Requests whose notes are in the durable log.
     noted: BTreeSet<RequestId>,
     /// Denied facts in the durable log.
@@ -59,9 +62,13 @@ impl Oracle {
                 ensure!(may(rules, peer, order), "granted against the rules: {fact:?}");
                 let newest = self.works.last_key_value().map_or(0, |(number, _)| *number);
                 ensure!(*work > newest, "work number {work} comes again");
-                if let Order::CreateCheckpoint { number, name, .. } = order {
+                if let Order::CreateCheckpoint { number, name, kind, .. } = order {
+                    self.automatic.extend(kind.is_automatic().then_some(*number));
                     ensure!(self.numbers.insert(*number), "checkpoint number {number} comes again");
-                    ensure!(!self.names.contains(name), "checkpoint name {name} comes again");
+                    ensure!(
+                        !self.names.values().any(|other| other == name),
+                        "checkpoint name {name} comes again"
+                    );
                 }
                 if order.is_exclusive() {
                     let other =
@@ -84,6 +91,17 @@ impl Oracle {
                     "an undo was left: {fact:?}"
                 );
                 told.progress = Some(progress.clone());
+                let keep = if let Order::Prune { keep, .. } = &told.order { Some(*keep) } else { None };
+                match (progress, keep) {
+                    (Progress::Chosen { numbers }, Some(keep)) => self.chosen(&keep, numbers)?,
+                    (Progress::Removed { numbers, .. }, _) => {
+                        numbers.iter().for_each(|number| {
+                            self.checkpoints.remove(number);
+                            self.names.remove(number);
+                        });
+                    }
+                    _ => {}
+                }
             }
             Fact::Finished { work, outcome } => {
                 let told = self.works.get_mut(work).ok_or("end of a work that never began")?;
@@ -120,13 +138,13 @@ impl Oracle {
                     );
                 }
             }
-            (Order::DeleteCheckpoint { number, name }, Outcome::Done, _) => {
+            (Order::DeleteCheckpoint { number, .. }, Outcome::Done, _) => {
                 ensure!(self.checkpoints.remove(number).is_some(), "checkpoint {number} was deleted twice");
-                self.names.remove(name);
+                self.names.remove(number);
             }
             (Order::CreateCheckpoint { number, name, .. }, Outcome::Signed { .. }, _) => {
                 self.checkpoints.insert(*number, self.expected.clone());
-                self.names.insert(name.clone());
+                self.names.insert(*number, name.clone());
             }
             // Restored and verified, even where the old copies could not be removed.
             (Order::Restore { number, .. }, Outcome::Done, _)
@@ -153,9 +171,30 @@ impl Oracle {
         Ok(())
     }
 
+    /// What pruning chose to let go, by the plainest words of the rules.
+    fn chosen(&self, keep: &Keep, numbers: &[u64]) -> Result<(), String> {
+        let newest = self.checkpoints.last_key_value().map(|(number, _)| number);
+        ensure!(!numbers.iter().any(|number| Some(number) == newest), "the newest is to go: {numbers:?}");
+        ensure!(numbers.is_empty() || !keep.is_everything(), "something goes by no rule: {numbers:?}");
+        ensure!(
+            numbers.is_empty() || keep.manual || numbers.iter().all(|number| self.automatic.contains(number)),
+            "what somebody asked for is to go: {numbers:?}"
+        );
+        let last = usize::try_from(keep.last).unwrap();
+        let lasting: Vec<_> = self.checkpoints.keys().rev().take(last).collect();
+        let by_count = keep.max_bytes.is_none() && keep.manual;
+        ensure!(
+            !by_count || !numbers.iter().any(|number| lasting.contains(&number)),
+            "one of the last {last} is to go: {numbers:?}"
+        );
+        Ok(())
+    }
+
     /// Nothing exclusive runs: the machine is as the acknowledged facts say.
     pub fn quiet(&self, world: &World) -> Result<(), String> {
         ensure!(world.pending.is_empty(), "a write is left pending");
+        let lost = self.checkpoints.keys().find(|number| !world.holds(**number));
+        ensure!(lost.is_none(), "checkpoint {lost:?} is lost");
         ensure!(
             world.now.locations == self.expected.locations,
             "locations are {:?} and should be {:?}",
@@ -174,7 +213,10 @@ impl Oracle {
     /// How the exclusive work of a request ended, as far as is durable.
     pub fn success(&self, request: RequestId) -> Option<bool> {
         let told = self.works.values().find(|told| told.is_exclusive() && told.request == request)?;
-        Some(matches!(told.outcome.as_ref()?, Outcome::Done | Outcome::Signed { .. }))
+        Some(matches!(
+            told.outcome.as_ref()?,
+            Outcome::Done | Outcome::Signed { .. } | Outcome::Pruned { .. }
+        ))
     }
 
     /// What a work is about.
@@ -188,7 +230,10 @@ impl Oracle {
         noted
             || self.works.values().any(|told| {
                 told.request == request
-                    && matches!(told.outcome, Some(Outcome::Done | Outcome::Signed { .. }))
+                    && matches!(
+                        told.outcome,
+                        Some(Outcome::Done | Outcome::Signed { .. } | Outcome::Pruned { .. })
+                    )
             })
     }
 
@@ -219,10 +264,12 @@ fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
         Order::ReadTokens { .. }
         | Order::VerifyCheckpoint { .. }
         | Order::PlanRestore { .. }
-        | Order::Diff { .. } => true,
+        | Order::Diff { .. }
+        | Order::Prune { dry_run: true, .. } => true,
         Order::CreateCheckpoint { .. } => role >= Role::Operator,
         Order::Restore { .. }
         | Order::DeleteCheckpoint { .. }
+        | Order::Prune { .. }
         | Order::Seal { .. }
         | Order::Unseal { .. }
         | Order::Vault { .. } => role == Role::Owner,

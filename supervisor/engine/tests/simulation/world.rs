@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::effect::Standing;
 use engine::order::{Item, Valued, Write};
-use engine::reply::{Captured, DiffReport, PlanReport, VerifyReport};
+use engine::reply::{Captured, DiffReport, Freed, PlanReport, Survey, VerifyReport};
+use engine::retention::Going;
 use engine::{Effect, Step, StepResult};
 use policy::Rules;
 use types::hash::Hash;
@@ -48,6 +49,8 @@ pub struct World {
     pub pending: Vec<(u16, u32)>,
     stored: BTreeMap<u64, Snapshot>,
     signed: BTreeMap<u64, Snapshot>,
+    /// Checkpoints that were told to go.
+    leaving: BTreeSet<u64>,
     journal: Option<Journal>,
     /// Works whose undo was made to fail: only these may leave something half-done.
     pub undo_failed: BTreeSet<u64>,
@@ -65,6 +68,7 @@ impl World {
             pending: Vec::new(),
             stored: BTreeMap::new(),
             signed: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             journal: None,
             undo_failed: BTreeSet::new(),
             failing: 0,
@@ -155,9 +159,13 @@ impl World {
                 Ok(StepResult::Compared(DiffReport { from: *from, to: *to, ..DiffReport::default() }))
             }
             Step::Delete { number, .. } => {
+                self.leaving.insert(*number);
                 self.signed.remove(number);
                 Ok(StepResult::Done)
             }
+            Step::Survey(going) => Ok(self.survey(going)),
+            Step::RemoveAll { numbers } => self.remove_all(random, numbers, late)?,
+            Step::Prune => Ok(self.prune()),
             Step::Plan { number, .. } => {
                 self.plan(*number, true).map(|(_, report)| StepResult::Planned(report))
             }
@@ -171,8 +179,10 @@ impl World {
             Step::UndoRestore { writes } => self.undo_restore(random, effect.work, writes)?,
             Step::Seal | Step::Unseal { .. } | Step::Vault(_) => Err("there is no vault here".to_owned()),
         };
-        let undoing =
-            matches!(effect.step, Step::UndoWrite { .. } | Step::UndoRestore { .. } | Step::CleanUp);
+        let undoing = matches!(
+            effect.step,
+            Step::UndoWrite { .. } | Step::UndoRestore { .. } | Step::CleanUp | Step::RemoveAll { .. }
+        );
         if late && !undoing && result.is_ok() {
             if let Step::Write { .. } = effect.step {
                 self.kernel_undo();
@@ -180,6 +190,45 @@ impl World {
             return Ok(Err("injected after the step".to_owned()));
         }
         Ok(result)
+    }
+
+    /// Each checkpoint needs one byte of its own.
+    fn survey(&self, going: &Going) -> StepResult {
+        let present: Vec<u64> = self.signed.keys().copied().collect();
+        let left = present.iter().filter(|number| !going.gone.contains(number)).count();
+        let needed = (0..=going.expendable.len()).map(|gone| u64::try_from(left - gone).unwrap()).collect();
+        let stored_bytes = u64::try_from(self.stored.len()).unwrap();
+        StepResult::Surveyed(Survey { going: going.clone(), stored_bytes, needed, present })
+    }
+
+    /// One file after the other; each of them may be the last one before a crash, or stay.
+    fn remove_all(&mut self, random: &mut Random, numbers: &[u64], fail: bool) -> Ran<StepResult> {
+        self.leaving.extend(numbers);
+        let (mut gone, mut failure) = (Vec::new(), None);
+        for number in numbers {
+            self.tick(random)?;
+            if fail && random.often(300) {
+                failure = Some("injected in the middle".to_owned());
+            } else {
+                self.signed.remove(number);
+                gone.push(*number);
+            }
+        }
+        self.tick(random)?;
+        Ok(Ok(StepResult::Removed(gone, failure)))
+    }
+
+    fn prune(&mut self) -> StepResult {
+        let before = self.stored.len();
+        self.stored.retain(|number, _| self.signed.contains_key(number));
+        let gone = u64::try_from(before - self.stored.len()).unwrap();
+        StepResult::Pruned(Freed { chunks: gone, ..Freed::default() })
+    }
+
+    /// Whether a checkpoint can be restored, or was about to go when something failed.
+    pub fn holds(&self, number: u64) -> bool {
+        let is_whole = self.signed.contains_key(&number) && self.stored.contains_key(&number);
+        is_whole || self.leaving.contains(&number)
     }
 
     fn location(&self, item: Item) -> Option<u16> {

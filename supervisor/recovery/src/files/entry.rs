@@ -66,6 +66,17 @@ pub enum Kind {
     Fifo,
 }
 
+impl Entry {
+    /// Where its content is.
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        match &self.kind {
+            Kind::Regular { pieces, .. } => pieces,
+            Kind::Directory | Kind::Symlink { .. } | Kind::HardLink { .. } | Kind::Fifo => &[],
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

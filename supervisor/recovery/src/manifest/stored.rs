@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use minicbor::{Decode, Encode};
-use store::chunk::Chunks;
+use store::chunk::{ChunkId, Chunks};
 use types::hash::Hash;
 
 use super::statement::Statement;
-use super::{BYTES_MAX, Manifest};
+use super::{BYTES_MAX, Manifest, Part};
 use crate::Error;
 use crate::files::entry::Piece;
 use crate::files::read;
@@ -109,6 +109,11 @@ impl Stored {
         }
         let Envelope { signature, key, manifest, .. } = envelope;
         Ok(Self { statement, signature, key, manifest })
+    }
+
+    /// Every chunk that this checkpoint needs, which has this manifest; one as often as it is referred to.
+    pub fn chunks<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = ChunkId> + 'a {
+        self.manifest.iter().map(Piece::id).chain(manifest.parts.iter().flat_map(Part::chunks))
     }
 
     /// Whether this key signed the statement.

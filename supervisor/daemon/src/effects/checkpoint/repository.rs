@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tpm::PublicKey;
 use types::hash::Hash;
 
-use super::{Done, Job, Look, Part, Phase, Task, report, restoring};
+use super::{Done, Job, Look, Part, Phase, Task, prune, report, restoring};
 use crate::config::Config;
 use crate::effects::lock;
 
@@ -111,7 +111,11 @@ impl Repository {
     /// The right to ask a question, until the answer is there.
     pub(super) fn admit(&self, task: &Task) -> Result<Option<SemaphorePermit<'_>>, String> {
         match task {
-            Task::Verify { .. } | Task::Show { .. } | Task::Plan { .. } | Task::Diff { .. } => {
+            Task::Verify { .. }
+            | Task::Show { .. }
+            | Task::Plan { .. }
+            | Task::Diff { .. }
+            | Task::Survey(_) => {
                 let busy = |_| "the repository has too much to do; try again later".to_owned();
                 self.questions.try_acquire().map(Some).map_err(busy)
             }
@@ -169,6 +173,12 @@ impl Owner {
             Task::Diff { from, to: Some(to), paths, .. } => self.reader().diff(from, to, &paths),
             Task::Diff { from, to: None, paths, look } => self.diff_now(from, &paths, look),
             Task::Delete { number } => self.delete(number),
+            Task::Survey(going) => prune::survey(self.reader(), going),
+            Task::RemoveAll { numbers } => Ok(prune::remove_all(&self.dir, &numbers)),
+            Task::Prune => {
+                let wanted = prune::wanted(self.reader())?;
+                prune::prune(&mut self.chunks, &wanted)
+            }
             Task::Undo { writes } => restoring::undo_after_crash(self, &writes),
             // Verified before a crash: what is in place stays, and what it replaced goes.
             Task::Phase(Phase::CleanUp) => restoring::clean_up_after_crash(self),
@@ -268,9 +278,9 @@ fn compared(of: (u64, Option<u64>), paths: &[FilePath], differences: &[Differenc
 
 /// The keys that sign checkpoints.
 pub(super) struct Keys {
-    now: PublicKey,
+    pub(super) now: PublicKey,
     /// The key of the log's heads, which signed them until they got a key of their own, and those of earlier TPMs.
-    others: Vec<PublicKey>,
+    pub(super) others: Vec<PublicKey>,
 }
 
 impl Keys {
@@ -282,8 +292,8 @@ impl Keys {
 /// Reads checkpoints.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    chunks: &'a Chunks,
-    dir: &'a Path,
+    pub(super) chunks: &'a Chunks,
+    pub(super) dir: &'a Path,
     keys: &'a Keys,
 }
 
@@ -293,7 +303,7 @@ impl<'a> Reader<'a> {
         Self { chunks, dir, keys }
     }
 
-    fn stored(&self, number: u64) -> Result<Stored, String> {
+    pub(super) fn stored(&self, number: u64) -> Result<Stored, String> {
         let bytes = store::manifest::get(self.dir, number).map_err(text)?;
         let stored = Stored::decode(number, &bytes).map_err(text)?;
         let digest = Hash(stored.statement.digest());
@@ -334,6 +344,7 @@ impl<'a> Reader<'a> {
             Task::Verify { number } => Some(self.verify(*number)),
             Task::Show { number } => Some(self.show(*number)),
             Task::Diff { from, to: Some(to), paths, .. } => Some(self.diff(*from, *to, paths)),
+            Task::Survey(going) => Some(prune::survey(*self, going.clone())),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use engine::Event;
 use engine::command::{Command, NAME_MAX, RequestId, Which};
+use engine::retention::Keep;
 use types::peer::Peer;
 use types::token::{Change, Select, TokenId};
 use types::unit::MilliCelsius;
@@ -93,7 +94,8 @@ impl Run {
                 let to = self.random.often(500).then(|| self.which());
                 Command::Diff { from: self.which(), to, paths: Vec::new(), paranoid: false }
             }
-            80..86 => Command::DeleteCheckpoint { which: self.which(), force: self.random.often(200) },
+            80..84 => Command::Prune { keep: self.keep(), dry_run: self.random.often(300) },
+            84..87 => Command::DeleteCheckpoint { which: self.which(), force: self.random.often(200) },
             _ => Command::Restore {
                 which: self.which(),
                 leave_denied: self.random.often(800),
@@ -102,6 +104,18 @@ impl Run {
                 in_place: self.random.often(500),
             },
         }
+    }
+
+    fn keep(&mut self) -> Option<Keep> {
+        let count = |random: &mut Random| u32::try_from(random.below(4)).unwrap();
+        let keep = Keep {
+            last: count(&mut self.random),
+            hourly: count(&mut self.random),
+            max_bytes: self.random.often(300).then(|| self.random.next() % 8),
+            manual: self.random.often(900),
+            ..Keep::default()
+        };
+        self.random.often(900).then_some(keep)
     }
 
     fn items(&mut self) -> Vec<(TokenId, Select)> {
