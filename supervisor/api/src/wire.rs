@@ -121,6 +121,8 @@ pub enum Command {
     },
     /// Lists checkpoints.
     Checkpoints,
+    /// When checkpoints are taken that nobody asks for, and which stay.
+    Schedule,
     /// Shows one with its entries.
     Checkpoint {
         /// Name or number.
@@ -379,6 +381,8 @@ pub enum Answer {
         /// By number.
         checkpoints: Vec<Checkpoint>,
     },
+    /// To `schedule`.
+    Schedule(Box<retention::Schedule>),
     /// To `checkpoint`.
     Checkpoint {
         /// The checkpoint.

@@ -1,7 +1,7 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`prune`], [`export`],
-//!   [`mount`], [`key`]: its subcommands; [`guard`]: what `mount` starts beside itself
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`prune`], [`schedule`],
+//!   [`export`], [`mount`], [`key`]: its subcommands; [`guard`]: what `mount` starts beside itself
 //! - [`offline`]: a state folder without daemon and TPM
 //! - [`rescue`]: a restore without the daemon
 //! - [`scope`]: of what a restore is, on the command line
@@ -19,6 +19,7 @@ mod plan;
 mod prune;
 mod rescue;
 mod restore;
+mod schedule;
 mod scope;
 mod show;
 mod verify;
@@ -47,6 +48,7 @@ pub enum Checkpoint {
     Restore(restore::Restore),
     Delete(delete::Delete),
     Prune(prune::Prune),
+    Schedule(schedule::Schedule),
     Export(export::Export),
     Mount(mount::Mount),
     Key(key::Key),
@@ -67,6 +69,7 @@ impl Checkpoint {
             Self::Restore(restore) => restore.run(context),
             Self::Delete(delete) => delete.run(context),
             Self::Prune(prune) => prune.run(context),
+            Self::Schedule(schedule) => schedule.run(context),
             Self::Export(export) => export.run(context),
             Self::Mount(mount) => mount.run(context),
             Self::Key(key) => key.run(),

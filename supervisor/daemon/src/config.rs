@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use engine::command::NOTE_BYTES_MAX;
 use engine::retention::Keep;
+use engine::schedule::Schedule;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use serde::Deserialize;
@@ -20,6 +21,11 @@ use types::token::TokenId;
 
 /// A configuration that is longer is none.
 const LENGTH_MAX: u64 = 1 << 20;
+/// Shortest time between checkpoints that nobody asks for, seconds: each looks at every file.
+const INTERVAL_S_MIN: u64 = 60;
+/// Actions that can be risky.
+const WRITE_TOKENS: &str = "write-tokens";
+const RESTORE: &str = "restore";
 /// Where dsmild may lack something, and what.
 const LACKS: [&str; 4] = ["anchor", "device", "probes", "zones"];
 
@@ -101,7 +107,7 @@ impl Default for Tokens {
 }
 
 /// Checkpoints.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
     /// Folders whose content is part of every checkpoint.
@@ -110,6 +116,65 @@ pub struct Checkpoint {
     pub exclude: Vec<String>,
     /// Which checkpoints are kept.
     pub retention: Retention,
+    /// A checkpoint is taken so long after the last one: a number with s, m, h or d; empty: never by time.
+    pub interval: String,
+    /// A checkpoint is taken before each risky action.
+    pub before_risky: bool,
+    /// Which actions are risky: of `write-tokens`, `restore`.
+    pub risky: Vec<String>,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            retention: Retention::default(),
+            interval: String::new(),
+            before_risky: false,
+            risky: vec![WRITE_TOKENS.to_owned()],
+        }
+    }
+}
+
+impl Checkpoint {
+    /// When checkpoints are taken that nobody asks for.
+    pub fn schedule(&self) -> anyhow::Result<Schedule> {
+        let interval_ns = if self.interval.is_empty() {
+            None
+        } else {
+            let seconds = seconds(&self.interval).filter(|seconds| *seconds >= INTERVAL_S_MIN);
+            let seconds = seconds.with_context(|| {
+                format!(
+                    "checkpoint.interval: “{}” is not {INTERVAL_S_MIN} seconds or more: write a number with s, m, h or d, such as 6h",
+                    self.interval
+                )
+            })?;
+            Some(seconds.saturating_mul(1_000_000_000))
+        };
+        Ok(Schedule { interval_ns, before_risky: self.before_risky, keep: self.retention.keep() })
+    }
+
+    fn risky(&self) -> anyhow::Result<policy::Risky> {
+        if let Some(other) = self.risky.iter().find(|name| ![WRITE_TOKENS, RESTORE].contains(&name.as_str()))
+        {
+            bail!("checkpoint.risky: “{other}” is none of {WRITE_TOKENS}, {RESTORE}");
+        }
+        let has = |wanted: &str| self.risky.iter().any(|name| name == wanted);
+        Ok(policy::Risky { writes: has(WRITE_TOKENS), restores: has(RESTORE) })
+    }
+}
+
+/// A time of so many seconds, minutes, hours or days.
+fn seconds(text: &str) -> Option<u64> {
+    let (at, unit) = text.char_indices().last()?;
+    let unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    text.get(..at)?.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Which checkpoints are kept; all where no field says otherwise. The newest, one that is in use and one named “emergency-base”
@@ -236,6 +301,7 @@ impl Config {
                 bytes_max: self.log.note_bytes,
                 hour_bytes_max: u64::from(self.log.notes_hour_mib) << 20,
             },
+            risky: self.checkpoint.risky()?,
         })
     }
 
@@ -290,6 +356,7 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
 fn check(config: &Config) -> anyhow::Result<()> {
     config.rules()?;
     config.names()?;
+    config.checkpoint.schedule()?;
     for part in &config.without {
         ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
     }
@@ -347,6 +414,26 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_is_what_it_says() {
+        let none = parse("").unwrap();
+        assert_eq!(none.checkpoint.schedule().unwrap(), Schedule::default());
+        assert_eq!(none.rules().unwrap().risky, policy::Risky { writes: true, restores: false });
+        let text = "[checkpoint]\ninterval = \"6h\"\nbefore_risky = true\nrisky = [\"restore\"]\n\
+                    [checkpoint.retention]\nkeep_last = 7\nkeep_daily = 30\nmax_mib = 3\n";
+        let config = parse(text).unwrap();
+        let keep = Keep { last: 7, daily: 30, max_bytes: Some(3 << 20), ..Keep::default() };
+        let schedule = Schedule { interval_ns: Some(21_600_000_000_000), before_risky: true, keep };
+        assert_eq!(config.checkpoint.schedule().unwrap(), schedule);
+        assert_eq!(config.rules().unwrap().risky, policy::Risky { writes: false, restores: true });
+        for (text, expected) in [("90s", 90), ("5m", 300), ("2d", 172_800)] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        for text in ["", "s", "5", "1.5h", "18446744073709551615d", "6ü"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, named) in [
             ("[tokens]\nallow = [\"0x18000\"]", "0x18000"),
@@ -360,6 +447,11 @@ mod tests {
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
             ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),
+            ("[checkpoint]\ninterval = \"6\"", "“6”"),
+            ("[checkpoint]\ninterval = \"59s\"", "60 seconds"),
+            ("[checkpoint]\ninterval = \"-6h\"", "interval"),
+            ("[checkpoint]\nrisky = [\"tea\"]", "tea"),
+            ("[checkpoint.retention]\nkeep_lots = 3", "keep_lots"),
         ] {
             let error = format!("{:#}", parse(text).unwrap_err());
             assert!(error.contains(named), "{text}: {error}");

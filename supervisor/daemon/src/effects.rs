@@ -123,7 +123,7 @@ impl World {
         let grant = policy::Grant::from(&effect.grant);
         // An order that cannot be encoded has no grant.
         let order = effect.order.hash().map_err(|_| Denial::OtherOrder)?;
-        match effect.step.standing() {
+        match effect.standing() {
             Standing::Beginning => policy::redeem(&self.rules, &grant, order, now_ns),
             Standing::GoingOn => policy::redeem_next(&self.rules, &grant, order),
             Standing::Ending => policy::redeem_undo(&grant, order),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use api::wire::{self, record};
 use engine::command::Point;
-use engine::reply::Refusal;
+use engine::reply::{Refusal, ScheduleReport};
 use engine::state::Checkpoint;
 use engine::{Query, State, Which};
+use types::time::Time;
 
 use crate::effects::World;
 use crate::journal::Durable;
@@ -23,6 +24,7 @@ const ENTRY_BYTES: usize = 100;
 pub struct View {
     status: wire::Status,
     checkpoints: Vec<Checkpoint>,
+    schedule: Option<(ScheduleReport, i64)>,
 }
 
 /// What a query may need of the log.
@@ -47,13 +49,14 @@ impl Position {
 
 impl View {
     /// Takes it.
-    pub fn new(state: &State, query: &Query) -> Self {
+    pub fn new(state: &State, query: &Query, now: Time) -> Self {
         // Many may be waiting to be answered: each holds no more than it needs.
         let wanted = |checkpoint: &&Checkpoint| match query {
             Query::Checkpoints => true,
             Query::Checkpoint(Which::Number(number)) => checkpoint.number == *number,
             Query::Checkpoint(Which::Name(name)) => checkpoint.name == *name,
             Query::Status
+            | Query::Schedule
             | Query::Tpm
             | Query::Quote { .. }
             | Query::Certify { .. }
@@ -73,6 +76,8 @@ impl View {
                 ..wire::Status::default()
             },
             checkpoints: state.checkpoints.values().filter(wanted).cloned().collect(),
+            schedule: matches!(query, Query::Schedule)
+                .then(|| (engine::schedule::report(state, now), now.wall_ns)),
         }
     }
 
@@ -101,6 +106,10 @@ impl View {
             Query::Checkpoints => Ok(wire::Answer::Checkpoints {
                 checkpoints: self.checkpoints.iter().map(Into::into).collect(),
             }),
+            Query::Schedule => {
+                let (report, wall_ns) = self.schedule.unwrap_or_default();
+                Ok(wire::Answer::Schedule(Box::new(wire::retention::Schedule::new(report, wall_ns))))
+            }
             Query::Checkpoint(which) => self.checkpoint(world, &which).await,
             Query::Past(point) => past(world, position, point).await,
             Query::Facts { from, limit } => facts(position, from, limit).await,

@@ -123,7 +123,7 @@ pub async fn run(
         new_machine: new_machine.map(|reason| (reason, opened_keys)),
     };
     let (mut log, mut state, moved) = Replayed::open(log, &tpm, config.rules()?)?;
-    state.keep = config.checkpoint.retention.keep();
+    state.schedule = config.checkpoint.schedule()?;
     let anchored = log.anchor(&tpm).await?;
     let scrub = log.unread().map(|(dir, head)| (dir, head, u64::from(config.log.scrub_mib) << 20));
     let snapshot = log.from;
@@ -177,6 +177,7 @@ pub async fn run(
     engine.turn(Come { messages: first, requests: Vec::new() }).await?;
     engine.settle(Phase::Starting).await?;
 
+    tokio::spawn(sources::tick(messages.clone(), stop.clone()));
     tokio::spawn(sources::watch_zones(zones, messages.clone(), stop.clone()));
     if let Some((dir, head, rate)) = scrub {
         sources::scrub(dir, head, rate, (messages.clone(), stop.clone()))?;
@@ -301,7 +302,7 @@ impl Loop {
                 self.batch.outputs.push(Output::Reply { body, beside: None, request, replies });
                 return Ok(());
             }
-            let view = Box::new(query::View::new(&self.state, &query));
+            let view = Box::new(query::View::new(&self.state, &query, self.clock.now()));
             self.batch.outputs.push(Output::Query { view, query, request, replies });
             return Ok(());
         }

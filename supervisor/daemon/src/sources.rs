@@ -70,6 +70,25 @@ pub async fn watch_zones(zones: Zones, messages: mpsc::Sender<Message>, stop: Ca
     }
 }
 
+/// How often is looked whether something is due. After a suspend it is looked at once that time has passed again: what is due is measured by
+/// CLOCK_BOOTTIME, which counts it.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells that time passes.
+pub async fn tick(messages: mpsc::Sender<Message>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if messages.send(Message::Event(Event::Tick)).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits for thermal events of the probes on a thread of its own: they come before the next look at the zones.
 pub fn watch_probes(
     probes: Probes,

@@ -126,6 +126,8 @@ pub enum Query {
     Tokens,
     /// All checkpoints.
     Checkpoints,
+    /// When checkpoints are taken that nobody asks for, and which stay.
+    Schedule,
     /// One checkpoint with its entries.
     Checkpoint(Which),
     /// What followed from the facts up to a point of the past.

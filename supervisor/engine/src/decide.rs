@@ -4,17 +4,23 @@
 //! - [`again`]: a command that was asked before and has ended
 //! - [`note`]: what somebody tells of their own accord
 //! - [`step`]: the result of an effect leads to the next point of its work
+//! - [`tick`]: what time brings
+//! - [`risky`]: what is risky waits for a checkpoint
 //! - [`resume`]: what a start finds unfinished
 
 mod again;
 mod ask;
 mod note;
 mod resume;
+mod risky;
 mod step;
+mod tick;
 
 pub use self::resume::resume;
 
 use types::unit::MilliCelsius;
+
+pub use tick::DAEMON;
 
 use crate::fact::{Error, Fact, Level, Record};
 use crate::input::{Event, Input};
@@ -85,6 +91,7 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
         Event::Stepped { work, result } => {
             state.works.get(work).map_or_else(Decision::default, |work| step::step(state, work, result))
         }
+        Event::Tick => tick::tick(state, input)?,
         Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
     })
 }

@@ -1,7 +1,7 @@
 //! State and fact make effects: what is to happen in the world once the fact is durable.
 
 use crate::command::RequestId;
-use crate::fact::{Fact, Grant, Progress};
+use crate::fact::{Fact, Grant, Outcome, Progress};
 use crate::order::{Item, Order, Valued, VaultChange, Write};
 use crate::retention::{self, Going};
 use crate::scope::{FilePath, Scope};
@@ -20,6 +20,20 @@ pub struct Effect {
     pub grant: Grant,
     /// What.
     pub step: Step,
+    /// It waited for a checkpoint, with which its work had begun.
+    pub waited: bool,
+}
+
+impl Effect {
+    /// How it stands to the grant.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        match self.step.standing() {
+            // A first checkpoint may take longer than a grant lives.
+            Standing::Beginning if self.waited => Standing::GoingOn,
+            standing => standing,
+        }
+    }
 }
 
 /// What is to be done.
@@ -189,8 +203,15 @@ impl Step {
 pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
     let work = match fact {
         Fact::Accepted { work, .. } | Fact::Progressed { work, .. } => state.works.get(work)?,
+        // What waited for a checkpoint begins.
+        Fact::Finished { work, outcome: Outcome::Signed { .. } } => {
+            state.works.values().find(|other| other.after == Some(*work))?
+        }
         _ => return None,
     };
+    if state.is_waiting(work) {
+        return None;
+    }
     let step = step(state, work)?;
     Some(Effect {
         work: work.number,
@@ -198,6 +219,7 @@ pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
         order: work.order.clone(),
         grant: work.grant.clone(),
         step,
+        waited: work.after.is_some(),
     })
 }
 

@@ -1,10 +1,11 @@
 //! State and fact make state: the only way that state changes, live and in replay.
 
 use types::hash::Hash;
+use types::time::Time;
 
 use crate::command::RequestId;
 use crate::fact::{Fact, Outcome, Progress, Record};
-use crate::order::Order;
+use crate::order::{Kind, Order};
 use crate::reply::PlanReport;
 use crate::state::{
     Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, NOTE_FRAME_BYTES, NOTES_MAX,
@@ -29,11 +30,19 @@ pub fn evolve(state: &mut State, record: &Record) {
         }
         Fact::Stopped | Fact::Snapshotted { .. } | Fact::Anchored { .. } | Fact::PowerLost { .. } => {}
         Fact::Denied { asker, .. } => denied(state, asker.uid, record.time().wall_ns),
-        Fact::Accepted { work, request, asker, order, grant } => {
+        Fact::Accepted { work, request, asker, order, grant, after } => {
             state.next_work = state.next_work.max(work.saturating_add(1));
             if let Order::CreateCheckpoint { number, .. } = order {
                 // Also a checkpoint that never comes to be uses its number up.
                 state.next_checkpoint = state.next_checkpoint.max(number.saturating_add(1));
+            }
+            match order {
+                // Also one that fails: what keeps it from being taken is not tried again at once.
+                Order::CreateCheckpoint { kind: Kind::Automatic, .. } => {
+                    state.last_taken = Some(record.time());
+                }
+                Order::Prune { dry_run: false, .. } => state.retention_due = false,
+                _ => {}
             }
             let work = Work {
                 number: *work,
@@ -44,6 +53,7 @@ pub fn evolve(state: &mut State, record: &Record) {
                 progress: None,
                 before: Vec::new(),
                 captured: None,
+                after: *after,
                 plan: None,
             };
             state.works.insert(work.number, work);
@@ -58,7 +68,7 @@ pub fn evolve(state: &mut State, record: &Record) {
         }
         Fact::Finished { work, outcome } => {
             if let Some(work) = state.works.remove(work) {
-                finish(state, work, outcome);
+                finish(state, work, outcome, record.time());
             }
         }
         Fact::Heat { zone, level, millicelsius } => {
@@ -147,9 +157,11 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
     work.progress = Some(progress.clone());
 }
 
-fn finish(state: &mut State, work: Work, outcome: &Outcome) {
+fn finish(state: &mut State, work: Work, outcome: &Outcome, time: Time) {
     if let (Some(checkpoint), Outcome::Signed { key }) = (&work.captured, outcome) {
         state.checkpoints.insert(checkpoint.number, Checkpoint { key: key.clone(), ..checkpoint.clone() });
+        state.last_taken = Some(time);
+        state.retention_due |= checkpoint.kind.is_automatic();
     }
     if let (Order::DeleteCheckpoint { number, .. }, Outcome::Done) = (&work.order, outcome) {
         state.checkpoints.remove(number);
@@ -186,6 +198,7 @@ mod tests {
             progress: None,
             before: Vec::new(),
             captured: None,
+            after: None,
             plan: None,
         };
         let write = |id, before| Write { item: Item { id, select: 0 }, value: 9, expected: Some(before) };

@@ -216,6 +216,9 @@ pub enum Fact {
         /// On what ground.
         #[n(4)]
         grant: Grant,
+        /// It begins once this work, a checkpoint, is signed. Since version 4.
+        #[n(5)]
+        after: Option<u64>,
     },
     /// A work reached its next point; the next effect follows.
     #[n(4)]

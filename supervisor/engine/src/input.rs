@@ -92,6 +92,8 @@ pub enum Event {
         /// How.
         result: StepResult,
     },
+    /// Time has passed: something may be due.
+    Tick,
     /// A thermal zone was read; `None` is missing or implausible.
     Temperature {
         /// The zone's type.

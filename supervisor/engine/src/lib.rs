@@ -15,6 +15,7 @@
 //! - [`order`]: a request with an effect, as it is granted, hashed and recorded
 //! - [`scope`]: of what a restore is
 //! - [`retention`]: which checkpoints stay
+//! - [`schedule`]: when one is taken that nobody asks for
 //! - [`input`]: what the world tells
 //! - [`fact`]: what is recorded, and its encoding
 //! - [`state`]: what follows from the facts
@@ -39,6 +40,8 @@ pub mod order;
 pub mod scope;
 
 pub mod retention;
+
+pub mod schedule;
 
 pub mod input;
 

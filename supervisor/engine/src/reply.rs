@@ -6,7 +6,7 @@ use policy::Denial;
 
 use crate::command::RequestId;
 use crate::order::{Item, Valued, Write};
-use crate::retention::{Going, Reason};
+use crate::retention::{Going, Keep, Reason};
 use crate::state::Checkpoint;
 
 /// One message to whoever waits for a request.
@@ -170,6 +170,21 @@ pub struct PruneReport {
     pub needed_bytes: u64,
     /// Checkpoints in the folder of which the log knows nothing; what they need stays.
     pub unknown: Vec<u64>,
+}
+
+/// When checkpoints are taken that nobody asks for, and what stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ScheduleReport {
+    /// Nanoseconds from one to the next; none: never by time.
+    pub interval_ns: Option<u64>,
+    /// In how many nanoseconds the next one is due.
+    pub due_in_ns: Option<u64>,
+    /// One is taken before each risky action.
+    pub before_risky: bool,
+    /// Which stay.
+    pub keep: Keep,
+    /// Every checkpoint, by number, and why it stays; those without a reason go with the next automatic one. Size is left aside.
+    pub checkpoints: Vec<(Checkpoint, Vec<Reason>)>,
 }
 
 /// What pruning freed.

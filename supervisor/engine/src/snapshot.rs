@@ -7,12 +7,13 @@
 use minicbor::{Decode, Encode};
 use policy::Rules;
 use types::hash::Hash;
+use types::time::{BootId, Time};
 
 use crate::command::RequestId;
 use crate::fact::{Asker, Error, Grant, Level, Outcome, Progress};
 use crate::order::{Kind, Order, Valued, Write};
 use crate::reply::PlanReport;
-use crate::retention::Keep;
+use crate::schedule::Schedule;
 use crate::state::{self, State};
 
 /// The newest encoding that this build writes.
@@ -79,6 +80,38 @@ struct Snapshot {
     /// Who skips them cannot check what an earlier TPM signed, and says so.
     #[n(14)]
     retired: Option<Vec<Retired>>,
+    /// Who skips these takes the next automatic checkpoint at once, and applies no rules before it.
+    #[n(15)]
+    last_taken: Option<Moment>,
+    #[cbor(n(16), default, skip_if = "is_unset")]
+    retention_due: bool,
+}
+
+fn is_unset(flag: &bool) -> bool {
+    !*flag
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Moment {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    boot: [u8; 16],
+    #[n(1)]
+    boottime_ns: u64,
+    #[n(2)]
+    wall_ns: i64,
+}
+
+impl From<Time> for Moment {
+    fn from(time: Time) -> Self {
+        Self { boot: time.boot.0, boottime_ns: time.boottime_ns, wall_ns: time.wall_ns }
+    }
+}
+
+impl From<Moment> for Time {
+    fn from(moment: Moment) -> Self {
+        Self { boot: BootId(moment.boot), boottime_ns: moment.boottime_ns, wall_ns: moment.wall_ns }
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -131,6 +164,9 @@ struct Work {
     captured: Option<Checkpoint>,
     #[n(8)]
     plan: Option<Plan>,
+    /// Who skips it takes up nothing that waits: a start ends it.
+    #[n(9)]
+    after: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -254,6 +290,8 @@ impl From<&State> for Snapshot {
                     .iter()
                     .map(|one| Retired { head: one.head.clone(), general: one.general.clone() }),
             ),
+            last_taken: state.last_taken.map(Moment::from),
+            retention_due: state.retention_due,
         }
     }
 }
@@ -262,7 +300,9 @@ impl Snapshot {
     fn into_state(self, rules: Rules) -> State {
         State {
             rules,
-            keep: Keep::default(),
+            schedule: Schedule::default(),
+            last_taken: self.last_taken.map(Into::into),
+            retention_due: self.retention_due,
             facts: self.facts,
             works: self.works.into_iter().map(|work| (work.number, work.into())).collect(),
             // Exclusive works come one after the other, so the later of two has the higher number.
@@ -313,6 +353,7 @@ impl From<&state::Work> for Work {
             before: work.before.clone(),
             captured: work.captured.as_ref().map(Checkpoint::from),
             plan: work.plan.as_ref().map(Plan::from),
+            after: work.after,
         }
     }
 }
@@ -329,6 +370,7 @@ impl From<Work> for state::Work {
             before: work.before,
             captured: work.captured.map(Into::into),
             plan: work.plan.map(Into::into),
+            after: work.after,
         }
     }
 }

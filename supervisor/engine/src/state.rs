@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use policy::Rules;
+use types::time::Time;
 
 use crate::command::{RequestId, Which};
 use crate::fact::{Asker, Grant, Level, Outcome, Progress};
 use crate::order::{Kind, Order, Valued};
 use crate::reply::PlanReport;
-use crate::retention::Keep;
+use crate::schedule::Schedule;
 
 /// Works at once at most; more are refused as busy.
 pub const WORKS_MAX: usize = 64;
@@ -54,8 +55,8 @@ pub struct Retired {
 pub struct State {
     /// The rules in force: configuration, not a fact.
     pub rules: Rules,
-    /// Which checkpoints are kept where nobody says otherwise: configuration, not a fact.
-    pub keep: Keep,
+    /// When checkpoints are taken that nobody asks for, and which stay: configuration, not a fact.
+    pub schedule: Schedule,
     /// Facts folded in so far.
     pub facts: u64,
     /// Works under way.
@@ -80,6 +81,10 @@ pub struct State {
     pub notes: Notes,
     /// The keys of TPMs that this machine had before, the oldest first: the last [`RETIRED_MAX`].
     pub retired: Vec<Retired>,
+    /// When the last checkpoint was taken, or an automatic one was begun: the interval counts from here.
+    pub last_taken: Option<Time>,
+    /// An automatic checkpoint was taken since the rules of retention were applied.
+    pub retention_due: bool,
     /// The number that the next work gets.
     pub next_work: u64,
     /// The number that the next checkpoint gets.
@@ -106,6 +111,12 @@ impl State {
     #[must_use]
     pub fn exclusive(&self) -> Option<&Work> {
         self.works.values().find(|work| work.order.is_exclusive())
+    }
+
+    /// Whether a work waits for another one to end.
+    #[must_use]
+    pub fn is_waiting(&self, work: &Work) -> bool {
+        work.after.is_some_and(|other| self.works.contains_key(&other))
     }
 
     /// Whether a user was denied so often lately that more is not recorded.
@@ -179,6 +190,8 @@ pub struct Work {
     pub before: Vec<Valued>,
     /// What a capture stored.
     pub captured: Option<Checkpoint>,
+    /// The work that must end before this one begins.
+    pub after: Option<u64>,
     /// The counts of the first plan of a restore: a later one, after a crash, no longer sees all of it.
     pub plan: Option<PlanReport>,
 }

@@ -172,8 +172,15 @@ fn fact() -> impl Strategy<Value = Fact> {
         }),
         Just(Fact::Stopped),
         (asker(), order(), ".*").prop_map(|(asker, order, reason)| Fact::Denied { asker, order, reason }),
-        (any::<u64>(), any::<[u8; 16]>(), asker(), order(), grant()).prop_map(
-            |(work, request, asker, order, grant)| Fact::Accepted { work, request, asker, order, grant }
+        (any::<u64>(), any::<[u8; 16]>(), asker(), order(), grant(), option::of(any::<u64>())).prop_map(
+            |(work, request, asker, order, grant, after)| Fact::Accepted {
+                work,
+                request,
+                asker,
+                order,
+                grant,
+                after
+            }
         ),
         (any::<u64>(), progress()).prop_map(|(work, progress)| Fact::Progressed { work, progress }),
         (any::<u64>(), outcome()).prop_map(|(work, outcome)| Fact::Finished { work, outcome }),
@@ -326,6 +333,7 @@ fn facts_1() -> Vec<Fact> {
         asker,
         grant: grant(&order),
         order,
+        after: None,
     };
     let progressed = |work: u64, progress: Progress| Fact::Progressed { work, progress };
     let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
@@ -414,7 +422,7 @@ fn facts_3() -> Vec<Fact> {
         let hash = order.hash().unwrap();
         let grant =
             policy::Grant { order: hash, rules: Hash([0x22; 32]), expires_ns: 1_795_248_070_000_000_000 };
-        Fact::Accepted { work, request: [0x34; 16], asker, grant: (&grant).into(), order }
+        Fact::Accepted { work, request: [0x34; 16], asker, grant: (&grant).into(), order, after: None }
     };
     let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
     let vault = |work: u64, change: VaultChange| accepted(work, Order::Vault { change });
@@ -446,13 +454,17 @@ fn facts_4() -> Vec<Fact> {
         let hash = order.hash().unwrap();
         let grant =
             policy::Grant { order: hash, rules: Hash([0x22; 32]), expires_ns: 1_795_248_080_000_000_000 };
-        Fact::Accepted { work, request: [0x35; 16], asker, grant: (&grant).into(), order }
+        Fact::Accepted { work, request: [0x35; 16], asker, grant: (&grant).into(), order, after: None }
     };
     let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
     let path = |path: &[u8]| FilePath(path.to_vec());
     let scope = Scope { files: true, tokens: false, paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")] };
     let captured =
         Progress::Captured { manifest: [0x91; 32], files: 1203, tokens: 164, bytes: 1 << 30, read: Some(12) };
+    let mut waiting = accepted(24, Order::WriteTokens { writes: Vec::new() });
+    if let Fact::Accepted { after, .. } = &mut waiting {
+        *after = Some(23);
+    }
     let keep = Keep { last: 7, hourly: 24, daily: 30, weekly: 8, max_bytes: Some(20 << 30), manual: true };
     let new = vec![
         accepted(
@@ -508,6 +520,8 @@ fn facts_4() -> Vec<Fact> {
             progress: Progress::Removed { numbers: vec![6], reason: Some("it is in the way".to_owned()) },
         },
         finished(22, Outcome::Pruned { packs: 3, chunks: 1 << 20, bytes: 1 << 36 }),
+        waiting,
+        finished(24, Outcome::Interrupted),
     ];
     facts_3().into_iter().chain(new).collect()
 }

@@ -113,6 +113,7 @@ mod tests {
             changes_max: 2,
             grant_ns: 10,
             notes: crate::rules::Notes::default(),
+            risky: crate::rules::Risky::default(),
         }
     }
 
@@ -137,6 +138,21 @@ mod tests {
             assert_eq!(ask(uid, Action::Seal, false).is_ok(), restore, "{uid}");
             assert_eq!(ask(uid, Action::Vault, true).is_ok(), restore, "{uid}");
             assert_eq!(ask(uid, Action::WriteTokens(&write), false).is_ok(), restore, "{uid}");
+        }
+    }
+
+    #[test]
+    fn what_is_risky_is_marked_by_the_rules() {
+        let write = [TokenId(0x8030)];
+        let marked = |writes, restores| Rules { risky: crate::Risky { writes, restores }, ..rules() };
+        for (action, of_writes, of_restores) in [
+            (Action::WriteTokens(&write), true, false),
+            (Action::Restore, false, true),
+            (Action::Delete, false, false),
+            (Action::Checkpoint, false, false),
+        ] {
+            assert_eq!(marked(true, false).is_risky(&action), of_writes, "{action:?}");
+            assert_eq!(marked(false, true).is_risky(&action), of_restores, "{action:?}");
         }
     }
 

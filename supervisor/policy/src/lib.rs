@@ -26,4 +26,4 @@ pub mod permit;
 pub use decide::{Denial, Grant, decide};
 pub use permit::{Permit, redeem, redeem_next, redeem_undo};
 pub use request::{Action, Request};
-pub use rules::{Notes, Role, Rules};
+pub use rules::{Notes, Risky, Role, Rules};

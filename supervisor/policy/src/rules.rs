@@ -6,6 +6,8 @@ use types::hash::Hash;
 use types::peer::Peer;
 use types::token::TokenId;
 
+use crate::request::Action;
+
 /// What a peer may do, from its socket credentials.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
@@ -34,6 +36,17 @@ pub struct Rules {
     pub grant_ns: i64,
     /// What users may tell of their own accord.
     pub notes: Notes,
+    /// Which actions count as risky.
+    pub risky: Risky,
+}
+
+/// Which actions count as risky: what may be wanted back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Risky {
+    /// Writing tokens.
+    pub writes: bool,
+    /// Restoring a checkpoint.
+    pub restores: bool,
 }
 
 /// Limits of notes: they need no permit, so that these alone keep a user from filling the log.
@@ -46,6 +59,21 @@ pub struct Notes {
 }
 
 impl Rules {
+    /// Whether an action is marked as risky.
+    #[must_use]
+    pub const fn is_risky(&self, action: &Action<'_>) -> bool {
+        match action {
+            Action::WriteTokens(_) => self.risky.writes,
+            Action::Restore => self.risky.restores,
+            Action::ReadTokens
+            | Action::Checkpoint
+            | Action::Inspect
+            | Action::Delete
+            | Action::Seal
+            | Action::Vault => false,
+        }
+    }
+
     /// The role of a peer.
     #[must_use]
     pub fn role(&self, peer: &Peer) -> Role {

@@ -68,6 +68,7 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
         wire::Command::ForgetVault { anchor } => Command::Vault(VaultChange::Forget { anchor }),
         wire::Command::Tokens => Command::Query(Query::Tokens),
         wire::Command::Checkpoints => Command::Query(Query::Checkpoints),
+        wire::Command::Schedule => Command::Query(Query::Schedule),
         wire::Command::Checkpoint { which } => Command::Query(Query::Checkpoint(Which::parse(&which))),
         wire::Command::Past { fact: Some(fact), wall_ns: None } => {
             Command::Query(Query::Past(Point::Fact(fact)))

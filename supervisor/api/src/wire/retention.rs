@@ -1,7 +1,7 @@
 //! Which checkpoints stay, and what pruning frees.
 
-use engine::reply::{Freed, PruneReport};
-use engine::retention::Keep as EngineKeep;
+use engine::reply::{Freed, PruneReport, ScheduleReport};
+use engine::retention::{Keep as EngineKeep, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::Checkpoint;
@@ -83,16 +83,63 @@ pub struct Pruned {
     pub damage: Vec<String>,
 }
 
+/// When checkpoints are taken that nobody asks for, and which stay.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Seconds from one to the next; null: never by time.
+    pub interval_s: Option<u64>,
+    /// In how many seconds the next one is due; while something else that excludes it is under way it waits.
+    pub due_in_s: Option<u64>,
+    /// When that is, by the wall clock as it goes now, RFC 3339, UTC.
+    pub due: Option<String>,
+    /// One is taken before each risky action.
+    pub before_risky: bool,
+    /// Which stay.
+    pub keep: Keep,
+    /// Every checkpoint, by number, and what the counts say of it now. Size is left aside: `prune` with `dry_run` tells.
+    pub checkpoints: Vec<Fate>,
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Schedule {
+    /// As the engine has it; what it says of time counts from `wall_ns`.
+    #[must_use]
+    pub fn new(report: ScheduleReport, wall_ns: i64) -> Self {
+        let ScheduleReport { interval_ns, due_in_ns, before_risky, keep, checkpoints } = report;
+        let due = |due_in_ns: u64| {
+            super::record::rfc3339(wall_ns.saturating_add(i64::try_from(due_in_ns).unwrap_or(i64::MAX)))
+        };
+        Self {
+            interval_s: interval_ns.map(|interval_ns| interval_ns / SECOND_NS),
+            due_in_s: due_in_ns.map(|due_in_ns| due_in_ns.div_ceil(SECOND_NS)),
+            due: due_in_ns.map(due),
+            before_risky,
+            keep: keep.into(),
+            checkpoints: checkpoints.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<(engine::state::Checkpoint, Vec<Reason>)> for Fate {
+    fn from((checkpoint, reasons): (engine::state::Checkpoint, Vec<Reason>)) -> Self {
+        Self {
+            checkpoint: (&checkpoint).into(),
+            goes: reasons.is_empty(),
+            reasons: reasons.into_iter().map(|reason| reason.word().to_owned()).collect(),
+        }
+    }
+}
+
 impl From<PruneReport> for Pruning {
     fn from(report: PruneReport) -> Self {
         let PruneReport { checkpoints, stored_bytes, needed_bytes, unknown } = report;
-        let fate =
-            |(checkpoint, reasons): (engine::state::Checkpoint, Vec<engine::retention::Reason>)| Fate {
-                checkpoint: (&checkpoint).into(),
-                goes: reasons.is_empty(),
-                reasons: reasons.into_iter().map(|reason| reason.word().to_owned()).collect(),
-            };
-        Self { checkpoints: checkpoints.into_iter().map(fate).collect(), stored_bytes, needed_bytes, unknown }
+        Self {
+            checkpoints: checkpoints.into_iter().map(Into::into).collect(),
+            stored_bytes,
+            needed_bytes,
+            unknown,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "plan"],
     &["checkpoint", "restore"],
     &["checkpoint", "prune"],
+    &["checkpoint", "schedule"],
     &["checkpoint", "export"],
     &["checkpoint", "mount"],
     &["checkpoint", "key"],

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::wire::checkpoint::{Diff, Difference, Scope};
 use api::wire::record::{Asker, Entry};
-use api::wire::retention::{Fate, Keep, Pruned, Pruning};
+use api::wire::retention::{Fate, Keep, Pruned, Pruning, Schedule};
 use api::wire::{Answer, Change, Checkpoint, Code, Command, Item};
 
 use crate::daemon::{
@@ -314,6 +314,34 @@ checkpoint 9 lies in the daemon's folder, and the log knows nothing of it: it st
     );
     // What no checkpoint needs is no loss, so nobody is asked.
     assert_eq!(daemon(false).dsmil(&["checkpoint", "prune"]).done(), done);
+}
+
+#[test]
+fn the_schedule_says_what_is_due_and_what_stays() {
+    let fate = Fate { checkpoint: checkpoint(), goes: false, reasons: vec!["manual".to_owned()] };
+    let schedule = Schedule {
+        interval_s: Some(21_600),
+        due_in_s: Some(90),
+        due: Some("2026-11-21T08:01:30.000Z".to_owned()),
+        before_risky: true,
+        keep: Keep { last: 7, daily: 30, ..Keep::default() },
+        checkpoints: vec![fate],
+    };
+    let daemon = Daemon::answering(Answer::Schedule(Box::new(schedule)));
+    assert_eq!(
+        daemon.dsmil(&["checkpoint", "schedule"]).done(),
+        "\
+interval       6h
+next one       2026-11-21T08:01:30.000Z, in 1m 30s
+risky actions  after a checkpoint
+keeps          7 last, 30 daily of automatic ones; the others stay
+
+NUMBER  NAME    CREATED                   KIND    STAYS
+3       before  2026-11-21T08:00:00.000Z  manual  manual
+"
+    );
+    let none = Daemon::answering(Answer::Schedule(Box::default()));
+    assert!(none.dsmil(&["checkpoint", "schedule"]).done().starts_with("interval       never by time\n"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use policy::{Action, Request};
 use types::peer::Peer;
 use types::token::TokenId;
 
-use super::{Decision, again, note};
+use super::{Decision, again, note, risky};
 use crate::command::{Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
@@ -50,20 +50,26 @@ pub(super) fn ask(
         now_ns: input.time.wall_ns,
         thermal_unsafe: state.is_thermally_unsafe(),
     };
-    Ok(match policy::decide(&state.rules, &asked) {
+    match policy::decide(&state.rules, &asked) {
         Err(_) if state.is_denied_too_often(peer.uid, input.time.wall_ns) => {
-            refuse(Refusal::Busy("a pause, after too many denied requests of this user,".to_owned()))
+            Ok(refuse(Refusal::Busy("a pause, after too many denied requests of this user,".to_owned())))
         }
-        Err(denial) => Decision::fact(Fact::Denied { asker: peer.into(), order, reason: denial.to_string() })
-            .with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }),
-        Ok(grant) => Decision::fact(Fact::Accepted {
+        Err(denial) => {
+            let denied = Fact::Denied { asker: peer.into(), order, reason: denial.to_string() };
+            Ok(Decision::fact(denied).with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }))
+        }
+        Ok(_) if state.schedule.before_risky && state.rules.is_risky(&asked.action) => {
+            risky::after_a_checkpoint(state, request, &asked, order)
+        }
+        Ok(grant) => Ok(Decision::fact(Fact::Accepted {
             work: state.next_work,
             request: request.0,
             asker: peer.into(),
             order,
             grant: (&grant).into(),
-        }),
-    })
+            after: None,
+        })),
+    }
 }
 
 /// What does not depend on the rules.
@@ -157,7 +163,7 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
         }
         Command::DeleteCheckpoint { which, force } => delete(state, which, *force),
         Command::Prune { keep, dry_run } => {
-            Ok(Order::Prune { keep: keep.unwrap_or(state.keep), dry_run: *dry_run })
+            Ok(Order::Prune { keep: keep.unwrap_or(state.schedule.keep), dry_run: *dry_run })
         }
         Command::Seal { bytes } if (1..=SEAL_MAX).contains(bytes) => Ok(Order::Seal { bytes: *bytes }),
         Command::Seal { bytes } => Err(Refusal::Invalid(format!(

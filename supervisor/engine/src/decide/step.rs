@@ -1,4 +1,4 @@
-//! The result of an effect leads to the next point of its work.
+//! The result of an effect leads to the next point of its work, and of one that waits for it.
 //!
 //! - [`prune`]: of the order that removes what is not needed
 
@@ -12,6 +12,23 @@ use crate::reply::{Answer, Body, Captured, PlanReport, Refusal, Reply};
 use crate::state::{State, Work};
 
 pub(super) fn step(state: &State, work: &Work, result: &StepResult) -> Decision {
+    let mut decision = of(state, work, result);
+    let failed = decision.facts.iter().find_map(|fact| match fact {
+        Fact::Finished { outcome: Outcome::Failed { reason }, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    let waiting = state.works.values().find(|other| other.after == Some(work.number));
+    if let (Some(reason), Some(waiting)) = (failed, waiting) {
+        let reason = format!("the checkpoint before it failed, so nothing was done: {reason}");
+        let outcome = Outcome::Failed { reason: reason.clone() };
+        let end = finished(waiting, outcome, Body::Refused(Refusal::Failed(reason)));
+        decision.facts.extend(end.facts);
+        decision.replies.extend(end.replies);
+    }
+    decision
+}
+
+fn of(state: &State, work: &Work, result: &StepResult) -> Decision {
     match (&work.order, result) {
         (_, StepResult::Failed(reason)) => failed(work, reason),
         (Order::ReadTokens { .. }, StepResult::Read(values)) => done(work, Answer::Read(values.clone())),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::order::Kind;
 use engine::retention::Keep;
 use engine::{Fact, Order, Outcome, Progress, RequestId};
 use policy::{Role, Rules};
@@ -14,6 +15,7 @@ use super::world::{Snapshot, World};
 struct Told {
     order: Order,
     request: RequestId,
+    after: Option<u64>,
     progress: Option<Progress>,
     outcome: Option<Outcome>,
 }
@@ -26,6 +28,8 @@ pub struct Oracle {
     checkpoints: BTreeMap<u64, Snapshot>,
     names: BTreeMap<u64, String>,
     numbers: BTreeSet<u64>,
+    /// Risky actions wait for a checkpoint.
+    before_risky: bool,
     /// Those that nobody asked for.
     automatic: BTreeSet<u64>,
     /// Requests whose notes are in the durable log.
@@ -44,8 +48,8 @@ macro_rules! ensure {
 pub(crate) use ensure;
 
 impl Oracle {
-    pub fn new(expected: Snapshot) -> Self {
-        Self { expected, ..Self::default() }
+    pub fn new(expected: Snapshot, before_risky: bool) -> Self {
+        Self { expected, before_risky, ..Self::default() }
     }
 
     /// Takes note of a fact that has become durable.
@@ -57,7 +61,7 @@ impl Oracle {
                 let heat_alone = matches!(order, Order::WriteTokens { .. });
                 ensure!(heat_alone || !may(rules, peer, order), "denied without a reason: {fact:?}");
             }
-            Fact::Accepted { work, request, asker, order, .. } => {
+            Fact::Accepted { work, request, asker, order, after, .. } => {
                 let peer = Peer { pid: asker.pid, uid: asker.uid, gid: asker.gid };
                 ensure!(may(rules, peer, order), "granted against the rules: {fact:?}");
                 let newest = self.works.last_key_value().map_or(0, |(number, _)| *number);
@@ -71,18 +75,40 @@ impl Oracle {
                     );
                 }
                 if order.is_exclusive() {
-                    let other =
-                        self.works.values().find(|told| told.is_exclusive() && told.outcome.is_none());
+                    let mut others = self.works.iter().filter(|(number, _)| Some(**number) != *after);
+                    let other = others.find(|(_, told)| told.is_exclusive() && told.outcome.is_none());
                     ensure!(other.is_none(), "two exclusive works at once: {fact:?}");
                     let same =
                         self.works.values().find(|told| told.is_exclusive() && told.request.0 == *request);
                     ensure!(same.is_none(), "one request was done twice: {fact:?}");
                 }
                 let request = RequestId(*request);
-                let told = Told { order: order.clone(), request, progress: None, outcome: None };
+                if matches!(order, Order::WriteTokens { .. }) {
+                    ensure!(
+                        after.is_some() == self.before_risky,
+                        "risky, and no checkpoint before it: {fact:?}"
+                    );
+                }
+                let before = after.and_then(|after| self.works.get(&after));
+                ensure!(
+                    after.is_none()
+                        || before.is_some_and(|told| matches!(
+                            &told.order,
+                            Order::CreateCheckpoint { kind: Kind::Automatic, .. }
+                        )),
+                    "it waits for what is no checkpoint: {fact:?}"
+                );
+                let told =
+                    Told { order: order.clone(), request, after: *after, progress: None, outcome: None };
                 self.works.insert(*work, told);
             }
             Fact::Progressed { work, progress } => {
+                let after = self.works.get(work).and_then(|told| told.after);
+                let before = after.and_then(|after| self.works.get(&after)?.outcome.as_ref());
+                ensure!(
+                    after.is_none() || matches!(before, Some(Outcome::Signed { .. })),
+                    "it went on without the checkpoint before it: {fact:?}"
+                );
                 let told = self.works.get_mut(work).ok_or("progress of a work that never began")?;
                 ensure!(told.outcome.is_none(), "work {work} goes on after its end");
                 let undoing = matches!(told.progress, Some(Progress::Undoing { .. }));

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::command::{Command, RequestId};
 use engine::reply::{Body, Refusal, Reply};
+use engine::retention::Keep;
+use engine::schedule::Schedule;
 use engine::{
     Decision, Effect, Event, Fact, Input, Order, Outcome, Record, Room, State, decide, effects, evolve,
     snapshot,
@@ -39,6 +41,7 @@ struct Client {
 pub struct Run {
     random: Random,
     rules: Rules,
+    schedule: Schedule,
     world: World,
     oracle: Oracle,
     state: State,
@@ -92,6 +95,18 @@ impl Run {
             changes_max: 3,
             grant_ns: 200,
             notes: policy::Notes { bytes_max: 140, hour_bytes_max: 2_000 },
+            risky: policy::Risky { writes: true, restores: random.often(500) },
+        };
+        let schedule = Schedule {
+            interval_ns: random.often(500).then(|| 20 + random.next() % 100),
+            before_risky: random.often(300),
+            keep: Keep {
+                last: u32::try_from(random.below(3)).unwrap(),
+                hourly: u32::try_from(random.below(3)).unwrap(),
+                max_bytes: random.often(200).then(|| random.next() % 6),
+                manual: random.often(300),
+                ..Keep::default()
+            },
         };
         let locations = TABLE.iter().flat_map(|(_, at)| (0..3).map(move |bank| (at * 4 + bank, 0))).collect();
         let now = Snapshot { files: PATHS.map(|path| (path, 0)).into(), locations };
@@ -101,8 +116,9 @@ impl Run {
         Self {
             random,
             world,
-            oracle: Oracle::new(now),
-            state: State::new(rules.clone()),
+            oracle: Oracle::new(now, schedule.before_risky),
+            state: State { schedule, ..State::new(rules.clone()) },
+            schedule,
             rules,
             disk: Vec::new(),
             tail: Vec::new(),
@@ -162,7 +178,8 @@ impl Run {
             22..57 => self.act(),
             57..77 => self.flush(),
             77..84 => self.temperature(),
-            84..94 => {
+            84..88 => self.input(Event::Tick),
+            88..94 => {
                 self.drift();
                 Ok(())
             }
@@ -204,7 +221,8 @@ impl Run {
             self.tail.push(record.encode().map_err(|error| error.to_string())?);
             evolve(&mut self.state, &record);
             self.effects.extend(effects(&self.state, &record.fact));
-            let exclusive = self.state.works.values().filter(|work| work.order.is_exclusive()).count();
+            let works = self.state.works.values().filter(|work| work.order.is_exclusive());
+            let exclusive = works.filter(|work| !self.state.is_waiting(work)).count();
             ensure!(exclusive <= 1, "{exclusive} exclusive works at once");
         }
         for reply in decision.replies {
@@ -298,8 +316,13 @@ impl Run {
         Ok(())
     }
 
+    /// Before the first fact; what is configured is not in the log.
+    fn fresh(&self) -> State {
+        State { schedule: self.schedule, ..State::new(self.rules.clone()) }
+    }
+
     fn replayed(&self) -> Result<State, String> {
-        self.folded(State::new(self.rules.clone()), &self.disk)
+        self.folded(self.fresh(), &self.disk)
     }
 
     fn folded(&self, mut state: State, records: &[Vec<u8>]) -> Result<State, String> {
@@ -313,9 +336,10 @@ impl Run {
     fn replayed_from_a_snapshot(&mut self) -> Result<State, String> {
         let at = self.random.below(self.disk.len() + 1);
         let (before, after) = self.disk.split_at(at);
-        let then = self.folded(State::new(self.rules.clone()), before)?;
+        let then = self.folded(self.fresh(), before)?;
         let bytes = snapshot::encode(&then).map_err(|error| error.to_string())?;
         let then = snapshot::decode(&bytes, self.rules.clone()).map_err(|error| error.to_string())?;
+        let then = State { schedule: self.schedule, ..then };
         self.folded(then, after)
     }
 

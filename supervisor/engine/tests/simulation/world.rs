@@ -106,7 +106,7 @@ impl World {
         self.tick(random)?;
         let order = effect.order.hash().unwrap();
         let grant = policy::Grant::from(&effect.grant);
-        let permit = match effect.step.standing() {
+        let permit = match effect.standing() {
             Standing::Beginning => policy::redeem(rules, &grant, order, now_ns),
             Standing::GoingOn => policy::redeem_next(rules, &grant, order),
             Standing::Ending => policy::redeem_undo(&grant, order),
