@@ -193,6 +193,54 @@ claim("second" in names, "the log knows that it was there", names)
 status, _, err = dsmil("checkpoint", "delete", "fifth", "--yes", "--force")
 claim(status == 0, "the newest goes by force", err)
 claim(answer("checkpoint", "create", "second")["checkpoint"]["number"] == 6, "numbers are not used again, names are")
+
+# A restore that nobody confirms.
+def settled(wanted, seconds):
+    until = time.time() + seconds
+    while picture(WORK) != wanted and time.time() < until:
+        time.sleep(0.2)
+    return picture(WORK) == wanted
+
+
+dsmil("checkpoint", "create", "kept")
+kept = picture(WORK)
+write("etc/hosts", "6.6.6.6 other.example\n")
+dsmil("tokens", "set", f"{TOKEN}={held + 1}")
+now = picture(WORK)
+status, said, err = dsmil("checkpoint", "restore", "kept", "--confirm-within", "40s", "--yes")
+claim(status == 0 and "unless it is confirmed" in said and picture(WORK) == kept and token() == held, "a restore to be confirmed is in place", (said, err))
+claim(dsmil("tokens", "set", f"{TOKEN}={held}")[0] == 5, "meanwhile nothing else is changed")
+run("/usr/lib/laptop/daemon.sh", "kill")
+run("/usr/lib/laptop/daemon.sh", "start")
+left = answer("checkpoint", "schedule").get("awaiting")
+claim(left and 0 < left["left_s"] <= 40 and picture(WORK) == kept, "and goes on waiting after SIGKILL and a start", left)
+claim(settled(now, 90) and token() == held + 1, "at the deadline what was there before is back, files and token")
+claim(answer("checkpoint", "schedule")["awaiting"] is None and dsmil("checkpoint", "confirm")[0] == 6, "then there is nothing to confirm")
+dsmil("checkpoint", "restore", "kept", "--confirm-within", "2m", "--yes")
+status, said, err = dsmil("checkpoint", "confirm", "--undo")
+claim(status == 0 and picture(WORK) == now and token() == held + 1, "asked for, it goes back at once", (said, err))
+dsmil("checkpoint", "restore", "kept", "--confirm-within", "2m", "--yes")
+status, said, err = dsmil("checkpoint", "confirm")
+claim(status == 0 and picture(WORK) == kept and token() == held and not os.path.exists(f"{WORK}/.dsmil-restore"), "confirmed, it stays", (said, err))
+
+# What no rule keeps, and what no checkpoint needs.
+size = lambda: sum(entry.stat().st_size for entry in os.scandir(f"{STATE}/chunks/packs"))
+with open(f"{WORK}/large", "wb") as file:
+    file.write(os.urandom(6 << 20))
+dsmil("checkpoint", "create", "large")
+os.unlink(f"{WORK}/large")
+dsmil("checkpoint", "create", "last")
+before = size()
+free = answer("checkpoint", "prune", "--dry-run")
+claim(not any(one["goes"] for one in free["checkpoints"]) and size() == before, "without a rule no checkpoint goes")
+dsmil("checkpoint", "delete", "large", "--yes")
+status, said, err = dsmil("checkpoint", "prune")
+claim(status == 0 and before - size() > 5 << 20, f"a deleted checkpoint's space is freed: {said.strip()}", (before, size(), err))
+claim(dsmil("checkpoint", "prune", "--keep-last", "1", "--manual")[0] == 2, "what would go is asked for")
+status, said, err = dsmil("checkpoint", "prune", "--keep-last", "2", "--manual", "--yes")
+names = [one["name"] for one in answer("checkpoint", "list")["checkpoints"]]
+claim(status == 0 and names == ["kept", "last"], "by rule all but the last two go", (said, err, names))
+claim(all(dsmil("checkpoint", "verify", name)[0] == 0 for name in names), "and these hold")
 claim(dsmil("log", "verify")[0] == 0, "the log holds")
 
 # Without the daemon.

@@ -163,6 +163,15 @@ pub enum Command {
         /// Leave folders where they are, and exchange none for a whole new one.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         in_place: bool,
+        /// It goes back by itself unless it is confirmed within so many seconds, 1 to 86400.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm_s: Option<u32>,
+    },
+    /// Keeps what a restore that waits to be confirmed has put in place, or takes it back.
+    Confirm {
+        /// Take it back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
     },
     /// Compares one with another one, or with what is there now.
     Diff {
@@ -407,8 +416,20 @@ pub enum Answer {
     },
     /// To `plan_restore`.
     Plan(Plan),
-    /// To `restore`.
+    /// To `restore`, and to `confirm`.
     Restored(Plan),
+    /// To `restore` with `confirm_s`: it is in place, and goes back unless it is confirmed.
+    Awaiting {
+        /// What it changed.
+        plan: Plan,
+        /// In how many seconds it goes back.
+        left_s: u64,
+    },
+    /// To `confirm` with `undo`: what was there before is back.
+    TakenBack {
+        /// The checkpoint's number.
+        number: u64,
+    },
     /// To `diff`.
     Diff(checkpoint::Diff),
     /// To `delete_checkpoint`.

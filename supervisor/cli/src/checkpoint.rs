@@ -1,11 +1,12 @@
 //! `dsmil checkpoint`
 //!
-//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`delete`], [`prune`], [`schedule`],
-//!   [`export`], [`mount`], [`key`]: its subcommands; [`guard`]: what `mount` starts beside itself
+//! - [`create`], [`list`], [`show`], [`diff`], [`verify`], [`plan`], [`restore`], [`confirm`], [`delete`],
+//!   [`prune`], [`schedule`], [`export`], [`mount`], [`key`]: its subcommands; [`guard`]: what `mount` starts beside itself
 //! - [`offline`]: a state folder without daemon and TPM
 //! - [`rescue`]: a restore without the daemon
 //! - [`scope`]: of what a restore is, on the command line
 
+mod confirm;
 mod create;
 mod delete;
 mod diff;
@@ -46,6 +47,7 @@ pub enum Checkpoint {
     Verify(verify::Verify),
     Plan(plan::Plan),
     Restore(restore::Restore),
+    Confirm(confirm::Confirm),
     Delete(delete::Delete),
     Prune(prune::Prune),
     Schedule(schedule::Schedule),
@@ -67,6 +69,7 @@ impl Checkpoint {
             Self::Verify(verify) => verify.run(context),
             Self::Plan(plan) => plan.run(context),
             Self::Restore(restore) => restore.run(context),
+            Self::Confirm(confirm) => confirm.run(context),
             Self::Delete(delete) => delete.run(context),
             Self::Prune(prune) => prune.run(context),
             Self::Schedule(schedule) => schedule.run(context),

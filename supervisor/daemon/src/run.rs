@@ -12,6 +12,7 @@ use anyhow::bail;
 use api::server::{Incoming, Payload, Replies};
 use api::wire::{self, Response, convert};
 use engine::reply::{Body, Refusal};
+use engine::state::Work;
 use engine::{Command, Decision, Event, Fact, Input, Outcome, Record, RequestId, State, StepResult};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
@@ -363,9 +364,9 @@ impl Loop {
         }
     }
 
-    /// Goes on until no work is under way, or the phase is another.
+    /// Goes on until no work is under way, or the phase is another. A restore that waits to be confirmed waits for a person.
     async fn settle(&mut self, phase: Phase) -> anyhow::Result<()> {
-        while !self.state.works.is_empty() && self.phase == phase {
+        while !self.state.works.values().all(Work::is_awaiting) && self.phase == phase {
             let come = self.receive().await?;
             self.turn(come).await?;
         }

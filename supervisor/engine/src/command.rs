@@ -26,6 +26,9 @@ pub const KIND_MAX: usize = 32;
 /// Most bytes of a note, whatever the rules say: it must fit into an entry of the log with all that stands around it.
 pub const NOTE_BYTES_MAX: usize = 32 << 10;
 
+/// Longest time in which a restore is to be confirmed, seconds: a day. Nothing else is changed meanwhile.
+pub const CONFIRM_S_MAX: u32 = 86_400;
+
 /// Everything that can be asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -67,6 +70,13 @@ pub enum Command {
         scope: Option<Scope>,
         /// Leave folders where they are, and exchange none for a whole new one.
         in_place: bool,
+        /// It goes back by itself unless it is confirmed within so many seconds, 1 to [`CONFIRM_S_MAX`].
+        confirm_s: Option<u32>,
+    },
+    /// Keep what a restore that waits to be confirmed has put in place, or take it back.
+    Confirm {
+        /// Take it back.
+        undo: bool,
     },
     /// Compare a checkpoint with another one.
     Diff {

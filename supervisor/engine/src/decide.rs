@@ -2,6 +2,7 @@
 //!
 //! - [`ask`]: a command becomes an order, granted or not
 //! - [`again`]: a command that was asked before and has ended
+//! - [`confirm`]: what becomes of a restore that waits to be confirmed
 //! - [`note`]: what somebody tells of their own accord
 //! - [`step`]: the result of an effect leads to the next point of its work
 //! - [`tick`]: what time brings
@@ -10,6 +11,7 @@
 
 mod again;
 mod ask;
+mod confirm;
 mod note;
 mod resume;
 mod risky;
@@ -70,7 +72,7 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
         Event::Started { version, config, missing } => {
             let mut facts =
                 vec![Fact::Started { version: version.clone(), config: config.0, missing: missing.clone() }];
-            facts.extend(state.works.values().map(resume::resume));
+            facts.extend(state.works.values().map(|work| resume::resume(work, input.time)));
             Decision { facts, replies: Vec::new() }
         }
         Event::Stopping => Decision::fact(Fact::Stopped),
@@ -88,9 +90,10 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
             reason: reason.clone(),
         }),
         Event::Asked { request, peer, command } => ask::ask(state, input, *request, *peer, command)?,
-        Event::Stepped { work, result } => {
-            state.works.get(work).map_or_else(Decision::default, |work| step::step(state, work, result))
-        }
+        Event::Stepped { work, result } => state
+            .works
+            .get(work)
+            .map_or_else(Decision::default, |work| step::step(state, input, work, result)),
         Event::Tick => tick::tick(state, input)?,
         Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
     })

@@ -254,7 +254,7 @@ fn step(state: &State, work: &Work) -> Option<Step> {
             Some(Progress::Removed { .. }) => Some(Step::Prune),
             Some(_) => None,
         },
-        Order::Restore { number, leave_denied, paranoid, scope, in_place } => match work.progress {
+        Order::Restore { number, leave_denied, paranoid, scope, in_place, .. } => match work.progress {
             None | Some(Progress::Resumed) => Some(Step::Validate {
                 number: *number,
                 leave_denied: *leave_denied,
@@ -265,13 +265,14 @@ fn step(state: &State, work: &Work) -> Option<Step> {
             Some(Progress::Planned { .. }) => Some(Step::Prepare { number: *number }),
             Some(Progress::Prepared) => Some(Step::Execute),
             Some(Progress::Executed) => Some(Step::VerifyRestored),
-            Some(Progress::Verified) => Some(Step::CleanUp),
+            Some(Progress::Verified | Progress::Answered { keep: true, .. }) => Some(Step::CleanUp),
             Some(Progress::Undoing { .. }) => {
                 let writes = work.plan.as_ref().map(|plan| plan.writes.clone()).unwrap_or_default();
                 Some(Step::UndoRestore { writes })
             }
             Some(_) => None,
         },
+        Order::Confirm { .. } => None,
         Order::Seal { .. } => Some(Step::Seal),
         Order::Unseal { blob } => Some(Step::Unseal { blob: *blob }),
         Order::Vault { change } => Some(Step::Vault(*change)),

@@ -53,6 +53,7 @@ pub fn evolve(state: &mut State, record: &Record) {
                 progress: None,
                 before: Vec::new(),
                 captured: None,
+                answered: None,
                 after: *after,
                 plan: None,
             };
@@ -117,6 +118,7 @@ fn noted(state: &mut State, request: RequestId, (uid, bytes): (u32, u64), now_ns
 fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
     match progress {
         Progress::Before { values } => work.before.clone_from(values),
+        Progress::Answered { request, .. } => work.answered = Some(RequestId(*request)),
         Progress::Captured { manifest, files, tokens, bytes, read } => {
             if let Order::CreateCheckpoint { number, name, kind, .. } = &work.order {
                 work.captured = Some(Checkpoint {
@@ -168,13 +170,18 @@ fn finish(state: &mut State, work: Work, outcome: &Outcome, time: Time) {
     }
     // Looking twice does no harm, doing twice may.
     if work.order.is_exclusive() {
-        state.ended_by.insert(work.request, work.number);
+        for request in [Some(work.request), work.answered].into_iter().flatten() {
+            state.ended_by.insert(request, work.number);
+        }
         state.ended.insert(work.number, Ended { work, outcome: outcome.clone() });
         if state.ended.len() > ENDED_MAX
             && let Some((number, oldest)) = state.ended.pop_first()
-            && state.ended_by.get(&oldest.work.request) == Some(&number)
         {
-            state.ended_by.remove(&oldest.work.request);
+            for request in [Some(oldest.work.request), oldest.work.answered].into_iter().flatten() {
+                if state.ended_by.get(&request) == Some(&number) {
+                    state.ended_by.remove(&request);
+                }
+            }
         }
     }
 }
@@ -186,8 +193,14 @@ mod tests {
 
     #[test]
     fn an_undo_knows_each_location_as_the_first_plan_that_names_it_saw_it() {
-        let order =
-            Order::Restore { number: 1, leave_denied: true, paranoid: false, scope: None, in_place: false };
+        let order = Order::Restore {
+            number: 1,
+            leave_denied: true,
+            paranoid: false,
+            scope: None,
+            in_place: false,
+            confirm_s: None,
+        };
         let mut work = Work {
             number: 1,
             request: RequestId([0; 16]),
@@ -198,6 +211,7 @@ mod tests {
             progress: None,
             before: Vec::new(),
             captured: None,
+            answered: None,
             after: None,
             plan: None,
         };

@@ -424,6 +424,41 @@ pub enum Progress {
         #[n(1)]
         reason: Option<String>,
     },
+    /// It is in place and equal to the checkpoint, and goes back at the deadline unless it is confirmed. Since version 4.
+    #[n(11)]
+    Awaiting {
+        /// The boot in which it was decided. In another one the deadline has passed.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        boot: [u8; 16],
+        /// CLOCK_BOOTTIME, which counts suspend, nanoseconds.
+        #[n(1)]
+        deadline_ns: u64,
+    },
+    /// Somebody has said what is to become of it. Since version 4.
+    #[n(12)]
+    Answered {
+        /// The request.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        request: [u8; 16],
+        /// Who.
+        #[n(1)]
+        asker: Asker,
+        /// It stays; else it goes back.
+        #[n(2)]
+        keep: bool,
+    },
+}
+
+impl Progress {
+    /// In how many nanoseconds what waits to be confirmed goes back; 0: now. None: it does not wait.
+    #[must_use]
+    pub fn left_ns(&self, now: Time) -> Option<u64> {
+        match self {
+            Self::Awaiting { boot, .. } if *boot != now.boot.0 => Some(0),
+            Self::Awaiting { deadline_ns, .. } => Some(deadline_ns.saturating_sub(now.boottime_ns)),
+            _ => None,
+        }
+    }
 }
 
 /// How a work ended.

@@ -160,6 +160,9 @@ pub enum Order {
         /// Leave folders where they are, and exchange none for a whole new one. Since version 4.
         #[cbor(n(4), default, skip_if = "is_unset")]
         in_place: bool,
+        /// It goes back by itself unless it is confirmed within so many seconds. Since version 4.
+        #[n(5)]
+        confirm_s: Option<u32>,
     },
     /// Seal data under the vault's policy. Since version 3.
     #[n(6)]
@@ -217,6 +220,17 @@ pub enum Order {
         /// Only find out what would go.
         #[cbor(n(1), default, skip_if = "is_unset")]
         dry_run: bool,
+    },
+    /// Keep what a restore that waits to be confirmed has put in place, or take it back. It is no work of its own: it stands only
+    /// where it was denied. Since version 4.
+    #[n(12)]
+    Confirm {
+        /// The restore.
+        #[n(0)]
+        work: u64,
+        /// Take it back.
+        #[cbor(n(1), default, skip_if = "is_unset")]
+        undo: bool,
     },
 }
 
@@ -362,6 +376,8 @@ impl Order {
             Self::DeleteCheckpoint { .. } => "delete checkpoint",
             Self::Prune { dry_run: false, .. } => "prune checkpoints",
             Self::Prune { dry_run: true, .. } => "plan to prune checkpoints",
+            Self::Confirm { undo: false, .. } => "confirm a restore",
+            Self::Confirm { undo: true, .. } => "take a restore back",
         }
     }
 }

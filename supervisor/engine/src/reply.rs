@@ -44,6 +44,18 @@ pub enum Answer {
     Plan(PlanReport),
     /// What a restore changed.
     Restored(PlanReport),
+    /// What a restore has put in place, which goes back unless it is confirmed.
+    Awaiting {
+        /// What it changed.
+        report: PlanReport,
+        /// In how many nanoseconds it goes back.
+        left_ns: u64,
+    },
+    /// What a restore had put in place has gone back, as asked.
+    TakenBack {
+        /// The checkpoint's number.
+        number: u64,
+    },
     /// What differs.
     Diff(DiffReport),
     /// A checkpoint is deleted.
@@ -181,6 +193,8 @@ pub struct ScheduleReport {
     pub due_in_ns: Option<u64>,
     /// One is taken before each risky action.
     pub before_risky: bool,
+    /// The restore that waits to be confirmed: the checkpoint's number, and in how many nanoseconds it goes back.
+    pub awaiting: Option<(u64, u64)>,
     /// Which stay.
     pub keep: Keep,
     /// Every checkpoint, by number, and why it stays; those without a reason go with the next automatic one. Size is left aside.

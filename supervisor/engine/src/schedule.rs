@@ -2,6 +2,7 @@
 
 use types::time::Time;
 
+use crate::order::Order;
 use crate::reply::ScheduleReport;
 use crate::retention::{self, Keep};
 use crate::state::State;
@@ -44,6 +45,10 @@ pub fn report(state: &State, now: Time) -> ScheduleReport {
         interval_ns,
         due_in_ns: due_in_ns(state, now),
         before_risky,
+        awaiting: state.awaiting().and_then(|work| {
+            let Order::Restore { number, .. } = &work.order else { return None };
+            Some((*number, work.progress.as_ref()?.left_ns(now)?))
+        }),
         keep,
         checkpoints: fates.collect(),
     }

@@ -167,6 +167,9 @@ struct Work {
     /// Who skips it takes up nothing that waits: a start ends it.
     #[n(9)]
     after: Option<u64>,
+    /// Who skips it cannot tell again how a confirmation ended.
+    #[n(10)]
+    answered: Option<minicbor::bytes::ByteArray<16>>,
 }
 
 #[derive(Encode, Decode)]
@@ -223,7 +226,7 @@ struct Plan {
     lines: Vec<String>,
     #[n(7)]
     writes: Vec<Write>,
-    #[cbor(n(8), default)]
+    #[cbor(n(8), default, skip_if = "Vec::is_empty")]
     in_place: Vec<String>,
 }
 
@@ -306,7 +309,14 @@ impl Snapshot {
             facts: self.facts,
             works: self.works.into_iter().map(|work| (work.number, work.into())).collect(),
             // Exclusive works come one after the other, so the later of two has the higher number.
-            ended_by: self.ended.iter().map(|one| (RequestId(one.work.request), one.work.number)).collect(),
+            ended_by: self
+                .ended
+                .iter()
+                .flat_map(|one| {
+                    let requests = [Some(one.work.request), one.work.answered.map(<[u8; 16]>::from)];
+                    requests.into_iter().flatten().map(|request| (RequestId(request), one.work.number))
+                })
+                .collect(),
             ended: self.ended.into_iter().map(|ended| (ended.work.number, ended.into())).collect(),
             checkpoints: self.checkpoints.into_iter().map(|one| (one.number, one.into())).collect(),
             zones: self.zones.into_iter().map(|zone| (zone.name, (zone.level, zone.millicelsius))).collect(),
@@ -354,6 +364,7 @@ impl From<&state::Work> for Work {
             captured: work.captured.as_ref().map(Checkpoint::from),
             plan: work.plan.as_ref().map(Plan::from),
             after: work.after,
+            answered: work.answered.map(|request| request.0.into()),
         }
     }
 }
@@ -371,6 +382,7 @@ impl From<Work> for state::Work {
             captured: work.captured.map(Into::into),
             plan: work.plan.map(Into::into),
             after: work.after,
+            answered: work.answered.map(|request| RequestId(request.into())),
         }
     }
 }

@@ -139,7 +139,13 @@ impl State {
     /// The work that a request began and that has not ended.
     #[must_use]
     pub fn work_of(&self, request: RequestId) -> Option<&Work> {
-        self.works.values().find(|work| work.request == request)
+        self.works.values().find(|work| work.request == request || work.answered == Some(request))
+    }
+
+    /// The restore that waits to be confirmed.
+    #[must_use]
+    pub fn awaiting(&self) -> Option<&Work> {
+        self.works.values().find(|work| work.is_awaiting())
     }
 
     /// The exclusive work that a request began and that has ended, if it is not forgotten.
@@ -190,10 +196,20 @@ pub struct Work {
     pub before: Vec<Valued>,
     /// What a capture stored.
     pub captured: Option<Checkpoint>,
+    /// The request that said what is to become of a restore that waited to be confirmed.
+    pub answered: Option<RequestId>,
     /// The work that must end before this one begins.
     pub after: Option<u64>,
     /// The counts of the first plan of a restore: a later one, after a crash, no longer sees all of it.
     pub plan: Option<PlanReport>,
+}
+
+impl Work {
+    /// Whether it waits to be confirmed, and for nothing else.
+    #[must_use]
+    pub const fn is_awaiting(&self) -> bool {
+        matches!(self.progress, Some(Progress::Awaiting { .. }))
+    }
 }
 
 /// An order that has ended.

@@ -49,15 +49,17 @@ fn order() -> impl Strategy<Value = Order> {
         (any::<u64>(), any::<[bool; 2]>(), option::of(scope())).prop_map(
             |(number, [paranoid, in_place], scope)| Order::PlanRestore { number, paranoid, scope, in_place }
         ),
-        (any::<u64>(), any::<[bool; 3]>(), option::of(scope())).prop_map(
-            |(number, [leave_denied, paranoid, in_place], scope)| Order::Restore {
+        (any::<u64>(), any::<[bool; 3]>(), option::of(scope()), option::of(any::<u32>())).prop_map(
+            |(number, [leave_denied, paranoid, in_place], scope, confirm_s)| Order::Restore {
                 number,
                 leave_denied,
                 paranoid,
                 scope,
-                in_place
+                in_place,
+                confirm_s
             }
         ),
+        (any::<u64>(), any::<bool>()).prop_map(|(work, undo)| Order::Confirm { work, undo }),
         (any::<u64>(), option::of(any::<u64>()), paths(), any::<bool>())
             .prop_map(|(from, to, paths, paranoid)| Order::Diff { from, to, paths, paranoid }),
         (any::<u64>(), ".*").prop_map(|(number, name)| Order::DeleteCheckpoint { number, name }),
@@ -133,6 +135,12 @@ fn progress() -> impl Strategy<Value = Progress> {
         vec(any::<u64>(), 0..5).prop_map(|numbers| Progress::Chosen { numbers }),
         (vec(any::<u64>(), 0..5), option::of(".*"))
             .prop_map(|(numbers, reason)| Progress::Removed { numbers, reason }),
+        any::<([u8; 16], u64)>().prop_map(|(boot, deadline_ns)| Progress::Awaiting { boot, deadline_ns }),
+        (any::<[u8; 16]>(), asker(), any::<bool>()).prop_map(|(request, asker, keep)| Progress::Answered {
+            request,
+            asker,
+            keep
+        }),
     ]
 }
 
@@ -384,7 +392,14 @@ fn facts_1() -> Vec<Fact> {
         finished(5, Outcome::Interrupted),
         accepted(
             6,
-            Order::Restore { number: 7, leave_denied: true, paranoid: false, scope: None, in_place: false },
+            Order::Restore {
+                number: 7,
+                leave_denied: true,
+                paranoid: false,
+                scope: None,
+                in_place: false,
+                confirm_s: None,
+            },
         ),
         progressed(6, Progress::Resumed),
         progressed(
@@ -461,6 +476,14 @@ fn facts_4() -> Vec<Fact> {
     let scope = Scope { files: true, tokens: false, paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")] };
     let captured =
         Progress::Captured { manifest: [0x91; 32], files: 1203, tokens: 164, bytes: 1 << 30, read: Some(12) };
+    let confirmed = Order::Restore {
+        number: 8,
+        leave_denied: false,
+        paranoid: false,
+        scope: None,
+        in_place: false,
+        confirm_s: Some(300),
+    };
     let mut waiting = accepted(24, Order::WriteTokens { writes: Vec::new() });
     if let Fact::Accepted { after, .. } = &mut waiting {
         *after = Some(23);
@@ -491,6 +514,7 @@ fn facts_4() -> Vec<Fact> {
                 paranoid: true,
                 scope: Some(scope),
                 in_place: false,
+                confirm_s: None,
             },
         ),
         finished(16, Outcome::Done),
@@ -522,6 +546,21 @@ fn facts_4() -> Vec<Fact> {
         finished(22, Outcome::Pruned { packs: 3, chunks: 1 << 20, bytes: 1 << 36 }),
         waiting,
         finished(24, Outcome::Interrupted),
+        accepted(25, confirmed),
+        Fact::Progressed {
+            work: 25,
+            progress: Progress::Awaiting { boot: [0x55; 16], deadline_ns: 305_000_000_000 },
+        },
+        Fact::Denied {
+            asker,
+            order: Order::Confirm { work: 25, undo: true },
+            reason: "only root and the configured owners may do this".to_owned(),
+        },
+        Fact::Progressed {
+            work: 25,
+            progress: Progress::Answered { request: [0x36; 16], asker, keep: true },
+        },
+        finished(25, Outcome::Done),
     ];
     facts_3().into_iter().chain(new).collect()
 }

@@ -47,7 +47,13 @@ fn chance_reaches_every_end_and_every_crash() {
             ("verify checkpoint", &[""]),
             ("plan restore", &[""]),
             ("prune checkpoints", &["", "Chosen", "Removed"]),
-            ("restore", &["", "Resumed", "Planned", "Prepared", "Executed", "Verified", "Undoing"]),
+            (
+                "restore",
+                &[
+                    "", "Resumed", "Planned", "Prepared", "Executed", "Verified", "Undoing", "Awaiting",
+                    "Answered",
+                ],
+            ),
         ] {
             points.iter().for_each(|point| expect(title, &format!("{end} at “{point}”")));
         }

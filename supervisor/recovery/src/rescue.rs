@@ -155,11 +155,17 @@ pub fn bring_back(
         let is_same = is_same(&work.order, number, &command);
         let fact = match (&work.order, &work.progress) {
             // What takes its place must not find the half of it.
-            (Order::Restore { .. }, Some(progress)) if !is_same && !is_ending(progress) => Fact::Progressed {
-                work: work.number,
-                progress: Progress::Undoing { reason: format!("checkpoint {number} is restored instead") },
-            },
-            _ => engine::decide::resume(&work),
+            (Order::Restore { .. }, Some(progress))
+                if (!is_same && !is_ending(progress)) || matches!(progress, Progress::Awaiting { .. }) =>
+            {
+                Fact::Progressed {
+                    work: work.number,
+                    progress: Progress::Undoing {
+                        reason: format!("checkpoint {number} is restored instead"),
+                    },
+                }
+            }
+            _ => engine::decide::resume(&work, journal.now()),
         };
         let effect = journal.record(vec![fact], true)?;
         let ending = Acting::carry_out(journal, source, effect)?;
@@ -193,7 +199,7 @@ pub fn was_writing_tokens(journal: &Journal) -> bool {
 }
 
 const fn is_ending(progress: &Progress) -> bool {
-    matches!(progress, Progress::Undoing { .. } | Progress::Verified)
+    matches!(progress, Progress::Undoing { .. } | Progress::Verified | Progress::Answered { .. })
 }
 
 fn is_same(order: &Order, wanted: u64, command: &Command) -> bool {
@@ -214,7 +220,14 @@ fn command(number: u64, asked: &Asked) -> Command {
         paths: scope.paths.iter().cloned().map(FilePath).collect(),
     });
     let Asked { leave_denied, paranoid, in_place, .. } = *asked;
-    Command::Restore { which: Which::Number(number), leave_denied, paranoid, scope, in_place }
+    Command::Restore {
+        which: Which::Number(number),
+        leave_denied,
+        paranoid,
+        scope,
+        in_place,
+        confirm_s: None,
+    }
 }
 
 fn request() -> Result<RequestId, Error> {

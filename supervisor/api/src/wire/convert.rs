@@ -100,13 +100,17 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
             scope: scope.map(Into::into),
             in_place,
         },
-        wire::Command::Restore { which, leave_denied, paranoid, scope, in_place } => Command::Restore {
-            which: Which::parse(&which),
-            leave_denied,
-            paranoid,
-            scope: scope.map(Into::into),
-            in_place,
-        },
+        wire::Command::Restore { which, leave_denied, paranoid, scope, in_place, confirm_s } => {
+            Command::Restore {
+                which: Which::parse(&which),
+                leave_denied,
+                paranoid,
+                scope: scope.map(Into::into),
+                in_place,
+                confirm_s,
+            }
+        }
+        wire::Command::Confirm { undo } => Command::Confirm { undo },
         wire::Command::Diff { from, to, paths, paranoid } => Command::Diff {
             from: Which::parse(&from),
             to: to.map(|to| Which::parse(&to)),
@@ -269,6 +273,10 @@ fn plain(answer: Answer) -> wire::Answer {
         },
         Answer::Plan(report) => wire::Answer::Plan(report.into()),
         Answer::Restored(report) => wire::Answer::Restored(report.into()),
+        Answer::Awaiting { report, left_ns } => {
+            wire::Answer::Awaiting { plan: report.into(), left_s: left_ns.div_ceil(1_000_000_000) }
+        }
+        Answer::TakenBack { number } => wire::Answer::TakenBack { number },
         Answer::Diff(report) => wire::Answer::Diff(report.into()),
         Answer::Deleted { number, name } => wire::Answer::Deleted { number, name },
         Answer::Pruning(report) => wire::Answer::Pruning(report.into()),

@@ -169,10 +169,12 @@ fn describe(order: &Order) -> String {
             let how = [in_its_place(*in_place), everything(*paranoid)].concat();
             format!("plan a restore of checkpoint {number}{}{how}", only(scope.as_ref()))
         }
-        Order::Restore { number, paranoid, scope, in_place, .. } => {
+        Order::Restore { number, paranoid, scope, in_place, confirm_s, .. } => {
+            let confirm = confirm_s.map_or_else(String::new, |s| format!(", to be confirmed within {s} s"));
             let how = [in_its_place(*in_place), everything(*paranoid)].concat();
-            format!("restore checkpoint {number}{}{how}", only(scope.as_ref()))
+            format!("restore checkpoint {number}{}{how}{confirm}", only(scope.as_ref()))
         }
+        Order::Confirm { work, .. } => format!("{} (work {work})", order.title()),
         Order::Diff { from, to, paths, paranoid } => {
             let to = to.map_or_else(|| "what is there now".to_owned(), |to| format!("checkpoint {to}"));
             let within = if paths.is_empty() { String::new() } else { format!(", in {}", listed(paths)) };
@@ -234,6 +236,9 @@ fn reached(progress: &Progress) -> String {
         Progress::Executed => "in place".to_owned(),
         Progress::Verified => "verified".to_owned(),
         Progress::Undoing { reason } => format!("undoing: {reason}"),
+        Progress::Awaiting { .. } => "verified; it goes back unless it is confirmed".to_owned(),
+        Progress::Answered { asker, keep: true, .. } => format!("confirmed by user {}", asker.uid),
+        Progress::Answered { asker, keep: false, .. } => format!("not wanted by user {}", asker.uid),
         Progress::Chosen { numbers } if numbers.is_empty() => "no checkpoint goes".to_owned(),
         Progress::Chosen { numbers } => format!("going: {}", super::retention::listed(numbers)),
         Progress::Removed { numbers, reason } => {

@@ -94,10 +94,22 @@ pub struct Schedule {
     pub due: Option<String>,
     /// One is taken before each risky action.
     pub before_risky: bool,
+    /// The restore that waits to be confirmed, if there is one.
+    #[serde(default)]
+    pub awaiting: Option<Awaiting>,
     /// Which stay.
     pub keep: Keep,
     /// Every checkpoint, by number, and what the counts say of it now. Size is left aside: `prune` with `dry_run` tells.
     pub checkpoints: Vec<Fate>,
+}
+
+/// A restore that goes back unless it is confirmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Awaiting {
+    /// Of which checkpoint.
+    pub number: u64,
+    /// In how many seconds it goes back.
+    pub left_s: u64,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -106,7 +118,9 @@ impl Schedule {
     /// As the engine has it; what it says of time counts from `wall_ns`.
     #[must_use]
     pub fn new(report: ScheduleReport, wall_ns: i64) -> Self {
-        let ScheduleReport { interval_ns, due_in_ns, before_risky, keep, checkpoints } = report;
+        let ScheduleReport { interval_ns, due_in_ns, before_risky, awaiting, keep, checkpoints } = report;
+        let awaiting =
+            awaiting.map(|(number, left_ns)| Awaiting { number, left_s: left_ns.div_ceil(SECOND_NS) });
         let due = |due_in_ns: u64| {
             super::record::rfc3339(wall_ns.saturating_add(i64::try_from(due_in_ns).unwrap_or(i64::MAX)))
         };
@@ -115,6 +129,7 @@ impl Schedule {
             due_in_s: due_in_ns.map(|due_in_ns| due_in_ns.div_ceil(SECOND_NS)),
             due: due_in_ns.map(due),
             before_risky,
+            awaiting,
             keep: keep.into(),
             checkpoints: checkpoints.into_iter().map(Into::into).collect(),
         }

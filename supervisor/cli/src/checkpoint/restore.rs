@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::plan;
 use super::rescue::{Rescue, Wanted};
+use super::schedule::time;
 use super::scope::Scope;
 use crate::fault::Fault;
 use crate::output::{self, count};
@@ -18,6 +19,10 @@ use crate::session::{Context, Session};
 /// undone, also when this command is interrupted. A token that differs and may not be written makes it refuse before
 /// anything changes, unless --leave-denied is given.
 ///
+/// With --confirm-within the command ends once everything is in place and verified, and what was there before comes back unless
+/// “dsmil checkpoint confirm” comes in time: also when the machine was suspended meanwhile, when the daemon was stopped, and after a
+/// reboot at once. Until then nothing else is changed.
+///
 /// With --path only what is at or below these paths comes back: what is missing with the folders above it, a file with several
 /// names with all of them, and what was not there then goes. Everything else stays as it is, but for the times of folders above it.
 ///
@@ -29,6 +34,7 @@ use crate::session::{Context, Session};
   dsmil checkpoint restore before --dry-run
   dsmil checkpoint restore before --path /etc/ssh --path /etc/fstab
   dsmil checkpoint restore before --tokens
+  dsmil checkpoint restore before --confirm-within 5m
   dsmil checkpoint restore 3 --yes --leave-denied
   dsmil checkpoint restore before --offline
   dsmil checkpoint restore --emergency")]
@@ -43,6 +49,9 @@ pub struct Restore {
     /// Leave tokens that may not be written as they are instead of refusing.
     #[arg(long)]
     leave_denied: bool,
+    /// It goes back by itself unless “dsmil checkpoint confirm” comes within this time, 1s to 24h.
+    #[arg(long, value_name = "TIME", value_parser = within)]
+    confirm_within: Option<u32>,
     /// Show what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -72,11 +81,20 @@ impl Restore {
             paranoid: self.scope.paranoid,
             scope: self.scope.wire()?,
             in_place: self.scope.in_place,
+            confirm_s: self.confirm_within,
         };
         let doing = format!("restore checkpoint {which}");
         let (answer, behind) = session.ask(&doing, command, Show::Phases)?;
-        let Answer::Restored(plan) = &answer else { return Err(Fault::Unexpected) };
-        output::answer(context.json, &answer, &behind, &restored(plan, &self.scope))
+        let text = match &answer {
+            Answer::Restored(plan) => restored(plan, &self.scope),
+            Answer::Awaiting { plan, left_s } => format!(
+                "{}it goes back in {} unless it is confirmed: dsmil checkpoint confirm\n",
+                restored(plan, &self.scope),
+                time(*left_s)
+            ),
+            _ => return Err(Fault::Unexpected),
+        };
+        output::answer(context.json, &answer, &behind, &text)
     }
 
     fn wanted(&self) -> Result<Wanted<'_>, Fault> {
@@ -107,6 +125,18 @@ impl Restore {
     }
 }
 
+/// A time to confirm in, in seconds.
+fn within(text: &str) -> Result<u32, String> {
+    let wrong = || format!("“{text}” is no time from 1s to 24h: write it as 90s, 5m or 1h");
+    let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    let seconds = u32::try_from(time.as_secs()).ok().filter(|_| time.subsec_nanos() == 0);
+    seconds.filter(|seconds| (1..=CONFIRM_S_MAX).contains(seconds)).ok_or_else(wrong)
+}
+
+/// A day.
+const CONFIRM_S_MAX: u32 = 86_400;
+
+/// What was restored, in words.
 fn restored(plan: &wire::Plan, scope: &Scope) -> String {
     if super::is_empty(plan) {
         return format!(
@@ -130,4 +160,19 @@ fn restored(plan: &wire::Plan, scope: &Scope) -> String {
         text.push_str(&format!("{left} left: the rules deny writing\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_confirm_in_is_up_to_a_day() {
+        for (text, seconds) in [("1s", 1), ("5m", 300), ("1h 30m", 5_400), ("24h", 86_400)] {
+            assert_eq!(within(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "0s", "5", "-5m", "1.5s", "25h", "a while"] {
+            assert!(within(text).is_err(), "{text}");
+        }
+    }
 }

@@ -35,6 +35,10 @@ fn told(schedule: &retention::Schedule) -> String {
         let text = if due_in_s == 0 { "now".to_owned() } else { format!("{due}, in {}", time(due_in_s)) };
         row("next one", text);
     }
+    if let Some(awaiting) = &schedule.awaiting {
+        let retention::Awaiting { number, left_s } = awaiting;
+        row("to confirm", format!("the restore of checkpoint {number}: it goes back in {}", time(*left_s)));
+    }
     row("risky actions", if schedule.before_risky { "after a checkpoint" } else { "at once" }.to_owned());
     row("keeps", rules(&schedule.keep));
     let mut text = table.to_string();

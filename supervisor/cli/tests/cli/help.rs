@@ -18,6 +18,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "verify"],
     &["checkpoint", "plan"],
     &["checkpoint", "restore"],
+    &["checkpoint", "confirm"],
     &["checkpoint", "prune"],
     &["checkpoint", "schedule"],
     &["checkpoint", "export"],

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use api::wire::checkpoint::{Diff, Difference, Scope};
 use api::wire::record::{Asker, Entry};
-use api::wire::retention::{Fate, Keep, Pruned, Pruning, Schedule};
+use api::wire::retention::{Awaiting, Fate, Keep, Pruned, Pruning, Schedule};
 use api::wire::{Answer, Change, Checkpoint, Code, Command, Item};
 
 use crate::daemon::{
@@ -172,6 +172,7 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
         paranoid,
         scope,
         in_place: false,
+        confirm_s: None,
     };
     assert_eq!(daemon.asked()[2..], [restore(true, false, None)]);
     let part = ["checkpoint", "restore", "before", "--path", "/etc/a/", "--path", "/b", "--paranoid"];
@@ -324,6 +325,7 @@ fn the_schedule_says_what_is_due_and_what_stays() {
         due_in_s: Some(90),
         due: Some("2026-11-21T08:01:30.000Z".to_owned()),
         before_risky: true,
+        awaiting: Some(Awaiting { number: 3, left_s: 61 }),
         keep: Keep { last: 7, daily: 30, ..Keep::default() },
         checkpoints: vec![fate],
     };
@@ -333,6 +335,7 @@ fn the_schedule_says_what_is_due_and_what_stays() {
         "\
 interval       6h
 next one       2026-11-21T08:01:30.000Z, in 1m 30s
+to confirm     the restore of checkpoint 3: it goes back in 1m 1s
 risky actions  after a checkpoint
 keeps          7 last, 30 daily of automatic ones; the others stay
 
@@ -342,6 +345,28 @@ NUMBER  NAME    CREATED                   KIND    STAYS
     );
     let none = Daemon::answering(Answer::Schedule(Box::default()));
     assert!(none.dsmil(&["checkpoint", "schedule"]).done().starts_with("interval       never by time\n"));
+}
+
+#[test]
+fn a_restore_to_be_confirmed_says_so_and_how() {
+    let daemon = Daemon::start(whole(), |command| {
+        vec![Say::Done(match command {
+            Command::Restore { .. } => Answer::Awaiting { plan: plan(), left_s: 300 },
+            Command::Confirm { undo: true } => Answer::TakenBack { number: 3 },
+            _ => Answer::Restored(plan()),
+        })]
+    });
+    let said = daemon.dsmil(&["checkpoint", "restore", "3", "--confirm-within", "5m"]).done();
+    let last = said.lines().last();
+    assert_eq!(last, Some("it goes back in 5m unless it is confirmed: dsmil checkpoint confirm"), "{said}");
+    let kept = daemon.dsmil(&["checkpoint", "confirm"]).done();
+    assert_eq!(kept, "checkpoint 3 stays restored\n");
+    let back = daemon.dsmil(&["checkpoint", "confirm", "--undo"]).done();
+    assert_eq!(back, "the restore of checkpoint 3 is taken back: everything is as it was before\n");
+    let asked = daemon.asked();
+    assert!(matches!(&asked[0], Command::Restore { confirm_s: Some(300), .. }), "{asked:?}");
+    assert_eq!(asked[1..], [false, true].map(|undo| Command::Confirm { undo }));
+    assert_eq!(daemon.dsmil(&["checkpoint", "restore", "3", "--confirm-within", "2d"]).code, Some(2));
 }
 
 #[test]

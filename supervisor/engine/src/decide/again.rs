@@ -1,15 +1,17 @@
 //! What is told to somebody who asks again for what has ended.
 
+use crate::command::RequestId;
 use crate::fact::{Outcome, Progress};
 use crate::order::{Order, VaultChange};
 use crate::reply::{Answer, Body, Freed, PlanReport, Refusal};
-use crate::state::{Checkpoint, Ended, State};
+use crate::state::{Checkpoint, Ended, State, Work};
 
-pub(super) fn again(state: &State, ended: &Ended) -> Body {
+pub(super) fn again(state: &State, ended: &Ended, request: RequestId) -> Body {
     let work = &ended.work;
     let failed = |reason: String| Body::Refused(Refusal::Failed(reason));
     match &ended.outcome {
         Outcome::Failed { reason } => failed(reason.clone()),
+        Outcome::Undone { .. } if work.answered == Some(request) => taken_back(work),
         Outcome::Undone { reason } => failed(undone(reason)),
         Outcome::Interrupted => failed(
             "the daemon stopped while it ran, and nothing was changed: ask again as a new request".to_owned(),
@@ -34,6 +36,12 @@ pub(super) fn again(state: &State, ended: &Ended) -> Body {
             }
         }
     }
+}
+
+/// What was asked for has happened.
+pub(super) fn taken_back(work: &Work) -> Body {
+    let number = if let Order::Restore { number, .. } = &work.order { *number } else { 0 };
+    Body::Done(Answer::TakenBack { number })
 }
 
 /// How a failure reads that left nothing behind.

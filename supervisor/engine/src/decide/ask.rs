@@ -4,8 +4,8 @@ use policy::{Action, Request};
 use types::peer::Peer;
 use types::token::TokenId;
 
-use super::{Decision, again, note, risky};
-use crate::command::{Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
+use super::{Decision, again, confirm, note, risky};
+use crate::command::{CONFIRM_S_MAX, Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
 use crate::order::{Item, Kind, Order, VaultChange};
@@ -22,18 +22,21 @@ pub(super) fn ask(
 ) -> Result<Decision, Error> {
     let refuse = |refusal| Decision::reply(Reply { request, body: Body::Refused(refusal) });
     // Asked again, for instance after the connection broke: the work that is under way will answer.
-    if state.work_of(request).is_some() {
-        return Ok(Decision::default());
+    if let Some(work) = state.work_of(request) {
+        return Ok(confirm::told_again(work, input, request));
     }
     // Asked again after it had ended, because its answer got lost: it is told again and not done again.
     if let Some(ended) = state.ended_of(request) {
-        return Ok(Decision::reply(Reply { request, body: again::again(state, ended) }));
+        return Ok(Decision::reply(Reply { request, body: again::again(state, ended, request) }));
     }
     if let Some(index) = state.notes.places.get(&request) {
         return Ok(Decision::reply(Reply { request, body: Body::Done(Answer::Noted { index: *index }) }));
     }
     if let Command::Note { kind, content } = command {
         return Ok(note::note(state, input, (request, peer), kind, content));
+    }
+    if let Command::Confirm { undo } = command {
+        return confirm::confirm(state, input, (request, peer), *undo);
     }
     let order = match order(state, command) {
         Ok(order) => order,
@@ -88,6 +91,9 @@ fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(),
         )));
     }
     match state.exclusive() {
+        Some(other) if order.is_exclusive() && other.is_awaiting() => {
+            Err(Refusal::Busy("a restore that waits to be confirmed (“dsmil checkpoint confirm”)".to_owned()))
+        }
         Some(other) if order.is_exclusive() => {
             Err(Refusal::Busy(format!("“{}” (work {})", other.order.title(), other.number)))
         }
@@ -98,7 +104,9 @@ fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(),
 fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
     match command {
         Command::Query(_) => Err(Refusal::Invalid("a query is not an order".to_owned())),
-        Command::Note { .. } => Err(Refusal::Invalid("a note is not an order".to_owned())),
+        Command::Note { .. } | Command::Confirm { .. } => {
+            Err(Refusal::Invalid("this is not an order".to_owned()))
+        }
         Command::ReadTokens(items) => {
             if items.is_empty() || items.len() > ITEMS_MAX {
                 return Err(Refusal::Invalid(format!("a read names 1 to {ITEMS_MAX} tokens")));
@@ -143,13 +151,21 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
             scope: checked(scope.as_ref())?,
             in_place: *in_place,
         }),
-        Command::Restore { which, leave_denied, paranoid, scope, in_place } => Ok(Order::Restore {
-            number: number(state, which)?,
-            leave_denied: *leave_denied,
-            paranoid: *paranoid,
-            scope: checked(scope.as_ref())?,
-            in_place: *in_place,
-        }),
+        Command::Restore { which, leave_denied, paranoid, scope, in_place, confirm_s } => {
+            if confirm_s.is_some_and(|confirm_s| !(1..=CONFIRM_S_MAX).contains(&confirm_s)) {
+                return Err(Refusal::Invalid(format!(
+                    "a restore is to be confirmed within 1 to {CONFIRM_S_MAX} seconds"
+                )));
+            }
+            Ok(Order::Restore {
+                number: number(state, which)?,
+                leave_denied: *leave_denied,
+                paranoid: *paranoid,
+                scope: checked(scope.as_ref())?,
+                in_place: *in_place,
+                confirm_s: *confirm_s,
+            })
+        }
         Command::Diff { from, to, paths, paranoid } => {
             if let Some(fault) = paths_fault(paths) {
                 return Err(Refusal::Invalid(fault.to_owned()));
@@ -228,7 +244,7 @@ fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
         | Order::PlanRestore { .. }
         | Order::Diff { .. }
         | Order::Prune { dry_run: true, .. } => Action::Inspect,
-        Order::Restore { .. } => Action::Restore,
+        Order::Restore { .. } | Order::Confirm { .. } => Action::Restore,
         Order::DeleteCheckpoint { .. } | Order::Prune { .. } => Action::Delete,
         Order::Seal { .. } | Order::Unseal { .. } => Action::Seal,
         Order::Vault { .. } => Action::Vault,

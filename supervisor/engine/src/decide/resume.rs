@@ -3,13 +3,15 @@
 //! Nobody was told that these works had ended, so each is free to end either way; what must not be is something in
 //! between. A write goes back, a restore, a deletion and a pruning go on, everything else changed nothing.
 
+use super::confirm;
 use crate::fact::{Fact, Outcome, Progress};
 use crate::order::Order;
 use crate::state::Work;
+use types::time::Time;
 
 /// How a work goes on that was under way when nobody was there any more to do it.
 #[must_use]
-pub fn resume(work: &Work) -> Fact {
+pub fn resume(work: &Work, now: Time) -> Fact {
     let progressed = |progress| Fact::Progressed { work: work.number, progress };
     match (&work.order, &work.progress) {
         // Once it is being undone there is no way back, and the first reason stays the reason.
@@ -20,6 +22,19 @@ pub fn resume(work: &Work) -> Fact {
         }),
         // It is in place. What an undo would need may be half removed, so only the removal can go on.
         (Order::Restore { .. }, Some(Progress::Verified)) => progressed(Progress::Verified),
+        (Order::Restore { .. }, Some(kept @ Progress::Answered { keep: true, .. })) => {
+            progressed(kept.clone())
+        }
+        (Order::Restore { .. }, Some(Progress::Answered { keep: false, asker, .. })) => {
+            progressed(Progress::Undoing { reason: confirm::asked(asker) })
+        }
+        // It stays in place, and goes on waiting, as long as there is time.
+        (Order::Restore { .. }, Some(awaiting @ Progress::Awaiting { .. })) => {
+            progressed(match awaiting.left_ns(now) {
+                Some(0) | None => Progress::Undoing { reason: confirm::PASSED.to_owned() },
+                Some(_) => awaiting.clone(),
+            })
+        }
         (Order::Restore { .. }, Some(_)) => progressed(Progress::Resumed),
         // Its file may be gone already, so that only the rest can be done.
         (Order::DeleteCheckpoint { .. }, _) => progressed(Progress::Resumed),

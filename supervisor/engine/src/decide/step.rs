@@ -4,15 +4,26 @@
 
 mod prune;
 
-use super::{Decision, again};
+use super::{Decision, again, confirm};
 use crate::fact::{Fact, Outcome, Progress};
-use crate::input::StepResult;
+use crate::input::{Input, StepResult};
 use crate::order::{Order, Valued, VaultChange, Write, digest};
 use crate::reply::{Answer, Body, Captured, PlanReport, Refusal, Reply};
 use crate::state::{State, Work};
+use types::time::Time;
 
-pub(super) fn step(state: &State, work: &Work, result: &StepResult) -> Decision {
-    let mut decision = of(state, work, result);
+pub(super) fn step(state: &State, input: &Input, work: &Work, result: &StepResult) -> Decision {
+    let mut decision = of(state, input.time, work, result);
+    // Who said what is to become of a restore is told how it ended.
+    if let (Some(answered), Some(Fact::Finished { outcome, .. })) = (work.answered, decision.facts.first()) {
+        let bodies = decision.replies.iter().filter(|reply| reply.request == work.request);
+        let told = bodies.map(|reply| match outcome {
+            Outcome::Undone { .. } => again::taken_back(work),
+            _ => reply.body.clone(),
+        });
+        let more: Vec<_> = told.map(|body| Reply { request: answered, body }).collect();
+        decision.replies.extend(more);
+    }
     let failed = decision.facts.iter().find_map(|fact| match fact {
         Fact::Finished { outcome: Outcome::Failed { reason }, .. } => Some(reason.clone()),
         _ => None,
@@ -28,7 +39,7 @@ pub(super) fn step(state: &State, work: &Work, result: &StepResult) -> Decision 
     decision
 }
 
-fn of(state: &State, work: &Work, result: &StepResult) -> Decision {
+fn of(state: &State, now: Time, work: &Work, result: &StepResult) -> Decision {
     match (&work.order, result) {
         (_, StepResult::Failed(reason)) => failed(work, reason),
         (Order::ReadTokens { .. }, StepResult::Read(values)) => done(work, Answer::Read(values.clone())),
@@ -39,7 +50,7 @@ fn of(state: &State, work: &Work, result: &StepResult) -> Decision {
             done(work, Answer::Verified(report.clone()))
         }
         (Order::PlanRestore { .. }, StepResult::Planned(report)) => done(work, Answer::Plan(report.clone())),
-        (Order::Restore { .. }, result) => restore(work, result),
+        (Order::Restore { confirm_s, .. }, result) => restore(work, *confirm_s, now, result),
         (Order::Diff { .. }, StepResult::Compared(report)) => done(work, Answer::Diff(report.clone())),
         (Order::DeleteCheckpoint { number, name }, StepResult::Done) => {
             done(work, Answer::Deleted { number: *number, name: name.clone() })
@@ -91,7 +102,7 @@ fn failed(work: &Work, reason: &str) -> Decision {
         // The kernel undid the write before it reported the failure; the confirmation is what may be in doubt.
         (Order::WriteTokens { .. }, Some(Progress::Written)) => progress(work, undo, "undoing"),
         // In place and verified, only old copies are left over.
-        (Order::Restore { .. }, Some(Progress::Verified)) => {
+        (Order::Restore { .. }, Some(Progress::Verified | Progress::Answered { .. })) => {
             let reason =
                 format!("restored and verified, but what was replaced could not be removed: {reason}");
             finished(work, Outcome::Failed { reason: reason.clone() }, Body::Refused(Refusal::Failed(reason)))
@@ -167,18 +178,31 @@ fn signed(work: &Work, key: &str) -> Decision {
     }
 }
 
-fn restore(work: &Work, result: &StepResult) -> Decision {
+fn restore(work: &Work, confirm_s: Option<u32>, now: Time, result: &StepResult) -> Decision {
     match (&work.progress, result) {
         (None | Some(Progress::Resumed), StepResult::Planned(report)) => planned(work, report),
         (Some(Progress::Planned { .. }), StepResult::Done) => progress(work, Progress::Prepared, "executing"),
         (Some(Progress::Prepared), StepResult::Done) => progress(work, Progress::Executed, "verifying"),
-        (Some(Progress::Executed), StepResult::Done) => progress(work, Progress::Verified, "cleaning up"),
-        (Some(Progress::Verified), StepResult::Planned(report)) => {
-            done(work, Answer::Restored(report.clone()))
+        (Some(Progress::Executed), StepResult::Done | StepResult::Planned(_)) => match confirm_s {
+            Some(confirm_s) if has_changed(work) => {
+                let report = if let StepResult::Planned(report) = result { Some(report) } else { None };
+                confirm::wait(work, confirm_s, now, report)
+            }
+            _ => progress(work, Progress::Verified, "cleaning up"),
+        },
+        (Some(Progress::Verified | Progress::Answered { keep: true, .. }), StepResult::Planned(report)) => {
+            // After a start nobody remembers but the log.
+            let known = work.plan.as_ref().filter(|_| report.number == 0).unwrap_or(report);
+            done(work, Answer::Restored(known.clone()))
         }
         (Some(Progress::Undoing { reason }), StepResult::Done) => undone(work, reason),
         (_, other) => failed(work, &unexpected(work, other)),
     }
+}
+
+/// What changed nothing needs no confirmation.
+fn has_changed(work: &Work) -> bool {
+    work.plan.as_ref().is_some_and(|plan| !plan.is_empty())
 }
 
 fn vault(work: &Work, change: VaultChange, result: &StepResult) -> Decision {

@@ -3,7 +3,7 @@
 use policy::{Action, Request};
 use types::peer::Peer;
 
-use super::Decision;
+use super::{Decision, confirm};
 use crate::command::{RequestId, Which};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
@@ -17,6 +17,9 @@ pub const DAEMON: Peer = Peer { pid: 0, uid: 0, gid: 0 };
 
 /// What is due.
 pub(super) fn tick(state: &State, input: &Input) -> Result<Decision, Error> {
+    if let Some(late) = state.awaiting().filter(|work| confirm::has_passed(work, input.time)) {
+        return Ok(confirm::undo(late, confirm::PASSED.to_owned()));
+    }
     let may_begin =
         state.exclusive().is_none() && input.room >= Room::Orders && state.works.len() < WORKS_MAX;
     if !may_begin {

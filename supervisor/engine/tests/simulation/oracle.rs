@@ -16,6 +16,10 @@ struct Told {
     order: Order,
     request: RequestId,
     after: Option<u64>,
+    /// It waited to be confirmed.
+    awaited: bool,
+    /// Who said what is to become of it, and whether it stays.
+    answered: Option<(RequestId, bool)>,
     progress: Option<Progress>,
     outcome: Option<Outcome>,
 }
@@ -98,8 +102,15 @@ impl Oracle {
                         )),
                     "it waits for what is no checkpoint: {fact:?}"
                 );
-                let told =
-                    Told { order: order.clone(), request, after: *after, progress: None, outcome: None };
+                let told = Told {
+                    order: order.clone(),
+                    request,
+                    after: *after,
+                    awaited: false,
+                    answered: None,
+                    progress: None,
+                    outcome: None,
+                };
                 self.works.insert(*work, told);
             }
             Fact::Progressed { work, progress } => {
@@ -116,6 +127,17 @@ impl Oracle {
                     !undoing || matches!(progress, Progress::Undoing { .. }),
                     "an undo was left: {fact:?}"
                 );
+                if let Progress::Answered { request, asker, keep } = progress {
+                    let peer = Peer { pid: asker.pid, uid: asker.uid, gid: asker.gid };
+                    ensure!(may(rules, peer, &told.order), "confirmed against the rules: {fact:?}");
+                    let waited = matches!(told.progress, Some(Progress::Awaiting { .. }));
+                    let again = matches!(&told.progress, Some(same) if same == progress);
+                    ensure!(waited || again, "nobody waited to be confirmed: {fact:?}");
+                    told.answered = Some((RequestId(*request), *keep));
+                }
+                if matches!(progress, Progress::Awaiting { .. }) {
+                    told.awaited = true;
+                }
                 told.progress = Some(progress.clone());
                 let keep = if let Order::Prune { keep, .. } = &told.order { Some(*keep) } else { None };
                 match (progress, keep) {
@@ -172,9 +194,16 @@ impl Oracle {
                 self.checkpoints.insert(*number, self.expected.clone());
                 self.names.insert(*number, name.clone());
             }
+            (Order::Restore { confirm_s: Some(_), .. }, Outcome::Done, Some(Progress::Awaiting { .. })) => {
+                return Err(format!("work {work} was kept, and nobody had confirmed it"));
+            }
             // Restored and verified, even where the old copies could not be removed.
             (Order::Restore { number, .. }, Outcome::Done, _)
-            | (Order::Restore { number, .. }, Outcome::Failed { .. }, Some(Progress::Verified)) => {
+            | (
+                Order::Restore { number, .. },
+                Outcome::Failed { .. },
+                Some(Progress::Verified | Progress::Answered { keep: true, .. }),
+            ) => {
                 let target = self.checkpoints.get(number).ok_or("restored what was never a checkpoint")?;
                 self.expected.files.clone_from(&target.files);
                 for (location, value) in &target.locations {
@@ -238,11 +267,25 @@ impl Oracle {
 
     /// How the exclusive work of a request ended, as far as is durable.
     pub fn success(&self, request: RequestId) -> Option<bool> {
-        let told = self.works.values().find(|told| told.is_exclusive() && told.request == request)?;
-        Some(matches!(
-            told.outcome.as_ref()?,
-            Outcome::Done | Outcome::Signed { .. } | Outcome::Pruned { .. }
-        ))
+        let asked = |told: &&Told| told.is_exclusive() && told.request == request;
+        if let Some(told) = self.works.values().find(asked) {
+            // Told well while it waits, and once more, if asked, when it has ended.
+            if told.awaited && told.outcome.is_none() {
+                return Some(true);
+            }
+            return Some(ended_well(told.outcome.as_ref()?));
+        }
+        let (told, keep) = self.works.values().find_map(|told| match told.answered {
+            Some((answered, keep)) if answered == request => Some((told, keep)),
+            _ => None,
+        })?;
+        let outcome = told.outcome.as_ref()?;
+        Some(if keep { ended_well(outcome) } else { matches!(outcome, Outcome::Undone { .. }) })
+    }
+
+    /// Whether a request has been told that what it asked for is in place and waits.
+    pub fn waits_or_waited(&self, request: RequestId) -> bool {
+        self.works.values().any(|told| told.request == request && told.awaited)
     }
 
     /// What a work is about.
@@ -250,16 +293,15 @@ impl Oracle {
         self.works.get(&work).map(|told| &told.order)
     }
 
-    /// Whether any work of a request has ended well, or it was noted.
+    /// Whether any work of a request has ended well or waits, it was noted, or it has ended another's waiting.
     pub fn done(&self, request: RequestId) -> bool {
-        let noted = self.noted.contains(&request);
-        noted
+        let of_its_own = |told: &Told| {
+            told.request == request && (told.awaited || told.outcome.as_ref().is_some_and(ended_well))
+        };
+        self.noted.contains(&request)
+            || self.works.values().any(of_its_own)
             || self.works.values().any(|told| {
-                told.request == request
-                    && matches!(
-                        told.outcome,
-                        Some(Outcome::Done | Outcome::Signed { .. } | Outcome::Pruned { .. })
-                    )
+                told.answered.is_some_and(|(answered, _)| answered == request) && told.outcome.is_some()
             })
     }
 
@@ -270,6 +312,10 @@ impl Oracle {
             None => Ok(()),
         }
     }
+}
+
+fn ended_well(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Done | Outcome::Signed { .. } | Outcome::Pruned { .. })
 }
 
 impl Told {
@@ -294,6 +340,7 @@ fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
         | Order::Prune { dry_run: true, .. } => true,
         Order::CreateCheckpoint { .. } => role >= Role::Operator,
         Order::Restore { .. }
+        | Order::Confirm { .. }
         | Order::DeleteCheckpoint { .. }
         | Order::Prune { .. }
         | Order::Seal { .. }

@@ -158,10 +158,14 @@ impl Run {
         (self.world.failing, self.world.crashing) = (0, 0);
         for _ in 0..1000 {
             self.flush()?;
-            if self.ready.is_empty() {
-                break;
+            match self.state.awaiting().is_some() {
+                true => {
+                    self.time.boottime_ns += 10_000_000_000;
+                    self.input(Event::Tick)?;
+                }
+                false if self.ready.is_empty() => break,
+                false => self.act()?,
             }
-            self.act()?;
         }
         self.oracle.all_ended()?;
         self.oracle.quiet(&self.world)?;
@@ -185,6 +189,7 @@ impl Run {
             }
             94 => {
                 self.time.wall_ns += 300;
+                self.sleep();
                 Ok(())
             }
             95 => {
@@ -198,6 +203,13 @@ impl Run {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The machine is suspended: CLOCK_BOOTTIME goes on.
+    fn sleep(&mut self) {
+        let slept = self.random.next() % 2_000_000_000;
+        self.time.boottime_ns += slept;
+        self.time.wall_ns += i64::try_from(slept).unwrap();
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -225,6 +237,10 @@ impl Run {
             let exclusive = works.filter(|work| !self.state.is_waiting(work)).count();
             ensure!(exclusive <= 1, "{exclusive} exclusive works at once");
         }
+        if matches!(input.event, Event::Tick | Event::Started { .. }) {
+            let late = self.state.awaiting().and_then(|work| work.progress.as_ref()?.left_ns(input.time));
+            ensure!(late != Some(0), "it waits to be confirmed, and the time has passed");
+        }
         for reply in decision.replies {
             let connected = self.clients.contains_key(&reply.request);
             self.replies.push((reply, connected));
@@ -251,7 +267,9 @@ impl Run {
                 ensure!(hottish, "a write was denied on a cool machine");
             }
         }
-        if matches!(input.event, Event::Asked { .. }) && input.room == Room::Reserve {
+        // What ends a work that is under way is recorded on a full disk, too.
+        let ends = matches!(&input.event, Event::Asked { command: Command::Confirm { .. }, .. });
+        if matches!(input.event, Event::Asked { .. }) && input.room == Room::Reserve && !ends {
             ensure!(decision.facts.is_empty(), "recorded on a full disk");
         }
         if decision.facts.iter().any(|fact| matches!(fact, Fact::Noted { .. })) {
@@ -309,7 +327,9 @@ impl Run {
             ensure!(ended_well == success, "the log says {ended_well}, the reply {reply:?}");
         }
         if let Some(client) = self.clients.get_mut(&reply.request) {
-            client.answered += usize::from(connected);
+            // Who was told that it waits has been answered; that it has ended is told only to who asked again.
+            let is_told = !client.waits && self.oracle.waits_or_waited(reply.request);
+            client.answered += usize::from(connected && !is_told);
             client.waits = false;
             ensure!(client.answered <= client.asked, "answered more often than asked: {reply:?}");
         }
@@ -367,6 +387,9 @@ impl Run {
         if power_cut {
             let boot = u8::try_from(self.random.below(256)).unwrap();
             self.time = Time { boot: BootId([boot; 16]), boottime_ns: 0, wall_ns: self.time.wall_ns };
+        }
+        if self.random.often(300) {
+            self.sleep();
         }
         if self.random.often(200) {
             self.rules.version.0[0] ^= 1;

@@ -196,7 +196,9 @@ impl World {
     fn survey(&self, going: &Going) -> StepResult {
         let present: Vec<u64> = self.signed.keys().copied().collect();
         let left = present.iter().filter(|number| !going.gone.contains(number)).count();
-        let needed = (0..=going.expendable.len()).map(|gone| u64::try_from(left - gone).unwrap()).collect();
+        let needed = (0..=going.expendable.len())
+            .map(|gone| u64::try_from(left.saturating_sub(gone)).unwrap())
+            .collect();
         let stored_bytes = u64::try_from(self.stored.len()).unwrap();
         StepResult::Surveyed(Survey { going: going.clone(), stored_bytes, needed, present })
     }
@@ -414,7 +416,7 @@ impl World {
             .iter()
             .all(|(location, value)| !self.is_listed(*location) || self.now.locations[location] == *value);
         assert!(same && self.now.files == target.files, "what was executed is not in place");
-        Ok(StepResult::Done)
+        Ok(StepResult::Planned(self.prepared(work).report))
     }
 
     /// Idempotent: after a crash there may be nothing left to remove.

@@ -174,6 +174,17 @@ fn other(source: &Source, step: &Step) -> Result<StepResult, Error> {
             Ok(()) | Err(store::Error::Absent { .. }) => Ok(StepResult::Done),
             Err(error) => Err(error.into()),
         },
+        // What none needs any more is left to the next pruning.
+        Step::RemoveAll { numbers } => {
+            let (mut gone, mut failure) = (Vec::new(), None);
+            for number in numbers {
+                match store::manifest::remove(&source.dir, *number) {
+                    Ok(()) | Err(store::Error::Absent { .. }) => gone.push(*number),
+                    Err(error) => failure = Some(error.to_string()),
+                }
+            }
+            Ok(StepResult::Removed(gone, failure))
+        }
         Step::UndoWrite { writes, before } => {
             let changes: Vec<_> = writes.iter().map(|write| undo_change(write, before)).collect();
             bring_back(source, &changes)?;

@@ -160,7 +160,8 @@ fn cut_off_anywhere_it_is_taken_up_or_brought_back_as_root() {
 fn start_daemon(journal: &mut Journal, source: &Source) {
     let works: Vec<_> = journal.state().works.values().cloned().collect();
     for work in works {
-        let Some(effect) = journal.record(vec![engine::decide::resume(&work)], true).unwrap() else {
+        let resumed = engine::decide::resume(&work, journal.now());
+        let Some(effect) = journal.record(vec![resumed], true).unwrap() else {
             continue;
         };
         let effect = if effect.step.standing() == engine::Standing::Ending {

@@ -66,7 +66,10 @@ fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, job
         let (result, is_over) = match &task {
             Task::Phase(Phase::Prepare) => (done(restore.prepare()), false),
             Task::Phase(Phase::Execute) => (done(restore.execute()), false),
-            Task::Phase(Phase::Verify) => (done(restore.verify()), false),
+            Task::Phase(Phase::Verify) => {
+                let result = restore.verify().map_err(text);
+                (result.map(|()| Done::Step(StepResult::Planned(report.clone()))), false)
+            }
             Task::Phase(Phase::CleanUp) => {
                 let result = restore.clean_up().map_err(text);
                 (result.map(|()| Done::Step(StepResult::Planned(report.clone()))), true)

@@ -56,7 +56,10 @@ impl Run {
             None => {
                 let uid = if self.random.often(700) { 0 } else { *self.random.pick(&USERS) };
                 let id = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
-                (RequestId(id.to_be_bytes()), Peer { pid: 1, uid, gid: uid }, self.command())
+                let waits = self.state.awaiting().is_some() && self.random.often(500);
+                let command =
+                    if waits { Command::Confirm { undo: self.random.often(300) } } else { self.command() };
+                (RequestId(id.to_be_bytes()), Peer { pid: 1, uid, gid: uid }, command)
             }
         };
         self.known.push((request, peer, command.clone()));
@@ -95,13 +98,15 @@ impl Run {
                 Command::Diff { from: self.which(), to, paths: Vec::new(), paranoid: false }
             }
             80..84 => Command::Prune { keep: self.keep(), dry_run: self.random.often(300) },
-            84..87 => Command::DeleteCheckpoint { which: self.which(), force: self.random.often(200) },
+            84 => Command::Confirm { undo: self.random.often(300) },
+            85..87 => Command::DeleteCheckpoint { which: self.which(), force: self.random.often(200) },
             _ => Command::Restore {
                 which: self.which(),
                 leave_denied: self.random.often(800),
                 paranoid: self.random.often(500),
                 scope: None,
                 in_place: self.random.often(500),
+                confirm_s: self.random.often(500).then(|| 1 + u32::try_from(self.random.below(3)).unwrap()),
             },
         }
     }
