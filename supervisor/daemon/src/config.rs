@@ -128,6 +128,7 @@ impl Default for Checkpoint {
     fn default() -> Self {
         Self {
             roots: Vec::new(),
+            exclude: Vec::new(),
             retention: Retention::default(),
             interval: String::new(),
             before_risky: false,
