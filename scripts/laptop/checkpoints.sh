@@ -243,6 +243,20 @@ claim(status == 0 and names == ["kept", "last"], "by rule all but the last two g
 claim(all(dsmil("checkpoint", "verify", name)[0] == 0 for name in names), "and these hold")
 claim(dsmil("log", "verify")[0] == 0, "the log holds")
 
+# A folder is exchanged at once for a whole new one, or changed in its place.
+dsmil("checkpoint", "create", "first")
+before = picture(WORK)
+LEFT = (f"{WORK}/.dsmil-restore", f"{os.path.dirname(WORK)}/.dsmil-restore.{os.path.basename(WORK)}")
+for way, is_same in (((), False), (("--in-place",), True)):
+    write("etc/hosts", "6.6.6.6 other.example\n")
+    inode = os.stat(WORK).st_ino
+    with open(f"{WORK}/etc/hosts") as held_open:
+        status, _, err = dsmil("checkpoint", "restore", "first", "--yes", *way)
+        claim(status == 0 and picture(WORK) == before and held_open.read() == "6.6.6.6 other.example\n", f"restored {way}; who has a file open keeps it", err)
+    claim((os.stat(WORK).st_ino == inode) == is_same and not any(map(os.path.exists, LEFT)), f"{'the same folder' if is_same else 'another folder'} stands there, and nothing beside it")
+read = answer("checkpoint", "create", "recognised")["checkpoint"]["read"]
+claim(read <= 5, f"what a restore touched is recognised all the same: {read} files read")
+
 # Without the daemon.
 OFFLINE = ("dsmil", "checkpoint", "restore", "first", "--offline", "--recovery-key", "/root/recovery", "--yes")
 
@@ -284,7 +298,7 @@ for round in range(6):
         now = picture(WORK)
         claim(status == 0 and now in (before, spoiled), f"SIGKILL {round}: a start of the daemon finds the old or the new, and no half", err)
         dsmil("checkpoint", "restore", "first", "--yes")
-    claim(picture(WORK) == before and not os.path.exists(f"{WORK}/.dsmil-restore"), f"SIGKILL {round}: nothing is left over")
+    claim(picture(WORK) == before and not any(map(os.path.exists, LEFT)), f"SIGKILL {round}: nothing is left over")
 claim(len(dsmil("log", "search", "--fact", "accepted", "restore")[1].splitlines()) > len(accepted), "the log tells of each")
 claim(dsmil("log", "verify")[0] == 0, "and still holds")
 sys.exit(1 if failed else 0)
