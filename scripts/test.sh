@@ -37,7 +37,7 @@ lane_two() {
     check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
     check "what is sealed, and the ways to it" guest vault
-    EXTRA_MODULES=fuse check "checkpoints compared, restored, exported, mounted" guest checkpoints
+    check "checkpoints compared, restored, exported, mounted" guest checkpoints
 }
 
 say "Set-up:"
