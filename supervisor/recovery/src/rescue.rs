@@ -169,8 +169,9 @@ pub fn bring_back(
         };
         let effect = journal.record(vec![fact], true)?;
         let ending = Acting::carry_out(journal, source, effect)?;
-        if let (true, Some(ending)) = (is_same, ending) {
-            return Ok(ending);
+        // One that went back, for whatever reason, was asked for anew.
+        if let (true, Some(restored @ Ending::Restored(_))) = (is_same, ending) {
+            return Ok(restored);
         }
     }
     let event = Event::Asked { request: request()?, peer: this_process(), command };
