@@ -3,7 +3,7 @@
 # tools that are not ours.
 # One line for each claim; status 1 if one does not hold.
 exec python3 - <<'PYTHON'
-import grp, hashlib, json, os, subprocess, sys, time
+import grp, hashlib, json, os, sqlite3, subprocess, sys, time
 
 WORK, STATE, TOKEN = "/srv/work", "/var/lib/dsmil", "0x8060"
 MEMBER = 4242
@@ -239,6 +239,56 @@ status, said, err = dsmil("checkpoint", "prune", "--keep-last", "2", "--manual",
 names = [one["name"] for one in answer("checkpoint", "list")["checkpoints"]]
 claim(status == 0 and names == ["kept", "last"], "by rule all but the last two go", (said, err, names))
 claim(all(dsmil("checkpoint", "verify", name)[0] == 0 for name in names), "and these hold")
+# Settings and a database, under the eyes of a program that has it open.
+SWAP, HUGE, DATA = "/proc/sys/vm/swappiness", "/sys/kernel/mm/transparent_hugepage/enabled", "/srv/data/laptop.db"
+
+
+def setting(path, value=None):
+    if value is not None:
+        with open(path, "w") as file:
+            file.write(value)
+    with open(path) as file:
+        return file.read().strip()
+
+
+os.makedirs("/srv/data", exist_ok=True)
+program = sqlite3.connect(DATA, isolation_level=None)
+program.execute("PRAGMA journal_mode = WAL")
+program.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+program.executemany("INSERT INTO t (v) VALUES (?)", [(f"row {number}" * 40,) for number in range(500)])
+rows = lambda: program.execute("SELECT count(*) FROM t").fetchone()[0]
+os.chown(DATA, 1000, 1001)
+os.chown("/srv/data", 1000, 1001)
+setting(SWAP, "61")
+chosen = setting(HUGE, "madvise")
+taken = answer("checkpoint", "create", "settled")
+taken = taken.get("checkpoint", taken)
+claim(taken.get("databases") == 1 and taken.get("settings", 0) >= 3, "a checkpoint holds settings and a database", taken)
+setting(SWAP, "10")
+setting(HUGE, "never")
+program.execute("DELETE FROM t WHERE k > 20")
+status, said, err = dsmil("checkpoint", "diff", "settled")
+claim(status == 1 and f"setting  {SWAP}: 61 -> 10" in said and f"setting  {HUGE}: madvise -> never" in said
+      and f"database {DATA}: changed" in said, "what differs of them is told", (said, err))
+status, said, err = dsmil("checkpoint", "restore", "settled", "--settings", "--yes")
+claim(status == 0 and setting(SWAP) == "61" and setting(HUGE) == chosen and rows() == 20, "settings come back alone", (said, err))
+setting(SWAP, "10")
+status, said, err = dsmil("checkpoint", "restore", "settled", "--databases", "--yes")
+claim(status == 0 and rows() == 500 and setting(SWAP) == "10", "a database too, and the program that has it open sees it", (said, err))
+claim(program.execute("PRAGMA integrity_check").fetchone() == ("ok",), "it is whole")
+left = [name for name in os.listdir("/srv/data") if "dsmil" in name or os.stat(f"/srv/data/{name}").st_uid != 1000]
+claim(left == [f"laptop.db{end}" for end in ("-shm", "-wal") if f"laptop.db{end}" in left], "nothing is left beside it", left)
+program.execute("BEGIN EXCLUSIVE")
+program.execute("DELETE FROM t WHERE k > 400")
+status, said, err = dsmil("checkpoint", "restore", "settled", "--yes")
+claim(status != 0 and "locked by another program" in said + err, "a program that holds it locked is told of", (said, err))
+program.execute("COMMIT")
+claim(setting(SWAP) == "10" and rows() == 400, "and nothing has changed")
+status, said, err = dsmil("checkpoint", "restore", "settled", "--yes")
+claim(status == 0 and setting(SWAP) == "61" and rows() == 500, "all of it comes back", (said, err))
+claim(dsmil("checkpoint", "verify", "settled")[0] == 0 and dsmil("checkpoint", "diff", "settled")[0] == 0, "as it was")
+said = dsmil("log", "search", "restore")[1]
+claim("only settings" in said and "only databases" in said, "the log tells which part it was", said)
 claim(dsmil("log", "verify")[0] == 0, "the log holds")
 
 # A folder is exchanged at once for a whole new one, or changed in its place.

@@ -151,7 +151,7 @@ pub enum Command {
     Restore {
         /// Name or number.
         which: String,
-        /// Leave tokens that may not be written as they are.
+        /// Leave tokens and others that cannot be restored as they are.
         #[serde(default)]
         leave_denied: bool,
         /// Read everything.
@@ -395,7 +395,7 @@ pub enum Answer {
     /// To `checkpoint`.
     Checkpoint {
         /// The checkpoint.
-        checkpoint: Checkpoint,
+        checkpoint: Box<Checkpoint>,
         /// Its statement as it was signed.
         statement: String,
         /// One line for each entry, at most `ENTRIES_MAX`.
@@ -546,6 +546,12 @@ pub struct Checkpoint {
     /// Why it was taken: `manual`, `automatic` or `emergency`.
     #[serde(default)]
     pub kind: String,
+    /// Settings of the kernel.
+    #[serde(default)]
+    pub settings: u64,
+    /// Databases.
+    #[serde(default)]
+    pub databases: u64,
 }
 
 /// What a restore would change, or changed.
@@ -561,7 +567,7 @@ pub struct Plan {
     pub removed: u64,
     /// Tokens that change.
     pub tokens: u64,
-    /// Tokens that differ and may not be written.
+    /// Tokens, settings and databases that differ and cannot be restored.
     pub denied: u64,
     /// One line for each difference.
     pub lines: Vec<String>,
@@ -569,4 +575,10 @@ pub struct Plan {
     /// beside some that are old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_place: Vec<String>,
+    /// Settings of the kernel that change.
+    #[serde(default)]
+    pub settings: u64,
+    /// Databases that change.
+    #[serde(default)]
+    pub databases: u64,
 }

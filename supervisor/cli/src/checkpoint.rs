@@ -101,8 +101,7 @@ fn table<'a>(checkpoints: impl IntoIterator<Item = &'a wire::Checkpoint>) -> Tab
 
 /// The differences of a plan, one for each line.
 fn differences(plan: &wire::Plan) -> String {
-    let counts = [plan.added, plan.changed, plan.removed, plan.tokens, plan.denied];
-    let total = counts.into_iter().fold(0, u64::saturating_add);
+    let total = counts(plan).into_iter().fold(0, u64::saturating_add);
     let shown = u64::try_from(plan.lines.len()).unwrap_or(u64::MAX);
     let mut text: String = plan.lines.iter().map(|line| output::clean(line) + "\n").collect();
     if let Some(more) = total.checked_sub(shown).filter(|more| *more > 0) {
@@ -124,14 +123,27 @@ fn summary(plan: &wire::Plan) -> String {
         files(plan.removed),
         count(plan.tokens, "token", "tokens")
     );
+    text.push_str(&others(plan));
     if plan.denied > 0 {
-        let denied = count(plan.denied, "token differs", "tokens differ");
-        text.push_str(&format!("; {denied} and may not be written (--leave-denied leaves them as they are)"));
+        let denied = count(plan.denied, "place differs", "places differ");
+        text.push_str(&format!("; {denied} and cannot be restored (--leave-denied leaves them as they are)"));
     }
     text
 }
 
+/// What is written of the other components, where there is something.
+fn others(plan: &wire::Plan) -> String {
+    let others = [(plan.settings, "setting", "settings"), (plan.databases, "database", "databases")];
+    let others = others.into_iter().filter(|(number, ..)| *number > 0);
+    others.map(|(number, one, several)| format!(", {}", count(number, one, several))).collect()
+}
+
+/// All that a plan counts.
+const fn counts(plan: &wire::Plan) -> [u64; 7] {
+    [plan.added, plan.changed, plan.removed, plan.tokens, plan.denied, plan.settings, plan.databases]
+}
+
 /// Whether nothing differs.
-const fn is_empty(plan: &wire::Plan) -> bool {
-    plan.added == 0 && plan.changed == 0 && plan.removed == 0 && plan.tokens == 0 && plan.denied == 0
+fn is_empty(plan: &wire::Plan) -> bool {
+    counts(plan) == [0; 7]
 }

@@ -14,6 +14,8 @@ use engine::retention::Keep;
 use engine::schedule::Schedule;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
+use recovery::databases::DATABASES_MAX;
+use recovery::settings::knobs::Knobs;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use types::hash::Hash;
@@ -122,6 +124,11 @@ pub struct Checkpoint {
     pub before_risky: bool,
     /// Which actions are risky: of `write-tokens`, `restore`.
     pub risky: Vec<String>,
+    /// Settings of the kernel that are part of every checkpoint: keys of sysctl, or paths below `/proc/sys` and `/sys`; `*` and `?`
+    /// stand for other characters in a name.
+    pub settings: Vec<String>,
+    /// SQLite databases that are part of every checkpoint; in none of the folders.
+    pub databases: Vec<PathBuf>,
 }
 
 impl Default for Checkpoint {
@@ -133,6 +140,8 @@ impl Default for Checkpoint {
             interval: String::new(),
             before_risky: false,
             risky: vec![WRITE_TOKENS.to_owned()],
+            settings: Vec::new(),
+            databases: Vec::new(),
         }
     }
 }
@@ -317,6 +326,13 @@ impl Config {
     }
 }
 
+impl Checkpoint {
+    /// The settings, which the daemon reads and the restore helper writes.
+    pub fn knobs(&self) -> anyhow::Result<Knobs> {
+        Knobs::new(&self.settings).context("checkpoint.settings")
+    }
+}
+
 fn users(field: &str, names: &[String]) -> anyhow::Result<BTreeSet<u32>> {
     names
         .iter()
@@ -358,6 +374,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     config.rules()?;
     config.names()?;
     config.checkpoint.schedule()?;
+    config.checkpoint.knobs()?;
     for part in &config.without {
         ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
     }
@@ -368,7 +385,8 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((1..=1_024).contains(&config.log.file_mib), "log.file_mib is 1 to 1024 MiB");
     ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
     ensure!(config.log.note_bytes <= NOTE_BYTES_MAX, "log.note_bytes is 0 to {NOTE_BYTES_MAX} bytes");
-    for path in config.checkpoint.roots.iter().chain([&config.state, &config.socket]) {
+    let Checkpoint { roots, databases, .. } = &config.checkpoint;
+    for path in roots.iter().chain(databases).chain([&config.state, &config.socket]) {
         ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
     }
     recovery::files::rules::Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?;
@@ -387,6 +405,23 @@ fn check(config: &Config) -> anyhow::Result<()> {
             root.display(),
             config.state.display()
         );
+    }
+    ensure!(databases.len() <= DATABASES_MAX, "checkpoint.databases names at most {DATABASES_MAX}");
+    for (place, database) in databases.iter().enumerate() {
+        let shown = database.display();
+        let plain = database.components().as_path() == database && database.file_name().is_some();
+        ensure!(plain, "checkpoint.databases: {shown} is not a plain path: without “.” and “..”");
+        ensure!(
+            !databases.iter().skip(place + 1).any(|other| other == database),
+            "checkpoint.databases: {shown} is there twice"
+        );
+        if let Some(root) = roots.iter().chain([&config.state]).find(|root| contain(root, database)) {
+            bail!(
+                "checkpoint.databases: {shown} lies in {}; it would be restored twice, and once behind the back of the \
+                 programs that have it open: take another folder or leave it out",
+                root.display()
+            );
+        }
     }
     Ok(())
 }
@@ -445,6 +480,13 @@ mod tests {
             ("[log]\nnote_bytes = 32769", "note_bytes"),
             ("[checkpoint]\nexclude = [\"[z-a]\"]", "[z-a]"),
             ("[checkpoint]\nroots = [\"srv\"]", "srv"),
+            ("[checkpoint]\ndatabases = [\"a.db\"]", "a.db"),
+            ("[checkpoint]\ndatabases = [\"/srv/../a.db\"]", "/srv/../a.db"),
+            ("[checkpoint]\ndatabases = [\"/srv/a.db\", \"/srv/a.db\"]", "twice"),
+            ("[checkpoint]\ndatabases = [\"/var/lib/dsmil/a.db\"]", "/var/lib/dsmil"),
+            ("[checkpoint]\nroots = [\"/srv\"]\ndatabases = [\"/srv/a.db\"]", "lies in /srv"),
+            ("[checkpoint]\nsettings = [\"/etc/passwd\"]", "/etc/passwd"),
+            ("[checkpoint]\nsettings = [\"kernel.core_pattern\"]", "core_pattern"),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
             ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),

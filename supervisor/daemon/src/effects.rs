@@ -76,7 +76,7 @@ impl World {
             device.clone(),
             (*tpm.general_key(), *tpm.head_key(), retired),
             restore,
-        );
+        )?;
         let key = match key {
             Found::Open(key) => {
                 repository.unlock(&key)?;
@@ -155,7 +155,7 @@ impl World {
             Step::Execute => self.execute(permit).await,
             Step::VerifyRestored => self.verify_restored(permit).await,
             Step::CleanUp => self.clean_up(permit).await,
-            Step::UndoRestore { writes } => self.undo_restore(writes, permit).await,
+            Step::UndoRestore { writes, settings } => self.undo_restore(writes, settings, permit).await,
             Step::Seal => self.seal(request, permit).await,
             Step::Unseal { blob } => self.unseal(request, blob, permit).await,
             Step::Vault(change) => self.change_vault(request, change, permit).await,

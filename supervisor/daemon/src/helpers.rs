@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use clap::ValueEnum;
 use nix::sys::signal::{SigSet, Signal};
+use recovery::worker::Worker;
 use types::hash::Hash;
 
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::privileges;
 /// Which helper.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// Restores files: contents, owners, modes, times, attributes.
+    /// Restores files: contents, owners, modes, times, attributes; writes settings of the kernel; copies databases.
     Restore,
 }
 
@@ -34,6 +35,9 @@ const RESTORE: [Capability; 6] = [
     Capability::CAP_FSETID,
     Capability::CAP_SETFCAP,
 ];
+
+/// And of databases: their owners' rights on files, in whose name they are opened.
+const DATABASES: [Capability; 2] = [Capability::CAP_SETGID, Capability::CAP_SETUID];
 
 /// Starts a helper and returns our end of its socket. It ends when that is closed.
 ///
@@ -69,10 +73,13 @@ pub fn serve(kind: Kind, config: &Config, expected: &str) -> anyhow::Result<()> 
         .context("blocking signals")?;
     match kind {
         Kind::Restore => {
-            confine(&RESTORE)?;
+            let others = if config.checkpoint.databases.is_empty() { &[][..] } else { &DATABASES };
+            confine(&[&RESTORE, others].concat())?;
             let stream = std::io::stdin().as_fd().try_clone_to_owned().context("taking the socket over")?;
-            recovery::helper::serve(&UnixStream::from(stream), &config.checkpoint.roots)
-                .context("the restore helper")
+            let worker = Worker::new(&config.checkpoint.roots).context("the restore helper")?;
+            let worker = worker.with_settings(config.checkpoint.knobs()?);
+            let worker = worker.with_databases(&config.checkpoint.databases).context("the restore helper")?;
+            recovery::helper::serve(&UnixStream::from(stream), worker).context("the restore helper")
         }
     }
 }

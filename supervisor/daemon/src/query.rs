@@ -138,7 +138,7 @@ impl View {
         let more = entries.len().saturating_sub(fitting);
         entries.truncate(fitting);
         Ok(wire::Answer::Checkpoint {
-            checkpoint: checkpoint.into(),
+            checkpoint: Box::new(checkpoint.into()),
             statement,
             entries,
             more: u64::try_from(more).unwrap_or(u64::MAX),

@@ -4,7 +4,7 @@ use crate::command::RequestId;
 use crate::fact::{Fact, Grant, Outcome, Progress};
 use crate::order::{Item, Order, Valued, VaultChange, Write};
 use crate::retention::{self, Going};
-use crate::scope::{FilePath, Scope};
+use crate::scope::{FilePath, Held, Scope};
 use crate::state::{State, Work};
 
 /// One thing to do in the world. Whoever performs it redeems the grant first.
@@ -144,6 +144,8 @@ pub enum Step {
     UndoRestore {
         /// What was written to tokens, with what stood there before.
         writes: Vec<Write>,
+        /// What the settings held that were written.
+        settings: Vec<Held>,
     },
     /// Seal what came beside the request.
     Seal,
@@ -267,8 +269,8 @@ fn step(state: &State, work: &Work) -> Option<Step> {
             Some(Progress::Executed) => Some(Step::VerifyRestored),
             Some(Progress::Verified | Progress::Answered { keep: true, .. }) => Some(Step::CleanUp),
             Some(Progress::Undoing { .. }) => {
-                let writes = work.plan.as_ref().map(|plan| plan.writes.clone()).unwrap_or_default();
-                Some(Step::UndoRestore { writes })
+                let plan = work.plan.clone().unwrap_or_default();
+                Some(Step::UndoRestore { writes: plan.writes, settings: plan.settings })
             }
             Some(_) => None,
         },

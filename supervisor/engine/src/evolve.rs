@@ -119,7 +119,7 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
     match progress {
         Progress::Before { values } => work.before.clone_from(values),
         Progress::Answered { request, .. } => work.answered = Some(RequestId(*request)),
-        Progress::Captured { manifest, files, tokens, bytes, read } => {
+        Progress::Captured { manifest, files, tokens, bytes, read, others } => {
             if let Order::CreateCheckpoint { number, name, kind, .. } = &work.order {
                 work.captured = Some(Checkpoint {
                     number: *number,
@@ -132,10 +132,11 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
                     key: String::new(),
                     read: *read,
                     kind: *kind,
+                    others: *others,
                 });
             }
         }
-        Progress::Planned { added, changed, removed, tokens, writes } => {
+        Progress::Planned { added, changed, removed, tokens, writes, others, settings } => {
             if let Order::Restore { number, .. } = &work.order {
                 let plan = work.plan.get_or_insert_with(|| PlanReport {
                     number: *number,
@@ -143,6 +144,7 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
                     changed: *changed,
                     removed: *removed,
                     tokens: *tokens,
+                    others: *others,
                     ..PlanReport::default()
                 });
                 // A plan after a crash no longer sees what the first attempt has changed, and may see what others
@@ -150,6 +152,11 @@ fn advance(work: &mut Work, progress: &Progress, wall_ns: i64) {
                 for write in writes {
                     if !plan.writes.iter().any(|known| known.item == write.item) {
                         plan.writes.push(*write);
+                    }
+                }
+                for held in settings {
+                    if !plan.settings.iter().any(|known| known.path == held.path) {
+                        plan.settings.push(held.clone());
                     }
                 }
             }
@@ -190,6 +197,7 @@ fn finish(state: &mut State, work: Work, outcome: &Outcome, time: Time) {
 mod tests {
     use super::*;
     use crate::order::{Item, Write};
+    use crate::scope::{FilePath, Held, Others};
 
     #[test]
     fn an_undo_knows_each_location_as_the_first_plan_that_names_it_saw_it() {
@@ -216,12 +224,19 @@ mod tests {
             plan: None,
         };
         let write = |id, before| Write { item: Item { id, select: 0 }, value: 9, expected: Some(before) };
-        let mut plan = |writes| {
-            let planned = Progress::Planned { added: 0, changed: 0, removed: 0, tokens: 1, writes };
+        let held = |name: &str, value: &str| Held { path: FilePath(name.into()), value: value.into() };
+        let mut plan = |writes, settings| {
+            let others = Others::default();
+            let planned =
+                Progress::Planned { added: 0, changed: 0, removed: 0, tokens: 1, writes, others, settings };
             advance(&mut work, &planned, 0);
-            work.plan.clone().unwrap().writes
+            let plan = work.plan.clone().unwrap();
+            (plan.writes, plan.settings)
         };
-        assert_eq!(plan(vec![write(1, 5)]), [write(1, 5)]);
-        assert_eq!(plan(vec![write(2, 6), write(1, 7)]), [write(1, 5), write(2, 6)]);
+        let (first, second) =
+            (plan(vec![write(1, 5)], vec![held("a", "5")]), vec![held("b", "6"), held("a", "7")]);
+        assert_eq!(first, (vec![write(1, 5)], vec![held("a", "5")]));
+        let both = (vec![write(1, 5), write(2, 6)], vec![held("a", "5"), held("b", "6")]);
+        assert_eq!(plan(vec![write(2, 6), write(1, 7)], second), both);
     }
 }

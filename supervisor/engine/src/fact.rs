@@ -14,6 +14,7 @@ use types::time::{BootId, Time};
 
 use crate::command::RequestId;
 use crate::order::{Order, Valued, Write};
+use crate::scope::{Held, Others};
 
 /// The newest encoding that this build writes.
 pub const VERSION: u32 = 4;
@@ -371,6 +372,9 @@ pub enum Progress {
         /// Files that were read; the others were recognised as unchanged. Missing where an older daemon captured.
         #[n(4)]
         read: Option<u64>,
+        /// Entries of the other components.
+        #[cbor(n(5), default, skip_if = "Others::is_empty")]
+        others: Others,
     },
     /// The checkpoint was validated against its signature; what changes is known.
     #[n(4)]
@@ -390,6 +394,12 @@ pub enum Progress {
         /// How, with what stands there before: what brings them back after a power cut.
         #[n(4)]
         writes: Vec<Write>,
+        /// Differences of the other components.
+        #[cbor(n(5), default, skip_if = "Others::is_empty")]
+        others: Others,
+        /// What the settings that change hold, in the order in which they are written: what brings them back after a crash.
+        #[cbor(n(6), default, skip_if = "Vec::is_empty")]
+        settings: Vec<Held>,
     },
     /// What comes back lies ready beside what is there.
     #[n(5)]

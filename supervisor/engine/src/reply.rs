@@ -7,6 +7,7 @@ use policy::Denial;
 use crate::command::RequestId;
 use crate::order::{Item, Valued, Write};
 use crate::retention::{Going, Keep, Reason};
+use crate::scope::{Held, Others};
 use crate::state::Checkpoint;
 
 /// One message to whoever waits for a request.
@@ -156,6 +157,8 @@ pub struct Captured {
     pub read: Option<u64>,
     /// What was left out and why, in words for people.
     pub skipped: Vec<String>,
+    /// Entries of the other components.
+    pub others: Others,
 }
 
 /// What checkpoints need on the disk.
@@ -248,6 +251,8 @@ pub struct DiffReport {
     pub tokens: u64,
     /// Each difference, as many as an answer holds; the counts say how many there really are.
     pub differences: Vec<Differing>,
+    /// How many of the other components differ.
+    pub others: Others,
 }
 
 /// One difference.
@@ -268,6 +273,22 @@ pub enum Differing {
         before: Option<u32>,
         /// In the second.
         after: Option<u32>,
+    },
+    /// A setting of the kernel.
+    Setting {
+        /// Where it is, for people.
+        path: String,
+        /// In the first, for people; none where it has none.
+        before: Option<String>,
+        /// In the second.
+        after: Option<String>,
+    },
+    /// A database.
+    Database {
+        /// Where it is, for people.
+        path: String,
+        /// How.
+        change: FileChange,
     },
 }
 
@@ -295,7 +316,7 @@ pub struct PlanReport {
     pub removed: u64,
     /// Tokens that change.
     pub tokens: u64,
-    /// Tokens that differ and may not be written.
+    /// Tokens and others that differ and may not be written.
     pub denied: u64,
     /// One line for each difference, at most [`PlanReport::LINES_MAX`].
     pub lines: Vec<String>,
@@ -303,6 +324,10 @@ pub struct PlanReport {
     pub writes: Vec<Write>,
     /// Folders that come back in place though it was not asked for, each with the reason.
     pub in_place: Vec<String>,
+    /// Of the other components what changes.
+    pub others: Others,
+    /// What the settings that change hold now, in the order in which they are written.
+    pub settings: Vec<Held>,
 }
 
 impl PlanReport {
@@ -312,6 +337,11 @@ impl PlanReport {
     /// Whether nothing differs.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.added == 0 && self.changed == 0 && self.removed == 0 && self.tokens == 0 && self.denied == 0
+        self.added == 0
+            && self.changed == 0
+            && self.removed == 0
+            && self.tokens == 0
+            && self.denied == 0
+            && self.others.is_empty()
     }
 }

@@ -33,16 +33,73 @@ pub struct Scope {
     /// Of files only what is at or below these paths; all where there is none.
     #[n(2)]
     pub paths: Vec<FilePath>,
+    /// Settings of the kernel.
+    #[cbor(n(3), default, skip_if = "is_unset")]
+    pub settings: bool,
+    /// Databases.
+    #[cbor(n(4), default, skip_if = "is_unset")]
+    pub databases: bool,
+}
+
+/// A flag that is not set is not encoded, as scopes were before it.
+fn is_unset(flag: &bool) -> bool {
+    !*flag
+}
+
+/// How many of each component beside files and tokens: entries, or differences. Encoded in facts and snapshots: keys are only
+/// ever added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Others {
+    /// Settings of the kernel.
+    #[cbor(n(0), default, skip_if = "is_zero")]
+    pub settings: u64,
+    /// Databases.
+    #[cbor(n(1), default, skip_if = "is_zero")]
+    pub databases: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Others {
+    /// All of them together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.settings.saturating_add(self.databases)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+}
+
+/// What a setting of the kernel held before it was written.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Held {
+    /// Where it is.
+    #[n(0)]
+    pub path: FilePath,
+    /// Its value, as the kernel gave it.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub value: Vec<u8>,
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens = if self.tokens { " and tokens" } else { "" };
-        match (self.files, self.paths.as_slice()) {
-            (false, _) => f.write_str("tokens"),
-            (true, []) => write!(f, "files{tokens}"),
-            (true, paths) => write!(f, "{}{tokens}", listed(paths)),
-        }
+        let files = if self.paths.is_empty() { "files".to_owned() } else { listed(&self.paths) };
+        let parts = [
+            (self.files, files.as_str()),
+            (self.settings, "settings"),
+            (self.databases, "databases"),
+            (self.tokens, "tokens"),
+        ];
+        let named: Vec<_> = parts.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect();
+        f.write_str(&named.join(" and "))
     }
 }
 
@@ -55,8 +112,8 @@ pub fn listed(paths: &[FilePath]) -> String {
 /// What is wrong with what a restore is to be of, if anything.
 #[must_use]
 pub fn scope_fault(scope: &Scope) -> Option<&'static str> {
-    if !scope.files && !scope.tokens {
-        Some("a restore is of files, tokens or both")
+    if !(scope.files || scope.tokens || scope.settings || scope.databases) {
+        Some("a restore is of files, tokens, settings, databases, or several of them")
     } else if !scope.files && !scope.paths.is_empty() {
         Some("paths are of files")
     } else {
@@ -86,12 +143,24 @@ pub fn paths_fault(paths: &[FilePath]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    fn scope(files: bool, tokens: bool, paths: Vec<FilePath>) -> Scope {
+        Scope { files, tokens, paths, settings: false, databases: false }
+    }
+
+    #[test]
+    fn scopes_say_what_they_are_of() {
+        let both = Scope { settings: true, ..scope(false, true, Vec::new()) };
+        assert_eq!(both.to_string(), "settings and tokens");
+        assert_eq!(scope_fault(&Scope { databases: true, ..scope(false, false, Vec::new()) }), None);
+        let paths = vec![FilePath(b"/a".into()), FilePath(b"/b".into())];
+        assert_eq!(scope(true, true, paths).to_string(), "/a, /b and tokens");
+    }
+
     #[test]
     fn scopes_hold_something_and_paths_are_plain() {
         let paths =
             |paths: &[&str]| -> Vec<FilePath> { paths.iter().map(|path| FilePath((*path).into())).collect() };
-        let fault =
-            |files, tokens, named: &[&str]| scope_fault(&Scope { files, tokens, paths: paths(named) });
+        let fault = |files, tokens, named: &[&str]| scope_fault(&scope(files, tokens, paths(named)));
         for (files, tokens, named) in
             [(true, false, &[][..]), (false, true, &[]), (true, true, &["/", "/a/.b/c.."])]
         {

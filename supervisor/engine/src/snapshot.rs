@@ -14,6 +14,7 @@ use crate::fact::{Asker, Error, Grant, Level, Outcome, Progress};
 use crate::order::{Kind, Order, Valued, Write};
 use crate::reply::PlanReport;
 use crate::schedule::Schedule;
+use crate::scope::{Held, Others};
 use crate::state::{self, State};
 
 /// The newest encoding that this build writes.
@@ -205,6 +206,8 @@ struct Checkpoint {
     /// Who skips it takes an automatic one for one that somebody asked for, and keeps it.
     #[cbor(n(9), default, skip_if = "Kind::is_manual")]
     kind: Kind,
+    #[cbor(n(10), default, skip_if = "Others::is_empty")]
+    others: Others,
 }
 
 #[derive(Encode, Decode)]
@@ -228,6 +231,10 @@ struct Plan {
     writes: Vec<Write>,
     #[cbor(n(8), default, skip_if = "Vec::is_empty")]
     in_place: Vec<String>,
+    #[cbor(n(9), default, skip_if = "Others::is_empty")]
+    others: Others,
+    #[cbor(n(10), default, skip_if = "Vec::is_empty")]
+    settings: Vec<Held>,
 }
 
 #[derive(Encode, Decode)]
@@ -412,6 +419,7 @@ impl From<&state::Checkpoint> for Checkpoint {
             key: one.key.clone(),
             read: one.read,
             kind: one.kind,
+            others: one.others,
         }
     }
 }
@@ -429,6 +437,7 @@ impl From<Checkpoint> for state::Checkpoint {
             key: one.key,
             read: one.read,
             kind: one.kind,
+            others: one.others,
         }
     }
 }
@@ -445,6 +454,8 @@ impl From<&PlanReport> for Plan {
             lines: plan.lines.clone(),
             writes: plan.writes.clone(),
             in_place: plan.in_place.clone(),
+            others: plan.others,
+            settings: plan.settings.clone(),
         }
     }
 }
@@ -461,6 +472,8 @@ impl From<Plan> for PlanReport {
             lines: plan.lines,
             writes: plan.writes,
             in_place: plan.in_place,
+            others: plan.others,
+            settings: plan.settings,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::fact::{Asker, Grant, Level, Outcome, Progress};
 use crate::order::{Kind, Order, Valued};
 use crate::reply::PlanReport;
 use crate::schedule::Schedule;
+use crate::scope::Others;
 
 /// Works at once at most; more are refused as busy.
 pub const WORKS_MAX: usize = 64;
@@ -244,4 +245,6 @@ pub struct Checkpoint {
     pub read: Option<u64>,
     /// Why it was taken.
     pub kind: Kind,
+    /// Entries of the other components.
+    pub others: Others,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use engine::fact::{Asker, Error, Grant, Level, VERSION};
 use engine::order::{Item, Kind, Valued, VaultChange, Write};
 use engine::retention::Keep;
-use engine::scope::{FilePath, Scope};
+use engine::scope::{FilePath, Held, Others, Scope};
 use engine::{Fact, Order, Outcome, Progress, Record};
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -35,7 +35,22 @@ fn paths() -> impl Strategy<Value = Vec<FilePath>> {
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
-    (any::<[bool; 2]>(), paths()).prop_map(|([files, tokens], paths)| Scope { files, tokens, paths })
+    (any::<[bool; 4]>(), paths()).prop_map(|([files, tokens, settings, databases], paths)| Scope {
+        files,
+        tokens,
+        paths,
+        settings,
+        databases,
+    })
+}
+
+fn others() -> impl Strategy<Value = Others> {
+    any::<[u64; 2]>().prop_map(|[settings, databases]| Others { settings, databases })
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    let bytes = || vec(any::<u8>(), 0..9);
+    (bytes(), bytes()).prop_map(|(path, value)| Held { path: FilePath(path), value })
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -116,18 +131,27 @@ fn progress() -> impl Strategy<Value = Progress> {
         Just(Progress::Resumed),
         values.prop_map(|values| Progress::Before { values }),
         Just(Progress::Written),
-        (any::<[u8; 32]>(), any::<[u64; 3]>(), option::of(any::<u64>())).prop_map(
-            |(manifest, [files, tokens, bytes], read)| Progress::Captured {
+        (any::<[u8; 32]>(), any::<[u64; 3]>(), option::of(any::<u64>()), others()).prop_map(
+            |(manifest, [files, tokens, bytes], read, others)| Progress::Captured {
                 manifest,
                 files,
                 tokens,
                 bytes,
-                read
+                read,
+                others
             }
         ),
-        (any::<[u64; 4]>(), vec(write(), 0..5)).prop_map(|([added, changed, removed, tokens], writes)| {
-            Progress::Planned { added, changed, removed, tokens, writes }
-        }),
+        (any::<[u64; 4]>(), vec(write(), 0..5), others(), vec(held(), 0..3)).prop_map(
+            |([added, changed, removed, tokens], writes, others, settings)| Progress::Planned {
+                added,
+                changed,
+                removed,
+                tokens,
+                writes,
+                others,
+                settings
+            }
+        ),
         Just(Progress::Prepared),
         Just(Progress::Executed),
         Just(Progress::Verified),
@@ -344,6 +368,7 @@ fn facts_1() -> Vec<Fact> {
         after: None,
     };
     let progressed = |work: u64, progress: Progress| Fact::Progressed { work, progress };
+    let none = Others::default();
     let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
     vec![
         Fact::Started {
@@ -383,7 +408,14 @@ fn facts_1() -> Vec<Fact> {
         ),
         progressed(
             3,
-            Progress::Captured { manifest: [0x44; 32], files: 5, tokens: 164, bytes: 1 << 40, read: None },
+            Progress::Captured {
+                manifest: [0x44; 32],
+                files: 5,
+                tokens: 164,
+                bytes: 1 << 40,
+                read: None,
+                others: none,
+            },
         ),
         finished(3, Outcome::Signed { key: "9f8e7d6c".to_owned() }),
         accepted(4, Order::VerifyCheckpoint { number: 7 }),
@@ -404,7 +436,15 @@ fn facts_1() -> Vec<Fact> {
         progressed(6, Progress::Resumed),
         progressed(
             6,
-            Progress::Planned { added: 1, changed: 2, removed: 3, tokens: 2, writes: writes.clone() },
+            Progress::Planned {
+                added: 1,
+                changed: 2,
+                removed: 3,
+                tokens: 2,
+                writes: writes.clone(),
+                others: none,
+                settings: Vec::new(),
+            },
         ),
         progressed(6, Progress::Prepared),
         progressed(6, Progress::Executed),
@@ -462,6 +502,40 @@ fn facts_3() -> Vec<Fact> {
     facts_2().into_iter().chain(new).collect()
 }
 
+#[test]
+fn other_components_are_encoded_as_documented() {
+    let captured = Progress::Captured {
+        manifest: [0x91; 32],
+        files: 1,
+        tokens: 2,
+        bytes: 3,
+        read: None,
+        others: Others { settings: 7, databases: 2 },
+    };
+    let start = [&[0x82, 0x03, 0xa5, 0x00, 0x58, 0x20][..], &[0x91; 32]].concat();
+    let end = [0x01, 0x01, 0x02, 0x02, 0x03, 0x03, 0x05, 0xa2, 0x00, 0x07, 0x01, 0x02];
+    assert_eq!(minicbor::to_vec(captured).unwrap(), [start.as_slice(), &end].concat());
+    let planned = Progress::Planned {
+        added: 0,
+        changed: 0,
+        removed: 0,
+        tokens: 0,
+        writes: Vec::new(),
+        others: Others { settings: 1, databases: 0 },
+        settings: vec![Held { path: FilePath(b"/a".to_vec()), value: b"9".to_vec() }],
+    };
+    let start = [0x82, 0x04, 0xa7, 0x00, 0x00, 0x01, 0x00, 0x02, 0x00, 0x03, 0x00, 0x04, 0x80];
+    let end = [0x05, 0xa1, 0x00, 0x01, 0x06, 0x81, 0xa2, 0x00, 0x42, 0x2f, 0x61, 0x01, 0x41, 0x39];
+    assert_eq!(minicbor::to_vec(planned).unwrap(), [start.as_slice(), &end].concat());
+    let scope = Scope { files: false, tokens: true, paths: Vec::new(), settings: false, databases: true };
+    let bytes = [0xa4, 0x00, 0xf4, 0x01, 0xf5, 0x02, 0x80, 0x04, 0xf5];
+    assert_eq!(minicbor::to_vec(&scope).unwrap(), bytes);
+    // What an older daemon wrote has none of them.
+    let older = [0xa3, 0x00, 0xf5, 0x01, 0xf4, 0x02, 0x80];
+    let scope = Scope { files: true, tokens: false, paths: Vec::new(), settings: false, databases: false };
+    assert_eq!(minicbor::decode::<Scope>(&older).unwrap(), scope);
+}
+
 /// Every variant of version 4, and every key that it added, once.
 fn facts_4() -> Vec<Fact> {
     let asker = Asker { pid: 4714, uid: 1006, gid: 1007 };
@@ -473,9 +547,21 @@ fn facts_4() -> Vec<Fact> {
     };
     let finished = |work: u64, outcome: Outcome| Fact::Finished { work, outcome };
     let path = |path: &[u8]| FilePath(path.to_vec());
-    let scope = Scope { files: true, tokens: false, paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")] };
-    let captured =
-        Progress::Captured { manifest: [0x91; 32], files: 1203, tokens: 164, bytes: 1 << 30, read: Some(12) };
+    let scope = Scope {
+        files: true,
+        tokens: false,
+        paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")],
+        settings: false,
+        databases: false,
+    };
+    let captured = Progress::Captured {
+        manifest: [0x91; 32],
+        files: 1203,
+        tokens: 164,
+        bytes: 1 << 30,
+        read: Some(12),
+        others: Others::default(),
+    };
     let confirmed = Order::Restore {
         number: 8,
         leave_denied: false,

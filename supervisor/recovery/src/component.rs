@@ -5,9 +5,11 @@ use std::fmt;
 use store::chunk::Chunks;
 
 use crate::Error;
+use crate::databases;
 use crate::files;
 use crate::manifest::Part;
 use crate::remembered::Marked;
+use crate::settings;
 use crate::tokens;
 
 /// A part of the machine that a checkpoint covers.
@@ -109,15 +111,21 @@ pub enum Difference {
     },
     /// A token.
     Token(tokens::Difference),
+    /// A setting of the kernel.
+    Setting(settings::Difference),
+    /// A database.
+    Database(databases::Difference),
 }
 
 impl Difference {
-    /// Why a restore cannot bring it back, if so.
+    /// Whether something stands in the way of bringing it back.
     #[must_use]
-    pub const fn obstacle(&self) -> Option<tokens::Obstacle> {
+    pub const fn is_blocked(&self) -> bool {
         match self {
-            Self::File { .. } => None,
-            Self::Token(difference) => difference.obstacle,
+            Self::File { .. } => false,
+            Self::Token(difference) => difference.obstacle.is_some(),
+            Self::Setting(difference) => difference.obstacle.is_some(),
+            Self::Database(difference) => difference.obstacle.is_some(),
         }
     }
 }
@@ -134,6 +142,8 @@ impl fmt::Display for Difference {
                 }
             }
             Self::Token(difference) => difference.fmt(f),
+            Self::Setting(difference) => difference.fmt(f),
+            Self::Database(difference) => difference.fmt(f),
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::error::shown;
 use crate::files::entry::{Entry, split};
 use crate::files::plan::{Aspects, compare};
 use crate::manifest::{Manifest, Tree};
+use crate::settings::knobs::meaning;
+use crate::settings::told;
 use crate::tokens::Value;
 
 /// One thing that the two state differently.
@@ -32,6 +34,33 @@ pub enum Difference {
         /// In the second.
         after: Option<u32>,
     },
+    /// The value of a setting.
+    Setting {
+        /// Where it is.
+        path: Vec<u8>,
+        /// In the first; none where it has none.
+        before: Option<Vec<u8>>,
+        /// In the second.
+        after: Option<Vec<u8>>,
+    },
+    /// A database.
+    Database {
+        /// Absolute.
+        path: Vec<u8>,
+        /// How.
+        change: Presence,
+    },
+}
+
+/// How something differs that is whole or not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// The second has it, the first has not.
+    Created,
+    /// The first has it, the second has not.
+    Removed,
+    /// Both have it, with other contents.
+    Changed,
 }
 
 /// How a file differs.
@@ -58,11 +87,24 @@ impl fmt::Display for Difference {
                     |value: &Option<u32>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
                 write!(f, "token {id} {select}: {} before, {} after", value(before), value(after))
             }
+            Self::Setting { path, before, after } => {
+                let value =
+                    |value: &Option<Vec<u8>>| value.as_ref().map_or_else(|| "none".to_owned(), |v| told(v));
+                write!(f, "setting {}: {} before, {} after", shown(path), value(before), value(after))
+            }
+            Self::Database { path, change } => {
+                let change = match change {
+                    Presence::Created => "created",
+                    Presence::Removed => "removed",
+                    Presence::Changed => "changed",
+                };
+                write!(f, "{change} database {}", shown(path))
+            }
         }
     }
 }
 
-/// What differs from the first to the second: files by path, then tokens. Access times do not count, since looking at a file is no
+/// What differs from the first to the second: files by path, then tokens, settings and databases. Access times do not count, since looking at a file is no
 /// change of it; nor does what one of the two left out.
 #[must_use]
 pub fn diff(first: &Manifest, second: &Manifest) -> Vec<Difference> {
@@ -77,6 +119,8 @@ pub fn diff(first: &Manifest, second: &Manifest) -> Vec<Difference> {
         }
     }
     tokens(first, second, &mut found);
+    settings(first, second, &mut found);
+    databases(first, second, &mut found);
     found
 }
 
@@ -138,5 +182,39 @@ fn tokens(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
         if before != after {
             found.push(Difference::Token { id, select, before, after });
         }
+    }
+}
+
+fn settings(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
+    // What one of the two could not read is not known to differ.
+    let unread: HashSet<_> = [first, second]
+        .iter()
+        .flat_map(|one| one.settings().1)
+        .map(|unread| unread.path.as_slice())
+        .collect();
+    let values = |manifest: &'_ Manifest| -> Vec<(Vec<u8>, Vec<u8>)> {
+        let values = manifest.settings().0.iter();
+        values.map(|setting| (setting.path.clone(), setting.value.clone())).collect()
+    };
+    for (path, (before, after)) in pairs(values(first).into_iter(), values(second).into_iter()) {
+        let same = before.as_deref().map(meaning) == after.as_deref().map(meaning);
+        if !same && !unread.contains(path.as_slice()) {
+            found.push(Difference::Setting { path, before, after });
+        }
+    }
+}
+
+fn databases(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
+    let digests = |manifest: &Manifest| -> Vec<(Vec<u8>, [u8; 32])> {
+        manifest.databases().0.iter().map(|database| (database.path.clone(), database.digest)).collect()
+    };
+    for (path, pair) in pairs(digests(first).into_iter(), digests(second).into_iter()) {
+        let change = match pair {
+            (Some(first), Some(second)) if first == second => continue,
+            (Some(_), Some(_)) => Presence::Changed,
+            (Some(_), None) => Presence::Removed,
+            (None, _) => Presence::Created,
+        };
+        found.push(Difference::Database { path, change });
     }
 }

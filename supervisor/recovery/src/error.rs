@@ -56,6 +56,9 @@ pub enum Error {
     /// The helper could not finish what it was asked: undo.
     #[error("the restore helper failed: {0}")]
     Failed(String),
+    /// Another program holds it: nothing was changed by this call. Try again when that has ended its work.
+    #[error("{0}")]
+    Busy(String),
     /// An earlier restore was not finished: resume or abandon it first.
     #[error("an earlier restore of {0} was not finished: resume or abandon it first")]
     Unfinished(String),

@@ -36,7 +36,7 @@ use crate::Error;
 use crate::component::{Component, Difference};
 use crate::manifest::{Part, Tree};
 use crate::remembered::Marked;
-use crate::worker::effect::{Effect, Executor, Progress, Way};
+use crate::worker::effect::{Effect, Executor, Progress, Shared, Way};
 use entry::Stamp;
 use known::{Before, Known};
 use plan::RootPlan;
@@ -49,7 +49,7 @@ use selection::Selection;
 /// The component.
 pub struct Files<'a> {
     roots: &'a [Root],
-    executor: Option<&'a mut dyn Executor>,
+    executor: Option<Shared<'a>>,
     known: Known<'a>,
     /// Absolute paths that a restore is about; everything where there is none.
     paths: Vec<Vec<u8>>,
@@ -77,7 +77,7 @@ struct Planned {
 impl<'a> Files<'a> {
     /// The files of `roots`. Effects name a root by its index in this list, so `executor` must have the same list; it can
     /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
-    pub fn new(roots: &'a [Root], executor: Option<&'a mut dyn Executor>, known: Known<'a>) -> Self {
+    pub fn new(roots: &'a [Root], executor: Option<Shared<'a>>, known: Known<'a>) -> Self {
         let (paths, plans) = (Vec::new(), Vec::new());
         Self { roots, executor, known, paths, recognised: 0, way: Way::InPlace, plans }
     }

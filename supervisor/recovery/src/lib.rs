@@ -7,6 +7,8 @@
 //! - [`files`]: folders with everything in them
 //! - [`remembered`]: how files looked after a restore, so that they need not be read
 //! - [`tokens`]: firmware tokens
+//! - [`settings`]: settings of the running kernel
+//! - [`databases`]: SQLite databases
 //! - [`restore`]: all of them together, in phases
 //! - [`export`]: the files of a checkpoint as a tar archive
 //! - [`browse`]: the files of a checkpoint as a tree, for looking into it
@@ -24,12 +26,13 @@
 //! - A checkpoint holds what was read, and is never empty.
 //! - Nothing is changed before the whole checkpoint was found authentic and the plan was made.
 //! - Until a restore is cleaned up, what it replaced is still there.
-//! - Only [`worker`] changes files and only a [`tokens::TokenPort`] changes tokens.
+//! - Only [`worker`] changes files, settings and databases, and only a [`tokens::TokenPort`] changes tokens.
 
 #![forbid(unsafe_code)]
 
 pub mod browse;
 pub mod component;
+pub mod databases;
 pub mod diff;
 mod error;
 pub mod export;
@@ -40,6 +43,7 @@ pub mod remembered;
 pub mod replay;
 pub mod rescue;
 pub mod restore;
+pub mod settings;
 pub mod tokens;
 pub mod vault;
 pub mod worker;

@@ -16,15 +16,26 @@ use store::chunk::ChunkId;
 use types::time::{BootId, Time};
 
 use crate::Error;
+use crate::databases::Database;
 use crate::error::{length, shown};
 use crate::files::entry::{Entry, Kind, Piece, check_path, split};
 use crate::files::known::Marks;
 use crate::files::read;
 use crate::files::scan::Note;
+use crate::settings::{Setting, Unread};
 use crate::tokens::Value;
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
+/// The newest version: what has parts that version 1 does not know.
+pub const VERSION: u32 = 2;
+/// The version of a manifest of tokens and files alone, which older releases read.
+const VERSION_FIRST: u32 = 1;
+
+/// The version that these parts take.
+#[must_use]
+pub fn version(parts: &[Part]) -> u32 {
+    let is_first = |part: &Part| matches!(part, Part::Tokens { .. } | Part::Files { .. });
+    if parts.iter().all(is_first) { VERSION_FIRST } else { VERSION }
+}
 /// Largest encoded manifest, in bytes.
 pub const BYTES_MAX: usize = 1 << 30;
 /// Longest name of a checkpoint, in bytes.
@@ -99,6 +110,26 @@ pub enum Part {
         #[n(0)]
         roots: Vec<Tree>,
     },
+    /// Settings of the kernel. Since version 2.
+    #[n(2)]
+    Settings {
+        /// Values, ascending by path.
+        #[n(0)]
+        values: Vec<Setting>,
+        /// Settings whose value the kernel did not give.
+        #[n(1)]
+        unread: Vec<Unread>,
+    },
+    /// Databases. Since version 2.
+    #[n(3)]
+    Databases {
+        /// Ascending by path.
+        #[n(0)]
+        databases: Vec<Database>,
+        /// Those that were not there.
+        #[n(1)]
+        unread: Vec<Unread>,
+    },
 }
 
 impl Part {
@@ -108,6 +139,19 @@ impl Part {
         match self {
             Self::Tokens { .. } => "tokens",
             Self::Files { .. } => "files",
+            Self::Settings { .. } => "settings",
+            Self::Databases { .. } => "databases",
+        }
+    }
+
+    /// Whether it says nothing, not even what could not be read.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Self::Tokens { .. } | Self::Files { .. } => self.entries() == 0,
+            Self::Settings { unread, .. } | Self::Databases { unread, .. } => {
+                self.entries() == 0 && unread.is_empty()
+            }
         }
     }
 
@@ -116,6 +160,8 @@ impl Part {
     pub fn entries(&self) -> u64 {
         match self {
             Self::Tokens { values, .. } => length(values.len()),
+            Self::Settings { values, .. } => length(values.len()),
+            Self::Databases { databases, .. } => length(databases.len()),
             Self::Files { roots } => roots.iter().map(|root| length(root.entries.len())).sum(),
         }
     }
@@ -123,7 +169,10 @@ impl Part {
     /// The chunks that it refers to, one as often as it is referred to.
     pub fn chunks(&self) -> Box<dyn Iterator<Item = ChunkId> + '_> {
         match self {
-            Self::Tokens { .. } => Box::new(std::iter::empty()),
+            Self::Tokens { .. } | Self::Settings { .. } => Box::new(std::iter::empty()),
+            Self::Databases { databases, .. } => {
+                Box::new(databases.iter().flat_map(|database| &database.pieces).map(Piece::id))
+            }
             Self::Files { roots } => {
                 Box::new(roots.iter().flat_map(|root| &root.entries).flat_map(Entry::pieces).map(Piece::id))
             }
@@ -177,6 +226,10 @@ impl Manifest {
     /// - [`Error::Version`]: a newer release wrote it
     /// - [`Error::Damaged`], [`Error::Empty`], [`Error::Invalid`]: it is not a manifest
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        // First, because a later version has parts that are none here.
+        if let Some(found) = peek(bytes).filter(|found| *found > VERSION) {
+            return Err(Error::Version { found, known: VERSION });
+        }
         let mut decoder = minicbor::Decoder::new(bytes);
         let manifest: Self = decoder.decode().map_err(|e| Error::Damaged(format!("the manifest: {e}")))?;
         if decoder.position() != bytes.len() {
@@ -191,7 +244,7 @@ impl Manifest {
     pub fn tokens(&self) -> Option<&[Value]> {
         self.parts.iter().find_map(|part| match part {
             Part::Tokens { values, .. } => Some(values.as_slice()),
-            Part::Files { .. } => None,
+            _ => None,
         })
     }
 
@@ -200,14 +253,37 @@ impl Manifest {
     pub fn roots(&self) -> &[Tree] {
         let roots = self.parts.iter().find_map(|part| match part {
             Part::Files { roots } => Some(roots.as_slice()),
-            Part::Tokens { .. } => None,
+            _ => None,
         });
         roots.unwrap_or_default()
     }
 
+    /// The captured settings, and those that could not be read.
+    #[must_use]
+    pub fn settings(&self) -> (&[Setting], &[Unread]) {
+        let found = self.parts.iter().find_map(|part| match part {
+            Part::Settings { values, unread } => Some((values.as_slice(), unread.as_slice())),
+            _ => None,
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The captured databases, and those that were not there.
+    #[must_use]
+    pub fn databases(&self) -> (&[Database], &[Unread]) {
+        let found = self.parts.iter().find_map(|part| match part {
+            Part::Databases { databases, unread } => Some((databases.as_slice(), unread.as_slice())),
+            _ => None,
+        });
+        found.unwrap_or_default()
+    }
+
     fn check(&self) -> Result<(), Error> {
-        if self.version != VERSION {
+        if self.version > VERSION {
             return Err(Error::Version { found: self.version, known: VERSION });
+        }
+        if self.version < version(&self.parts) {
+            return Err(Error::Damaged("the manifest has parts that its version has not".into()));
         }
         statement::check_name(&self.name)?;
         if self.parts.iter().all(|part| part.entries() == 0) {
@@ -220,10 +296,19 @@ impl Manifest {
             match part {
                 Part::Tokens { values, .. } => crate::tokens::check(values)?,
                 Part::Files { roots } => roots.iter().try_for_each(check_tree)?,
+                Part::Settings { values, .. } => crate::settings::check(values)?,
+                Part::Databases { databases, .. } => crate::databases::check(databases)?,
             }
         }
         Ok(())
     }
+}
+
+/// The version, readable whatever follows it: it is always the first key.
+fn peek(bytes: &[u8]) -> Option<u32> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.map().ok()?;
+    (decoder.u32().ok()? == 0).then(|| decoder.u32().ok()).flatten()
 }
 
 fn check_tree(tree: &Tree) -> Result<(), Error> {

@@ -125,14 +125,18 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
     let roots = acting::roots(&manifest)?;
     let (newest, identity) = (acting::newest(source, journal), restore::identity());
     let mut port = source.device.as_ref();
+    let places = acting::Places::of(&manifest);
+    let mut worker = places.worker(&manifest)?;
     let machine = Machine {
         roots: &roots,
         tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-        executor: None,
+        executor: Some(&mut worker),
         identity: &identity,
         known: acting::known(asked.paranoid, journal.now(), newest.iter().chain([&manifest])),
         scope: asked.scope.clone(),
         way: acting::way(asked.in_place),
+        settings: Some(&places.knobs),
+        databases: Some(&places.databases),
     };
     let plan = restore::plan(machine, manifest.clone(), &source.chunks)?;
     Ok(plan.report(number))
@@ -219,6 +223,8 @@ fn command(number: u64, asked: &Asked) -> Command {
         files: scope.files,
         tokens: scope.tokens,
         paths: scope.paths.iter().cloned().map(FilePath).collect(),
+        settings: scope.settings,
+        databases: scope.databases,
     });
     let Asked { leave_denied, paranoid, in_place, .. } = *asked;
     Command::Restore {

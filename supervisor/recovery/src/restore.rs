@@ -9,18 +9,23 @@ mod plan;
 
 pub use plan::{Plan, Summary};
 
+use std::path::PathBuf;
+
 use store::chunk::Chunks;
 use types::time::Time;
 
 use crate::Error;
 use crate::component::Component;
+use crate::databases::{Databases, Places};
 use crate::files::Files;
 use crate::files::known::Known;
 use crate::files::root::Root;
-use crate::manifest::{Manifest, Part, VERSION};
+use crate::manifest::{self, Manifest, Part};
 use crate::remembered::Remembered;
+use crate::settings::Settings;
+use crate::settings::knobs::Knobs;
 use crate::tokens::{TokenPort, Tokens};
-use crate::worker::effect::{Effect, Executor, Progress, Way};
+use crate::worker::effect::{Effect, Executor, Progress, Shared, Way};
 
 /// What the machine calls itself: vendor and product.
 #[must_use]
@@ -56,6 +61,11 @@ pub struct Machine<'a> {
     pub scope: Scope,
     /// How a restore brings folders back that can be exchanged; in place by default.
     pub way: Way,
+    /// The settings of the kernel, as the executor's own list has them; none where they are left out.
+    pub settings: Option<&'a Knobs>,
+    /// The databases, as the executor's own list has them behind its roots; none where they are left out. Also to capture them
+    /// takes an executor.
+    pub databases: Option<&'a [PathBuf]>,
 }
 
 /// What a restore is about.
@@ -67,11 +77,15 @@ pub struct Scope {
     pub tokens: bool,
     /// Of files only what is at or below these absolute paths, with the other names of it; all where there is none.
     pub paths: Vec<Vec<u8>>,
+    /// Settings of the kernel.
+    pub settings: bool,
+    /// Databases.
+    pub databases: bool,
 }
 
 impl Default for Scope {
     fn default() -> Self {
-        Self { files: true, tokens: true, paths: Vec::new() }
+        Self { files: true, tokens: true, paths: Vec::new(), settings: true, databases: true }
     }
 }
 
@@ -80,7 +94,9 @@ impl Scope {
         match component {
             "files" => self.files,
             "tokens" => self.tokens,
-            _ => self.files && self.tokens && self.paths.is_empty(),
+            "settings" => self.settings,
+            "databases" => self.databases,
+            _ => false,
         }
     }
 }
@@ -88,11 +104,19 @@ impl Scope {
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
     fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
-        let (Scope { files, tokens, paths }, way) = (self.scope, self.way);
+        let (Scope { files, tokens, paths, settings, databases }, way) = (self.scope, self.way);
+        let executor = self.executor.map(Shared::new);
         let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
         if files {
-            components
-                .push(Box::new(Files::new(self.roots, self.executor, self.known).within(paths).by(way)));
+            let files = Files::new(self.roots, executor.clone(), self.known).within(paths).by(way);
+            components.push(Box::new(files));
+        }
+        if let Some(paths) = self.databases.filter(|_| databases) {
+            let places = Places { paths, first: self.roots.len() };
+            components.push(Box::new(Databases::new(places, executor.clone(), leave_obstacles)));
+        }
+        if let Some(knobs) = self.settings.filter(|_| settings) {
+            components.push(Box::new(Settings::new(knobs, executor, leave_obstacles)));
         }
         if let Some(port) = self.tokens.filter(|_| tokens) {
             components.push(Box::new(Tokens::new(port, leave_obstacles)));
@@ -128,16 +152,16 @@ pub fn capture(
     for mut component in machine.components(false) {
         let part = component.capture(chunks)?;
         recognised += component.recognised();
-        if part.entries() > 0 {
+        if !part.is_blank() {
             parts.push(part);
         }
     }
-    if parts.is_empty() {
+    if parts.iter().all(|part| part.entries() == 0) {
         return Err(Error::Empty);
     }
     let created = time.into();
-    let manifest =
-        Manifest { version: VERSION, number, name: name.into(), created, machine: identity, parts };
+    let version = manifest::version(&parts);
+    let manifest = Manifest { version, number, name: name.into(), created, machine: identity, parts };
     Ok(Captured { manifest, recognised })
 }
 
@@ -149,10 +173,12 @@ pub fn capture(
 pub fn observe(machine: Machine<'_>, chunks: &Chunks, time: Time) -> Result<Manifest, Error> {
     let identity = machine.identity.to_vec();
     let components = machine.components(false);
-    let parts =
-        components.into_iter().map(|mut component| component.observe(chunks)).collect::<Result<_, _>>()?;
-    let created = time.into();
-    Ok(Manifest { version: VERSION, number: 0, name: String::new(), created, machine: identity, parts })
+    let parts = components
+        .into_iter()
+        .map(|mut component| component.observe(chunks))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (created, version) = (time.into(), manifest::version(&parts));
+    Ok(Manifest { version, number: 0, name: String::new(), created, machine: identity, parts })
 }
 
 /// Says what a restore would change, and checks every chunk that it would need. Changes nothing.
@@ -191,8 +217,8 @@ pub enum Phase {
 }
 
 impl<'a> Restore<'a> {
-    /// Validates a checkpoint and plans its restore. Changes nothing. With `leave_obstacles` tokens that may not be
-    /// written are left as they are; without it they make `prepare` refuse.
+    /// Validates a checkpoint and plans its restore. Changes nothing. With `leave_obstacles` what cannot be
+    /// restored, such as a token that may not be written, is left as it is; without it it makes `prepare` refuse.
     ///
     /// # Errors
     ///
@@ -208,7 +234,7 @@ impl<'a> Restore<'a> {
         let other_machine = manifest.machine != machine.identity;
         let scope = machine.scope.clone();
         let mut components = machine.components(leave_obstacles);
-        for part in manifest.parts.iter().filter(|part| scope.has(part.component())) {
+        for part in manifest.parts.iter().filter(|part| part.entries() > 0 && scope.has(part.component())) {
             if !components.iter().any(|component| component.name() == part.component()) {
                 let name = part.component();
                 return Err(Error::Refused(format!(

@@ -3,6 +3,7 @@
 mod abuse;
 mod browse;
 mod crash;
+mod databases;
 mod diff;
 mod export;
 mod files;
@@ -12,6 +13,7 @@ mod property;
 mod remembered;
 mod rules;
 mod selective;
+mod settings;
 mod survive;
 pub(crate) mod tree;
 mod whole;

@@ -18,6 +18,7 @@
 //! - `journal`: the steps on the disk
 //! - `execute`: doing them and taking them back
 //! - `exchange`: a whole new root in place of the old one
+//! - `database`: a database, which SQLite changes
 //! - `beneath`, `meta`, `ops`: look-ups that cannot leave the root, metadata, single operations
 //!
 //! # Invariants
@@ -27,6 +28,7 @@
 //! - Every path is looked up beneath its root, through no link and into no other file system.
 
 mod beneath;
+mod database;
 pub mod effect;
 mod exchange;
 mod execute;
@@ -41,7 +43,10 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use crate::Error;
+use crate::databases::DATABASES_MAX;
 use crate::files::root::{ROOTS_MAX, Root};
+use crate::settings::knobs::Knobs;
+use database::Database;
 use effect::{Effect, Executor, Progress, Way};
 use staging::Staging;
 
@@ -49,12 +54,16 @@ use staging::Staging;
 #[derive(Debug)]
 pub struct Worker {
     roots: Vec<Root>,
+    /// The settings that it may write.
+    knobs: Knobs,
+    /// The databases that it may change; their numbers follow those of the roots.
+    databases: Vec<Database>,
     /// Folders of restores that are open here, and so locked.
     open: BTreeMap<u16, Staging>,
 }
 
 impl Worker {
-    /// Opens the roots, by absolute paths; they are the only places that it will ever change.
+    /// Opens the roots, by absolute paths; they, and what is added to them, are the only places that it will ever change.
     ///
     /// # Errors
     ///
@@ -67,7 +76,32 @@ impl Worker {
             return Err(Error::Limit { what: "the list of roots", found, limit });
         }
         let roots = roots.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { roots, open: BTreeMap::new() })
+        Ok(Self { roots, knobs: Knobs::default(), databases: Vec::new(), open: BTreeMap::new() })
+    }
+
+    /// And these settings.
+    #[must_use]
+    pub fn with_settings(self, knobs: Knobs) -> Self {
+        Self { knobs, ..self }
+    }
+
+    /// And these databases, by absolute paths.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: a path is not absolute
+    /// - [`Error::Limit`]: more than [`DATABASES_MAX`]
+    pub fn with_databases(self, paths: &[PathBuf]) -> Result<Self, Error> {
+        let (found, limit) = (crate::error::length(paths.len()), crate::error::length(DATABASES_MAX));
+        if found > limit {
+            return Err(Error::Limit { what: "the list of databases", found, limit });
+        }
+        let databases = paths.iter().map(|path| Database::new(path)).collect::<Result<_, _>>()?;
+        Ok(Self { databases, ..self })
+    }
+
+    fn database(&mut self, number: u16) -> Option<&mut Database> {
+        self.databases.get_mut(usize::from(number).checked_sub(self.roots.len())?)
     }
 
     fn begin(&mut self, root: u16, way: Way) -> Result<(), Error> {
@@ -123,8 +157,20 @@ fn root_of(roots: &[Root], root: u16) -> Result<&Root, Error> {
 
 impl Executor for Worker {
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
-        let number = effect.root();
+        let Some(number) = effect.root() else {
+            if let Effect::Set { path, value } = effect {
+                self.knobs.write(path, value)?;
+            }
+            return Ok(Progress::None);
+        };
+        if let Some(database) = self.database(number) {
+            return database.perform(effect);
+        }
         match effect {
+            Effect::Set { .. } | Effect::Image { .. } | Effect::Discard { .. } => {
+                root_of(&self.roots, number)?;
+                return Err(Error::Refused(format!("root {number} is no database")));
+            }
             Effect::Open { way, .. } => self.begin(number, *way)?,
             Effect::Stage { number: entry, meta, body, .. } => {
                 let (root, staging) = self.opened(number)?;

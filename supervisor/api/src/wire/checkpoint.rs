@@ -1,7 +1,7 @@
 //! What checkpoints differ in, and of what a restore is.
 
 use engine::reply::{DiffReport, Differing, FileChange};
-use engine::scope::{FilePath, Scope as EngineScope};
+use engine::scope::{FilePath, Others, Scope as EngineScope};
 use serde::{Deserialize, Serialize};
 
 /// Of what a restore is.
@@ -15,11 +15,18 @@ pub struct Scope {
     /// Of files only what is at or below these absolute paths; all where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// Settings of the kernel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settings: bool,
+    /// Databases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub databases: bool,
 }
 
 impl From<Scope> for EngineScope {
     fn from(scope: Scope) -> Self {
-        Self { files: scope.files, tokens: scope.tokens, paths: paths(scope.paths) }
+        let Scope { files, tokens, settings, databases, .. } = scope;
+        Self { files, tokens, paths: paths(scope.paths), settings, databases }
     }
 }
 
@@ -43,6 +50,12 @@ pub struct Diff {
     pub changed: u64,
     /// Tokens that differ.
     pub tokens: u64,
+    /// Settings of the kernel that differ.
+    #[serde(default)]
+    pub settings: u64,
+    /// Databases that differ.
+    #[serde(default)]
+    pub databases: u64,
     /// Each difference, as many as an answer holds.
     pub differences: Vec<Difference>,
     /// Differences that are not shown.
@@ -81,6 +94,22 @@ pub enum Difference {
         /// In the second.
         after: Option<u32>,
     },
+    /// A setting of the kernel.
+    Setting {
+        /// Its path.
+        path: String,
+        /// In the first; null where it has none.
+        before: Option<String>,
+        /// In the second.
+        after: Option<String>,
+    },
+    /// A database.
+    Database {
+        /// Its absolute path.
+        path: String,
+        /// How: `created`, `removed` or `changed`.
+        how: String,
+    },
 }
 
 impl From<Differing> for Difference {
@@ -94,16 +123,27 @@ impl From<Differing> for Difference {
             Differing::Token { item, before, after } => {
                 Self::Token { id: item.token().to_string(), select: item.select().to_string(), before, after }
             }
+            Differing::Setting { path, before, after } => Self::Setting { path, before, after },
+            Differing::Database { path, change } => {
+                let how = match change {
+                    FileChange::Created => "created",
+                    FileChange::Removed => "removed",
+                    FileChange::Changed(_) => "changed",
+                };
+                Self::Database { path, how: how.to_owned() }
+            }
         }
     }
 }
 
 impl From<DiffReport> for Diff {
     fn from(report: DiffReport) -> Self {
-        let DiffReport { from, to, created, removed, changed, tokens, differences } = report;
-        let all = [created, removed, changed, tokens].into_iter().fold(0, u64::saturating_add);
-        let shown = u64::try_from(differences.len()).unwrap_or(u64::MAX);
+        let DiffReport { from, to, created, removed, changed, tokens, differences, others } = report;
+        let all = [created, removed, changed, tokens, others.total()];
+        let all = all.into_iter().fold(0, u64::saturating_add);
+        let more = all.saturating_sub(u64::try_from(differences.len()).unwrap_or(u64::MAX));
         let differences = differences.into_iter().map(Into::into).collect();
-        Self { from, to, created, removed, changed, tokens, differences, more: all.saturating_sub(shown) }
+        let Others { settings, databases } = others;
+        Self { from, to, created, removed, changed, tokens, settings, databases, differences, more }
     }
 }

@@ -312,6 +312,8 @@ impl From<&engine::state::Checkpoint> for wire::Checkpoint {
             key: checkpoint.key.clone(),
             read: checkpoint.read,
             kind: checkpoint.kind.word().to_owned(),
+            settings: checkpoint.others.settings,
+            databases: checkpoint.others.databases,
         }
     }
 }
@@ -327,6 +329,8 @@ impl From<PlanReport> for wire::Plan {
             denied: report.denied,
             lines: report.lines,
             in_place: report.in_place,
+            settings: report.others.settings,
+            databases: report.others.databases,
         }
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
 use engine::order::{Order, Valued, VaultChange};
-use engine::scope::{Scope, listed};
+use engine::scope::{Others, Scope, listed};
 use serde::{Deserialize, Serialize};
 use types::hash::Hash;
 use types::time::Time;
@@ -223,13 +223,18 @@ fn reached(progress: &Progress) -> String {
             format!("before: {}", values.iter().map(held).collect::<Vec<_>>().join(", "))
         }
         Progress::Written => "written and read back".to_owned(),
-        Progress::Captured { manifest, files, tokens, read, .. } => {
+        Progress::Captured { manifest, files, tokens, read, others, .. } => {
             let read = read.map_or_else(String::new, |read| format!(" ({read} read)"));
-            format!("captured {files} files{read} and {tokens} tokens, manifest {}", Hash(*manifest))
-        }
-        Progress::Planned { added, changed, removed, tokens, .. } => {
             format!(
-                "validated: {added} files to add, {changed} to change, {removed} to remove, {tokens} tokens"
+                "captured {files} files{read} and {tokens} tokens{}, manifest {}",
+                more(others),
+                Hash(*manifest)
+            )
+        }
+        Progress::Planned { added, changed, removed, tokens, others, .. } => {
+            format!(
+                "validated: {added} files to add, {changed} to change, {removed} to remove, {tokens} tokens{}",
+                more(others)
             )
         }
         Progress::Prepared => "prepared".to_owned(),
@@ -246,6 +251,15 @@ fn reached(progress: &Progress) -> String {
             format!("{} checkpoints are gone{others}", numbers.len())
         }
     }
+}
+
+/// Other components, where there are any.
+fn more(others: &Others) -> String {
+    [(others.settings, "settings"), (others.databases, "databases")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!(", {count} {name}"))
+        .collect()
 }
 
 fn ended(outcome: &Outcome) -> String {

@@ -29,7 +29,7 @@ pub struct Diff {
     /// Of the second; without it what is there now.
     #[arg(value_name = "NAME|NUMBER")]
     to: Option<String>,
-    /// Only what is at or below this path, and no token; more than once for several.
+    /// Only what is at or below this path, and of files alone; more than once for several.
     #[arg(long = "path", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Read every file that is there now, and recognise none as unchanged.
@@ -58,7 +58,8 @@ impl Diff {
         let doing = format!("compare with checkpoint {}", self.from);
         let (answer, behind) = context.connect()?.ask(&doing, command, Show::Phases)?;
         let Answer::Diff(diff) = &answer else { return Err(Fault::Unexpected) };
-        let differs = [diff.created, diff.removed, diff.changed, diff.tokens].iter().any(|count| *count > 0);
+        let counts = [diff.created, diff.removed, diff.changed, diff.tokens, diff.settings, diff.databases];
+        let differs = counts.iter().any(|count| *count > 0);
         output::answer(context.json, &answer, &behind, &text(diff))?;
         Ok(differs)
     }
@@ -76,12 +77,21 @@ fn text(diff: &checkpoint::Diff) -> String {
     }
     if !text.is_empty() {
         text.push_str(&format!(
-            "{} created, {} removed, {} changed; {}\n",
+            "{} created, {} removed, {} changed; {}",
             count(diff.created, "file", "files"),
             diff.removed,
             diff.changed,
             count(diff.tokens, "token differs", "tokens differ")
         ));
+        for (number, one, several) in [
+            (diff.settings, "setting differs", "settings differ"),
+            (diff.databases, "database differs", "databases differ"),
+        ] {
+            if number > 0 {
+                text.push_str(&format!("; {}", count(number, one, several)));
+            }
+        }
+        text.push('\n');
     }
     text
 }
@@ -96,5 +106,10 @@ fn line(difference: &Difference) -> String {
             let select = if select == "current" { String::new() } else { format!(" ({select})") };
             format!("token    {id}{select}: {} -> {}", value(before), value(after))
         }
+        Difference::Setting { path, before, after } => {
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+            format!("setting  {path}: {} -> {}", value(before), value(after))
+        }
+        Difference::Database { path, how } => format!("database {path}: {how}"),
     }
 }

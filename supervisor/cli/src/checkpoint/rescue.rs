@@ -260,6 +260,8 @@ fn asked(wanted: &Wanted<'_>) -> Asked {
         files: scope.files,
         tokens: scope.tokens,
         paths: scope.paths.iter().map(|path| path.clone().into_bytes()).collect(),
+        settings: scope.settings,
+        databases: scope.databases,
     });
     let Wanted { leave_denied, paranoid, in_place, .. } = *wanted;
     Asked { scope, leave_denied, paranoid, in_place }

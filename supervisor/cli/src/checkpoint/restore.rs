@@ -13,11 +13,11 @@ use crate::progress::Show;
 use crate::question;
 use crate::session::{Context, Session};
 
-/// Brings tokens and folders back to a checkpoint, and verifies that they are.
+/// Brings tokens, folders and what else it holds back to a checkpoint, and verifies that they are.
 ///
 /// On a terminal it first shows what would change and asks; without one it acts. The daemon does the work: it goes on, or is
-/// undone, also when this command is interrupted. A token that differs and may not be written makes it refuse before
-/// anything changes, unless --leave-denied is given.
+/// undone, also when this command is interrupted. A token that differs and may not be written, or a setting that is no longer
+/// listed, makes it refuse before anything changes, unless --leave-denied is given.
 ///
 /// With --confirm-within the command ends once everything is in place and verified, and what was there before comes back unless
 /// “dsmil checkpoint confirm” comes in time: also when the machine was suspended meanwhile, when the daemon was stopped, and after a
@@ -46,7 +46,7 @@ pub struct Restore {
     scope: Scope,
     #[command(flatten)]
     rescue: Rescue,
-    /// Leave tokens that may not be written as they are instead of refusing.
+    /// Leave tokens that may not be written, and other things that cannot be restored, as they are instead of refusing.
     #[arg(long)]
     leave_denied: bool,
     /// It goes back by itself unless “dsmil checkpoint confirm” comes within this time, 1s to 24h.
@@ -147,17 +147,18 @@ fn restored(plan: &wire::Plan, scope: &Scope) -> String {
     }
     let files = |number| count(number, "file", "files");
     let mut text = format!(
-        "{}restored checkpoint {}: {} added, {} changed, {} removed, {} written\n",
+        "{}restored checkpoint {}: {} added, {} changed, {} removed, {}{} written\n",
         super::differences(plan),
         plan.number,
         files(plan.added),
         files(plan.changed),
         files(plan.removed),
-        count(plan.tokens, "token", "tokens")
+        count(plan.tokens, "token", "tokens"),
+        super::others(plan)
     );
     if plan.denied > 0 {
-        let left = count(plan.denied, "token differs and was", "tokens differ and were");
-        text.push_str(&format!("{left} left: the rules deny writing\n"));
+        let left = count(plan.denied, "place differs and was", "places differ and were");
+        text.push_str(&format!("{left} left: they cannot be restored\n"));
     }
     text
 }

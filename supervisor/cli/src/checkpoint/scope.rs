@@ -10,15 +10,21 @@ use crate::fault::Fault;
 /// The options of `plan` and `restore`.
 #[derive(Debug, Args)]
 pub struct Scope {
-    /// Only what is at or below this path; more than once for several. Without --tokens no token.
+    /// Only what is at or below this path; more than once for several. Of other components only those that are asked for.
     #[arg(long = "path", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Only files.
-    #[arg(long, conflicts_with = "tokens")]
+    /// Only files, and what else is asked for.
+    #[arg(long)]
     files: bool,
-    /// Only tokens; with --path tokens too.
+    /// Only tokens, and what else is asked for.
     #[arg(long)]
     tokens: bool,
+    /// Only settings of the kernel, and what else is asked for.
+    #[arg(long)]
+    settings: bool,
+    /// Only databases, and what else is asked for.
+    #[arg(long)]
+    databases: bool,
     /// Read every file, and recognise none as unchanged.
     #[arg(long)]
     pub paranoid: bool,
@@ -33,14 +39,17 @@ impl Scope {
     pub fn wire(&self) -> Result<Option<checkpoint::Scope>, Fault> {
         let paths = absolute(&self.paths)?;
         let files = self.files || !paths.is_empty();
-        Ok((files || self.tokens).then_some(checkpoint::Scope { files, tokens: self.tokens, paths }))
+        let Self { tokens, settings, databases, .. } = *self;
+        let scope = checkpoint::Scope { files, tokens, paths, settings, databases };
+        Ok((files || tokens || settings || databases).then_some(scope))
     }
 
     /// The same in words, behind a checkpoint's number.
     pub fn within(&self) -> String {
         let mut parts: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
         parts.extend(self.files.then(|| "files".to_owned()));
-        parts.extend(self.tokens.then(|| "tokens".to_owned()));
+        let others = [(self.tokens, "tokens"), (self.settings, "settings"), (self.databases, "databases")];
+        parts.extend(others.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name.to_owned()));
         if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(", ")) }
     }
 }
@@ -63,14 +72,35 @@ mod tests {
 
     #[test]
     fn a_path_restricts_files_and_leaves_tokens_out() {
-        let scope = |paths: &[&str], files, tokens| {
+        let options = |paths: &[&str], files, tokens| {
             let paths = paths.iter().map(PathBuf::from).collect();
-            Scope { paths, files, tokens, paranoid: false, in_place: false }.wire().unwrap()
+            Scope {
+                paths,
+                files,
+                tokens,
+                settings: false,
+                databases: false,
+                paranoid: false,
+                in_place: false,
+            }
         };
-        let wire = |files, tokens, paths: &[&str]| {
+        let scope = |paths: &[&str], files, tokens| options(paths, files, tokens).wire().unwrap();
+        let of = |files, tokens, paths: &[&str]| {
             let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-            Some(checkpoint::Scope { files, tokens, paths })
+            checkpoint::Scope { files, tokens, paths, settings: false, databases: false }
         };
+        let wire = |files, tokens, paths: &[&str]| Some(of(files, tokens, paths));
+        let settings = Scope { settings: true, ..options(&[], false, true) };
+        assert_eq!(
+            settings.wire().unwrap(),
+            Some(checkpoint::Scope { settings: true, ..of(false, true, &[]) })
+        );
+        assert_eq!(settings.within(), " in tokens, settings");
+        let databases = Scope { databases: true, ..options(&[], false, false) };
+        assert_eq!(
+            databases.wire().unwrap(),
+            Some(checkpoint::Scope { databases: true, ..of(false, false, &[]) })
+        );
         assert_eq!(scope(&[], false, false), None);
         assert_eq!(scope(&[], true, false), wire(true, false, &[]));
         assert_eq!(scope(&[], false, true), wire(false, true, &[]));

@@ -47,6 +47,11 @@ fn fields(checkpoint: &wire::Checkpoint) -> Table {
     row("kind", checkpoint.kind.clone());
     row("files", format!("{}, {} of content", checkpoint.files, bytes(checkpoint.bytes)));
     row("tokens", checkpoint.tokens.to_string());
+    for (name, count) in [("settings", checkpoint.settings), ("databases", checkpoint.databases)] {
+        if count > 0 {
+            row(name, count.to_string());
+        }
+    }
     row("manifest", checkpoint.manifest.clone());
     row("key", checkpoint.key.clone());
     table

@@ -12,7 +12,6 @@ use api::wire::{
 };
 
 /// What it says to a request.
-#[expect(clippy::large_enum_variant, reason = "a test says few things")]
 pub enum Say {
     Progress(&'static str),
     Done(Answer),
@@ -163,6 +162,8 @@ pub fn checkpoint() -> Checkpoint {
         key: "1a2b3c4d".to_owned(),
         read: None,
         kind: "manual".to_owned(),
+        settings: 0,
+        databases: 0,
     }
 }
 
@@ -175,7 +176,7 @@ pub fn plan() -> Plan {
         tokens: 1,
         denied: 0,
         lines: vec!["add    /srv/a".to_owned(), "remove /srv/evil\x1b[2Jname".to_owned()],
-        in_place: Vec::new(),
+        ..Plan::default()
     }
 }
 

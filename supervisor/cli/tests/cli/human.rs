@@ -127,7 +127,7 @@ NUMBER  NAME    CREATED                   FILES  TOKENS  SIZE     KIND    KEY
     let list = Daemon::answering(Answer::Checkpoints { checkpoints: vec![checkpoint()] });
     assert_eq!(list.dsmil(&["checkpoint", "list"]).done(), table);
     let show = Daemon::answering(Answer::Checkpoint {
-        checkpoint: checkpoint(),
+        checkpoint: Box::new(checkpoint()),
         statement: "dsmil checkpoint\nnumber 3".to_owned(),
         entries: vec!["file /srv/\x1b]0;title".to_owned()],
         more: 7,
@@ -164,7 +164,8 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
         )
     );
     let scope = |files, tokens, paths: &[&str]| {
-        Some(Scope { files, tokens, paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        Some(Scope { files, tokens, paths, settings: false, databases: false })
     };
     let restore = |leave_denied, paranoid, scope| Command::Restore {
         which: "before".to_owned(),
@@ -193,7 +194,15 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
         in_place: false,
     };
     assert_eq!(daemon.asked()[5..], [plan]);
-    assert_eq!(daemon.dsmil(&["checkpoint", "plan", "before", "--files", "--tokens"]).code, Some(2));
+    daemon.dsmil(&["checkpoint", "plan", "before", "--files", "--settings"]).done();
+    let settings = scope(true, false, &[]).map(|scope| Scope { settings: true, ..scope });
+    let plan = Command::PlanRestore {
+        which: "before".to_owned(),
+        paranoid: false,
+        scope: settings,
+        in_place: false,
+    };
+    assert_eq!(daemon.asked()[6..], [plan]);
 }
 
 #[test]
@@ -205,6 +214,8 @@ fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
         removed: 9,
         changed: 1,
         tokens: 1,
+        settings: 1,
+        databases: 0,
         differences: vec![
             Difference::Created { path: "/srv/evil\x1b[2Jname".to_owned() },
             Difference::Removed { path: "/srv/a".to_owned() },
@@ -218,6 +229,11 @@ fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
                 before: Some(1),
                 after: None,
             },
+            Difference::Setting {
+                path: "/proc/sys/vm/swappiness".to_owned(),
+                before: Some("60".to_owned()),
+                after: Some("10".to_owned()),
+            },
         ],
         more: 8,
     };
@@ -230,8 +246,9 @@ fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
 removed  /srv/a
 changed  /srv/b: content, mtime
 token    0x8030 (ac): 1 -> -
+setting  /proc/sys/vm/swappiness: 60 -> 10
 … and 8 more
-1 file created, 9 removed, 1 changed; 1 token differs
+1 file created, 9 removed, 1 changed; 1 token differs; 1 setting differs
 "
     );
     let json = daemon.dsmil(&["checkpoint", "diff", "before", "--paranoid", "--json"]);

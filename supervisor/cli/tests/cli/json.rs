@@ -26,7 +26,7 @@ fn every_answer_is_the_wire_answer_with_what_is_behind_it() {
         (
             &which,
             Answer::Checkpoint {
-                checkpoint: checkpoint(),
+                checkpoint: Box::new(checkpoint()),
                 statement: "s".to_owned(),
                 entries: vec!["e".to_owned()],
                 more: 0,

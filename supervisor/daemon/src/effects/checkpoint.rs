@@ -8,7 +8,7 @@ mod restoring;
 use engine::StepResult;
 use engine::order::Write;
 use engine::retention::Going;
-use engine::scope::FilePath;
+use engine::scope::{FilePath, Held};
 use policy::Permit;
 use recovery::files::known::Known;
 use recovery::manifest::Manifest;
@@ -53,7 +53,7 @@ pub(super) enum Task {
     /// A phase of the restore that is under way.
     Phase(Phase),
     /// End a restore: bring everything back.
-    Undo { writes: Vec<Write> },
+    Undo { writes: Vec<Write>, settings: Vec<Held> },
 }
 
 /// How the present state is looked at.
@@ -88,10 +88,12 @@ pub(super) struct Part {
 
 /// The same in the words of recovery.
 fn part((scope, in_place): (Option<engine::scope::Scope>, bool)) -> Part {
-    let scope = scope.map_or_else(Scope::default, |engine::scope::Scope { files, tokens, paths }| Scope {
-        files,
-        tokens,
-        paths: paths.into_iter().map(|path| path.0).collect(),
+    let scope = scope.map_or_else(Scope::default, |scope| Scope {
+        files: scope.files,
+        tokens: scope.tokens,
+        paths: scope.paths.into_iter().map(|path| path.0).collect(),
+        settings: scope.settings,
+        databases: scope.databases,
     });
     Part { scope, way: if in_place { Way::InPlace } else { Way::Exchange } }
 }
@@ -242,7 +244,12 @@ impl World {
         self.step(Task::Phase(Phase::CleanUp)).await
     }
 
-    pub(super) async fn undo_restore(&self, writes: Vec<Write>, _permit: Permit) -> StepResult {
-        self.step(Task::Undo { writes }).await
+    pub(super) async fn undo_restore(
+        &self,
+        writes: Vec<Write>,
+        settings: Vec<Held>,
+        _permit: Permit,
+    ) -> StepResult {
+        self.step(Task::Undo { writes, settings }).await
     }
 }

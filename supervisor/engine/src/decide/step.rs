@@ -159,6 +159,7 @@ fn captured_fact(work: &Work, captured: &Captured) -> Decision {
         tokens: captured.tokens,
         bytes: captured.bytes,
         read: captured.read,
+        others: captured.others,
     };
     progress(work, point, "signing")
 }
@@ -230,6 +231,8 @@ fn planned(work: &Work, report: &PlanReport) -> Decision {
         removed: report.removed,
         tokens: report.tokens,
         writes: report.writes.clone(),
+        others: report.others,
+        settings: report.settings.clone(),
     };
     progress(work, point, "preparing")
 }

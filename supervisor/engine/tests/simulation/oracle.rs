@@ -206,6 +206,7 @@ impl Oracle {
             ) => {
                 let target = self.checkpoints.get(number).ok_or("restored what was never a checkpoint")?;
                 self.expected.files.clone_from(&target.files);
+                self.expected.settings.clone_from(&target.settings);
                 for (location, value) in &target.locations {
                     if world.is_listed(*location) {
                         self.expected.locations.insert(*location, *value);
@@ -255,6 +256,12 @@ impl Oracle {
             "locations are {:?} and should be {:?}",
             world.now.locations,
             self.expected.locations
+        );
+        ensure!(
+            world.now.settings == self.expected.settings,
+            "settings are {:?} and should be {:?}",
+            world.now.settings,
+            self.expected.settings
         );
         ensure!(
             world.now.files == self.expected.files,

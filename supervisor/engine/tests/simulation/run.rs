@@ -28,6 +28,8 @@ const LISTED: [u16; 4] = [0x8030, 0x8031, 0x8032, 0x8039];
 /// 8030 and 8031 share a location, 8039 is listed and not in the firmware's table, the others are never written.
 const TABLE: [(u16, u16); 5] = [(0x8030, 1), (0x8031, 1), (0x8032, 2), (0x8009, 3), (0x800A, 4)];
 const ROOMS: [Room; 3] = [Room::Reserve, Room::Orders, Room::Notes];
+/// Settings of the kernel.
+const SETTINGS: [&str; 3] = ["a", "b", "c"];
 const PATHS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// A request id as its connection sees it.
@@ -109,7 +111,8 @@ impl Run {
             },
         };
         let locations = TABLE.iter().flat_map(|(_, at)| (0..3).map(move |bank| (at * 4 + bank, 0))).collect();
-        let now = Snapshot { files: PATHS.map(|path| (path, 0)).into(), locations };
+        let settings = SETTINGS.map(|name| (name, 0)).into();
+        let now = Snapshot { files: PATHS.map(|path| (path, 0)).into(), locations, settings };
         let mut world = World::new(TABLE.into(), rules.tokens.clone(), now.clone());
         world.failing = *random.pick(&[0, 0, 50, 150]);
         world.crashing = *random.pick(&[0, 5, 20, 60, 120]);

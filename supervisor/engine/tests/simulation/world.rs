@@ -8,6 +8,7 @@ use engine::effect::Standing;
 use engine::order::{Item, Valued, Write};
 use engine::reply::{Captured, DiffReport, Freed, PlanReport, Survey, VerifyReport};
 use engine::retention::Going;
+use engine::scope::{FilePath, Held};
 use engine::{Effect, Step, StepResult};
 use policy::Rules;
 use types::hash::Hash;
@@ -21,11 +22,13 @@ pub struct Crash;
 /// An effect's end, or the end of everything.
 type Ran<T> = Result<Result<T, String>, Crash>;
 
-/// What a checkpoint holds: files by path, and locations.
+/// What a checkpoint holds: files by path, locations, and settings of the kernel. These outlive a power cut here, as those do
+/// that the machine sets at each start.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Snapshot {
     pub files: BTreeMap<&'static str, u64>,
     pub locations: BTreeMap<u16, u32>,
+    pub settings: BTreeMap<&'static str, u8>,
 }
 
 /// What recovery keeps on disk while a restore runs.
@@ -176,7 +179,9 @@ impl World {
             Step::Execute => self.execute(random, effect.work, early)?,
             Step::VerifyRestored => self.verify_restored(effect.work),
             Step::CleanUp => self.clean_up(effect.work),
-            Step::UndoRestore { writes } => self.undo_restore(random, effect.work, writes)?,
+            Step::UndoRestore { writes, settings } => {
+                self.undo_restore(random, effect.work, (writes, settings))?
+            }
             Step::Seal | Step::Unseal { .. } | Step::Vault(_) => Err("there is no vault here".to_owned()),
         };
         let undoing = matches!(
@@ -353,6 +358,13 @@ impl World {
                 *value = self.now.locations[location];
             }
         }
+        for (name, value) in &target.settings {
+            if self.now.settings[name] != *value {
+                let held = vec![self.now.settings[name]];
+                report.others.settings += 1;
+                report.settings.push(Held { path: FilePath(name.as_bytes().to_vec()), value: held });
+            }
+        }
         if report.denied > 0 && !leave {
             Err("tokens may not be written".to_owned())
         } else {
@@ -394,6 +406,15 @@ impl World {
                 None => self.now.files.remove(path),
             };
         }
+        for (name, value) in &target.settings {
+            if self.now.settings[name] != *value {
+                self.tick(random)?;
+                if fail && random.often(300) {
+                    return Ok(Err("injected in the middle".to_owned()));
+                }
+                self.now.settings.insert(name, *value);
+            }
+        }
         for (location, value) in &target.locations {
             if self.now.locations[location] != *value {
                 self.tick(random)?;
@@ -415,7 +436,8 @@ impl World {
             .locations
             .iter()
             .all(|(location, value)| !self.is_listed(*location) || self.now.locations[location] == *value);
-        assert!(same && self.now.files == target.files, "what was executed is not in place");
+        let files = self.now.files == target.files && self.now.settings == target.settings;
+        assert!(same && files, "what was executed is not in place");
         Ok(StepResult::Planned(self.prepared(work).report))
     }
 
@@ -425,8 +447,13 @@ impl World {
         Ok(StepResult::Planned(journal.map(|journal| journal.report).unwrap_or_default()))
     }
 
-    /// Files come back from what recovery has kept, locations from what the log has.
-    fn undo_restore(&mut self, random: &mut Random, work: u64, writes: &[Write]) -> Ran<StepResult> {
+    /// Files come back from what recovery has kept, locations and settings from what the log has.
+    fn undo_restore(
+        &mut self,
+        random: &mut Random,
+        work: u64,
+        (writes, settings): (&[Write], &[Held]),
+    ) -> Ran<StepResult> {
         self.kernel_undo();
         let mut before = self.now.clone();
         for write in writes {
@@ -434,6 +461,10 @@ impl World {
             if self.now.locations[&location] == write.value {
                 before.locations.insert(location, write.expected.unwrap());
             }
+        }
+        for held in settings {
+            let slot = before.settings.iter_mut().find(|(name, _)| name.as_bytes() == held.path.0);
+            *slot.unwrap().1 = held.value[0];
         }
         let journal = self.journal.clone().filter(|journal| journal.work == work);
         if let Some(journal) = &journal {

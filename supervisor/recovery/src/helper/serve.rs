@@ -1,22 +1,19 @@
 //! The helper's side.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 use super::frame;
 use crate::Error;
 use crate::worker::Worker;
 use crate::worker::effect::{Effect, Executor, Reply};
 
-/// Serves one daemon until it closes its end. `roots` comes from configuration that only root can write; effects
-/// name roots by their index in it.
+/// Serves one daemon until it closes its end. What the worker may change comes from configuration that only root can
+/// write; effects name roots by their index in it.
 ///
 /// # Errors
 ///
 /// - [`Error::Helper`], [`Error::Limit`]: the daemon sent what is no effect; the helper serves no further
-/// - else as [`Worker::new`]
-pub fn serve(stream: &UnixStream, roots: &[PathBuf]) -> Result<(), Error> {
-    let mut worker = Worker::new(roots)?;
+pub fn serve(stream: &UnixStream, mut worker: Worker) -> Result<(), Error> {
     while let Some(bytes) = frame::receive(stream)? {
         let effect: Effect = frame::decode(&bytes)?;
         frame::send(stream, &answer(&mut worker, &effect))?;
@@ -26,7 +23,9 @@ pub fn serve(stream: &UnixStream, roots: &[PathBuf]) -> Result<(), Error> {
 
 fn answer(worker: &mut Worker, effect: &Effect) -> Reply {
     match worker.perform(effect) {
-        Ok(progress) if matches!(effect, Effect::Look { .. }) => Reply::Progress(progress),
+        Ok(progress) if matches!(effect, Effect::Look { .. } | Effect::Image { .. }) => {
+            Reply::Progress(progress)
+        }
         Ok(_) => Reply::Done,
         Err(Error::Unfinished(root)) => Reply::Unfinished(root),
         Err(Error::Refused(why) | Error::Invalid(why)) => Reply::Refused(why),

@@ -10,6 +10,7 @@ use store::chunk::Chunks;
 use super::*;
 use crate::Error;
 use crate::files::entry::{Meta, Stamp};
+use crate::worker::Worker;
 use crate::worker::effect::{Body, Effect, Executor, Progress, Step, Way};
 
 struct Scene {
@@ -32,7 +33,7 @@ fn scene() -> Scene {
 fn start(root: &Path) -> (UnixStream, JoinHandle<Result<(), Error>>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let roots = vec![root.to_path_buf()];
-    (ours, std::thread::spawn(move || serve(&theirs, &roots)))
+    (ours, std::thread::spawn(move || serve(&theirs, Worker::new(&roots)?)))
 }
 
 fn meta(mode: u32) -> Meta {
@@ -250,7 +251,6 @@ fn roots_must_be_real_folders() {
     let scene = scene();
     symlink(&scene.outside, scene.root.join("link")).unwrap();
     for bad in [scene.root.join("link"), scene.root.join("missing"), PathBuf::from("relative")] {
-        let (_ours, theirs) = UnixStream::pair().unwrap();
-        serve(&theirs, &[bad]).unwrap_err();
+        Worker::new(&[bad]).unwrap_err();
     }
 }

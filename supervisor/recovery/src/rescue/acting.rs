@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use engine::order::{Valued, Write};
 use engine::reply::PlanReport;
+use engine::scope::Held;
 use engine::{Effect, Order, Step, StepResult};
 use types::time::Time;
 use types::token::Change;
@@ -15,6 +16,7 @@ use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::Manifest;
 use crate::restore::{self, Machine, Restore, Scope};
+use crate::settings::knobs::Knobs;
 use crate::tokens::{TokenPort, put_back};
 use crate::worker::Worker;
 use crate::worker::effect::Way;
@@ -25,6 +27,7 @@ pub(super) struct Acting<'a> {
     manifest: &'a Manifest,
     newest: Option<&'a Manifest>,
     roots: &'a [Root],
+    places: &'a Places,
     /// Until the restore has it.
     worker: Option<&'a mut Worker>,
     port: Option<&'a mut dyn TokenPort>,
@@ -48,9 +51,11 @@ impl Acting<'_> {
         let newest = newest(source, journal);
         let opened = source.manifest(number, journal).and_then(|manifest| {
             let roots = roots(&manifest)?;
-            Ok((manifest, roots, worker(source, number, journal)?))
+            let places = Places::of(&manifest);
+            let worker = places.worker(&manifest)?;
+            Ok((manifest, roots, places, worker))
         });
-        let (manifest, roots, mut worker) = match opened {
+        let (manifest, roots, places, mut worker) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 return follow(journal, first, &mut |_| Err(again(&error)));
@@ -62,6 +67,7 @@ impl Acting<'_> {
             manifest: &manifest,
             newest: newest.as_ref(),
             roots: &roots,
+            places: &places,
             worker: Some(&mut worker),
             port: port.as_mut().map(|port| port as &mut dyn TokenPort),
             restore: None,
@@ -79,12 +85,13 @@ impl<'a> Acting<'a> {
             Step::Validate { leave_denied, paranoid, scope, in_place, .. } => {
                 self.validate(*leave_denied, *paranoid, (scope.as_ref(), *in_place))
             }
-            Step::UndoRestore { writes } => self.undo(writes),
+            Step::UndoRestore { writes, settings } => self.undo(writes, settings),
             // Verified before a crash: what is in place stays, and what it replaced goes.
             Step::CleanUp => {
+                let count = self.count()?;
                 match (&mut self.restore, &mut self.worker) {
                     (Some(restore), _) => restore.clean_up()?,
-                    (None, Some(worker)) => drop(restore::resume(*worker, count(self.roots)?)?),
+                    (None, Some(worker)) => drop(restore::resume(*worker, count)?),
                     (None, None) => {}
                 }
                 Ok(StepResult::Planned(self.report.clone()))
@@ -111,11 +118,13 @@ impl<'a> Acting<'a> {
     ) -> Result<StepResult, Error> {
         let worker = self.worker.take();
         let worker = worker.ok_or_else(|| Error::Invalid("a restore is under way".into()))?;
-        restore::resume(worker, count(self.roots)?)?;
+        restore::resume(worker, self.count()?)?;
         let scope = of.map_or_else(Scope::default, |of| Scope {
             files: of.files,
             tokens: of.tokens,
             paths: of.paths.iter().map(|path| path.0.clone()).collect(),
+            settings: of.settings,
+            databases: of.databases,
         });
         let machine = Machine {
             roots: self.roots,
@@ -125,6 +134,8 @@ impl<'a> Acting<'a> {
             known: known(paranoid, self.now, self.newest.into_iter().chain([self.manifest])),
             scope,
             way: way(in_place),
+            settings: Some(&self.places.knobs),
+            databases: Some(&self.places.databases),
         };
         let restore = Restore::begin(machine, self.manifest.clone(), &self.source.chunks, leave_denied)?;
         self.report = restore.plan().report(self.manifest.number);
@@ -132,15 +143,25 @@ impl<'a> Acting<'a> {
         Ok(StepResult::Planned(self.report.clone()))
     }
 
-    fn undo(&mut self, writes: &[Write]) -> Result<StepResult, Error> {
+    /// What the worker has numbers for.
+    fn count(&self) -> Result<u16, Error> {
+        let count = self.roots.len() + self.places.databases.len();
+        u16::try_from(count).map_err(|_| Error::Invalid("there are more than 65535 folders".into()))
+    }
+
+    fn undo(&mut self, writes: &[Write], settings: &[Held]) -> Result<StepResult, Error> {
         if let Some(restore) = &mut self.restore {
             restore.undo()?;
             restore.clean_up()?;
             return Ok(StepResult::Done);
         }
-        // After a crash: files from what was kept, tokens from the log.
+        // After a crash: files from what was kept, tokens and settings from the log.
+        let count = self.count()?;
         if let Some(worker) = &mut self.worker {
-            restore::abandon(*worker, count(self.roots)?)?;
+            restore::abandon(*worker, count)?;
+            let before: Vec<_> =
+                settings.iter().map(|held| (held.path.0.clone(), held.value.clone())).collect();
+            crate::settings::put_back(&self.places.knobs, *worker, &before)?;
         }
         let changes: Vec<_> = writes.iter().map(change).collect();
         bring_back(self.source, &changes)?;
@@ -222,13 +243,30 @@ pub(super) fn roots(manifest: &Manifest) -> Result<Vec<Root>, Error> {
     paths(manifest).iter().map(|path| Root::open(path)).collect()
 }
 
-fn worker(source: &Source, number: u64, journal: &Journal) -> Result<Worker, Error> {
-    Worker::new(&paths(&source.manifest(number, journal)?))
+/// What a checkpoint holds besides folders and tokens: without a configuration it is what says so.
+pub(super) struct Places {
+    pub(super) knobs: Knobs,
+    pub(super) databases: Vec<PathBuf>,
+}
+
+impl Places {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let databases = manifest.databases().0.iter().map(|database| path(&database.path)).collect();
+        Self { knobs: Knobs::of(manifest.settings().0), databases }
+    }
+
+    /// Who changes all of it.
+    pub(super) fn worker(&self, manifest: &Manifest) -> Result<Worker, Error> {
+        Worker::new(&paths(manifest))?.with_settings(self.knobs.clone()).with_databases(&self.databases)
+    }
+}
+
+fn path(path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    PathBuf::from(std::ffi::OsStr::from_bytes(path))
 }
 
 fn paths(manifest: &Manifest) -> Vec<PathBuf> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = |path: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(path));
     manifest.roots().iter().map(|tree| path(&tree.path)).collect()
 }
 
@@ -250,10 +288,6 @@ pub(super) fn known<'a>(
 pub(super) fn newest(source: &Source, journal: &Journal) -> Option<Manifest> {
     let newest = journal.state().checkpoints.keys().next_back()?;
     source.manifest(*newest, journal).ok()
-}
-
-fn count(roots: &[Root]) -> Result<u16, Error> {
-    u16::try_from(roots.len()).map_err(|_| Error::Invalid("there are more than 65535 folders".into()))
 }
 
 /// Whether another checkpoint may be without it.

@@ -52,6 +52,7 @@ impl Laptop {
             bytes: 0,
             read: None,
             skipped: Vec::new(),
+            others: engine::scope::Others::default(),
         };
         let step = |result| Event::Stepped { work: effect.work, result };
         journal.decide(step(StepResult::Captured(captured))).unwrap();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use engine::reply::PlanReport;
+use engine::scope::{FilePath, Held, Others};
 use types::token::Change;
 
 use crate::component::Difference;
@@ -32,8 +33,12 @@ pub struct Summary {
     pub accessed: u64,
     /// Tokens that are written back.
     pub tokens: u64,
-    /// Tokens that differ and cannot be restored.
+    /// Tokens and others that differ and cannot be restored.
     pub obstacles: u64,
+    /// Settings that are written back.
+    pub settings: u64,
+    /// Databases that are put back.
+    pub databases: u64,
 }
 
 impl Plan {
@@ -49,8 +54,10 @@ impl Plan {
                     plan::Change::Alter(aspects) if aspects.is_access_only() => &mut summary.accessed,
                     plan::Change::Alter(_) => &mut summary.changed,
                 },
-                Difference::Token(token) if token.obstacle.is_none() => &mut summary.tokens,
-                Difference::Token(_) => &mut summary.obstacles,
+                blocked if blocked.is_blocked() => &mut summary.obstacles,
+                Difference::Token(_) => &mut summary.tokens,
+                Difference::Setting(_) => &mut summary.settings,
+                Difference::Database(_) => &mut summary.databases,
             };
             *count += 1;
         }
@@ -72,6 +79,8 @@ impl Plan {
             lines: lines.collect(),
             writes: self.token_changes().into_iter().map(Into::into).collect(),
             in_place: self.in_place.clone(),
+            others: Others { settings: summary.settings, databases: summary.databases },
+            settings: self.settings_before().into_iter().map(held).collect(),
         }
     }
 
@@ -92,14 +101,37 @@ impl Plan {
             })
             .collect()
     }
+
+    /// What the settings that it writes hold now, in the order of the writes: what [`crate::settings::put_back`] needs after a
+    /// crash.
+    #[must_use]
+    pub fn settings_before(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let settings = self.differences.iter().filter_map(|difference| match difference {
+            Difference::Setting(setting) if setting.obstacle.is_none() => Some(setting),
+            _ => None,
+        });
+        settings.filter_map(|setting| Some((setting.path.clone(), setting.now.clone()?))).collect()
+    }
+}
+
+fn held((path, value): (Vec<u8>, Vec<u8>)) -> Held {
+    Held { path: FilePath(path), value }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} files created, {} removed, {} changed, {} with access times only; {} tokens, {} not restorable",
-            self.created, self.removed, self.changed, self.accessed, self.tokens, self.obstacles
+            "{} files created, {} removed, {} changed, {} with access times only; {} tokens, {} settings, {} \
+             databases, {} not restorable",
+            self.created,
+            self.removed,
+            self.changed,
+            self.accessed,
+            self.tokens,
+            self.settings,
+            self.databases,
+            self.obstacles
         )
     }
 }

@@ -75,7 +75,8 @@ fn an_unprivileged_process_restores_through_the_helper_as_root() {
     std::os::unix::fs::chown(root.join("same"), Some(1), Some(1)).unwrap();
     let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
     let roots = vec![root.clone()];
-    let helper = std::thread::spawn(move || serve(&listener.accept().unwrap().0, &roots));
+    let worker = crate::worker::Worker::new(&roots).unwrap();
+    let helper = std::thread::spawn(move || serve(&listener.accept().unwrap().0, worker));
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::privileges::child_process", "--ignored", "--quiet"])
         .env(DIR, dir.path())

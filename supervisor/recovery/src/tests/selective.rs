@@ -18,7 +18,7 @@ fn restore(bench: &Bench, manifest: &Manifest, paths: &[&str]) -> Result<(), Err
     let roots = std::slice::from_ref(&bench.root);
     let mut worker = Worker::new(roots).unwrap();
     let paths = paths.iter().map(|path| bench.root.join(path).as_os_str().as_bytes().to_vec()).collect();
-    let scope = Scope { files: true, tokens: false, paths };
+    let scope = Scope { files: true, tokens: false, paths, settings: false, databases: false };
     restore_scope(roots, manifest, &bench.chunks(), (&mut worker, scope))
 }
 
@@ -158,7 +158,7 @@ fn components_come_back_alone() {
         fs::write(bench.root.join("a"), "two").unwrap();
         bank.held.insert(2, 1000);
         let mut worker = Worker::new(std::slice::from_ref(&bench.root)).unwrap();
-        let scope = Scope { files, tokens, paths: Vec::new() };
+        let scope = Scope { files, tokens, ..Scope::default() };
         let machine = Machine {
             roots: &roots,
             tokens: Some(bank),

@@ -126,7 +126,13 @@ fn what_may_not_be_written_refuses_before_anything_is_done_unless_left() {
     }
     let mut tokens = Tokens::new(&mut bank, false);
     let plan = tokens.plan(&want, &chunks).unwrap();
-    let obstacles: Vec<_> = plan.iter().map(component::Difference::obstacle).collect();
+    let obstacles: Vec<_> = plan
+        .iter()
+        .map(|difference| match difference {
+            component::Difference::Token(difference) => difference.obstacle,
+            other => panic!("{other}"),
+        })
+        .collect();
     let denied = Obstacle::Denied(Denied::Quarantine);
     assert_eq!(obstacles, [None, Some(Obstacle::NotAllowed), Some(denied), Some(Obstacle::Unknown)]);
     assert!(matches!(tokens.prepare(&want, &chunks), Err(Error::Refused(_))));

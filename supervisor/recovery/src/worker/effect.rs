@@ -1,5 +1,8 @@
 //! What a worker can be asked to do, and what it answers: the only words of the helper's protocol.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use minicbor::{Decode, Encode};
 
 use crate::Error;
@@ -108,13 +111,39 @@ pub enum Effect {
         #[n(0)]
         root: u16,
     },
+    /// Writes a setting that the worker's own list names, and looks whether it holds.
+    #[n(11)]
+    Set {
+        /// Its path.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        path: Vec<u8>,
+        /// Its value.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        value: Vec<u8>,
+    },
+    /// Makes an image of a database beside it, to look at: [`Progress::Loose`], or [`Progress::None`] where there is no
+    /// database.
+    #[n(12)]
+    Image {
+        /// The database, which has a number among the roots.
+        #[n(0)]
+        root: u16,
+    },
+    /// Removes that image.
+    #[n(13)]
+    Discard {
+        /// The database.
+        #[n(0)]
+        root: u16,
+    },
 }
 
 impl Effect {
-    /// The root that it is about.
+    /// The root that it is about; none where it is about a setting.
     #[must_use]
-    pub const fn root(&self) -> u16 {
+    pub const fn root(&self) -> Option<u16> {
         match self {
+            Self::Set { .. } => None,
             Self::Open { root, .. }
             | Self::Stage { root, .. }
             | Self::Data { root, .. }
@@ -125,7 +154,9 @@ impl Effect {
             | Self::Undo { root }
             | Self::Finish { root }
             | Self::Clean { root }
-            | Self::Look { root } => *root,
+            | Self::Look { root }
+            | Self::Image { root }
+            | Self::Discard { root } => Some(*root),
         }
     }
 }
@@ -259,7 +290,7 @@ pub enum Reply {
     /// It is done.
     #[n(0)]
     Done,
-    /// The answer to [`Effect::Look`].
+    /// The answer to [`Effect::Look`] and [`Effect::Image`].
     #[n(1)]
     Progress(#[n(0)] Progress),
     /// It is not allowed or not possible; nothing was changed by this effect.
@@ -283,4 +314,22 @@ pub trait Executor {
     /// - [`Error::Unfinished`]: an earlier restore is in the way
     /// - [`Error::Io`] and others: it failed
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error>;
+}
+
+/// One executor for several components, of which only one acts at a time.
+#[derive(Clone)]
+pub struct Shared<'a>(Rc<RefCell<&'a mut dyn Executor>>);
+
+impl<'a> Shared<'a> {
+    /// Shares it.
+    pub fn new(executor: &'a mut dyn Executor) -> Self {
+        Self(Rc::new(RefCell::new(executor)))
+    }
+}
+
+impl Executor for Shared<'_> {
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+        // An executor does not call back, so nobody else holds it.
+        self.0.borrow_mut().perform(effect)
+    }
 }

@@ -2,12 +2,13 @@
 
 use engine::order::Item;
 use engine::reply::{Captured, DiffReport, Differing, FileChange, VerifyReport};
-use engine::scope::FilePath;
-use recovery::diff::{Change, Difference};
+use engine::scope::{FilePath, Others};
+use recovery::diff::{Change, Difference, Presence};
 use recovery::files::entry::{Entry, Kind};
 use recovery::files::scan::Why;
 use recovery::manifest::stored::Unsigned;
 use recovery::manifest::{Manifest, Part};
+use recovery::settings::told;
 use recovery::shown;
 use store::chunk::Chunks;
 
@@ -23,13 +24,19 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         let notes = tree.notes.iter().filter(|note| note.why != Why::Rules);
         notes.map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
     });
+    let unread = manifest.settings().1.iter().chain(manifest.databases().1);
+    let unread = unread.map(|unread| format!("{}: {}", shown(&unread.path), unread.why));
+    let damaged = manifest.databases().0.iter().filter_map(|one| {
+        one.damage.as_ref().map(|damage| format!("{}: SQLite finds it damaged: {damage}", shown(&one.path)))
+    });
     Captured {
         manifest: unsigned.statement.manifest,
         files: count("files"),
         tokens: count("tokens"),
         bytes: regular(manifest).map(|(_, size)| size).sum(),
         read: u64::try_from(regular(manifest).count()).ok().and_then(|all| all.checked_sub(recognised)),
-        skipped: notes.collect(),
+        skipped: notes.chain(unread).chain(damaged).collect(),
+        others: Others { settings: count("settings"), databases: count("databases") },
     }
 }
 
@@ -50,10 +57,17 @@ pub(super) fn diff((from, to): (u64, Option<u64>), paths: &[FilePath], all: &[Di
             Difference::File { change: Change::Removed, .. } => &mut report.removed,
             Difference::File { change: Change::Altered(_), .. } => &mut report.changed,
             Difference::Token { .. } => &mut report.tokens,
+            Difference::Setting { .. } => &mut report.others.settings,
+            Difference::Database { .. } => &mut report.others.databases,
         };
         *count += 1;
         let one = differing(difference);
-        let bytes = if let Differing::File { path, .. } = &one { path.len() } else { 0 };
+        let bytes = match &one {
+            Differing::File { path, .. }
+            | Differing::Setting { path, .. }
+            | Differing::Database { path, .. } => path.len(),
+            Differing::Token { .. } => 0,
+        };
         match room.checked_sub(bytes + DIFFERENCE_BYTES) {
             Some(left) if report.differences.len() < DIFFERENCES_MAX => {
                 room = left;
@@ -75,7 +89,9 @@ fn is_asked_for(difference: &Difference, paths: &[FilePath]) -> bool {
         Difference::File { path, .. } => {
             paths.is_empty() || paths.iter().any(|FilePath(top)| below(path, top))
         }
-        Difference::Token { .. } => paths.is_empty(),
+        Difference::Token { .. } | Difference::Setting { .. } | Difference::Database { .. } => {
+            paths.is_empty()
+        }
     }
 }
 
@@ -92,6 +108,18 @@ fn differing(difference: &Difference) -> Differing {
         Difference::Token { id, select, before, after } => {
             Differing::Token { item: Item::new(*id, *select), before: *before, after: *after }
         }
+        Difference::Setting { path, before, after } => {
+            let told = |value: &Option<Vec<u8>>| value.as_ref().map(|value| told(value));
+            Differing::Setting { path: shown(path), before: told(before), after: told(after) }
+        }
+        Difference::Database { path, change } => {
+            let change = match change {
+                Presence::Created => FileChange::Created,
+                Presence::Removed => FileChange::Removed,
+                Presence::Changed => FileChange::Changed(vec!["content"]),
+            };
+            Differing::Database { path: shown(path), change }
+        }
     }
 }
 
@@ -103,19 +131,19 @@ pub(super) fn verified(
     key: &[u8],
 ) -> Result<VerifyReport, String> {
     let mut bytes = 0;
-    for (entry, size) in regular(manifest) {
+    let files = regular(manifest).filter_map(|(entry, size)| match &entry.kind {
+        Kind::Regular { pieces, .. } => Some((&entry.path, size, pieces)),
+        _ => None,
+    });
+    let databases = manifest.databases().0.iter().map(|one| (&one.path, one.size, &one.pieces));
+    for (path, size, pieces) in files.chain(databases) {
         let mut found = 0;
-        if let Kind::Regular { pieces, .. } = &entry.kind {
-            for piece in pieces {
-                let content = chunks.get(&piece.id()).map_err(text)?;
-                found += u64::try_from(content.len()).map_err(text)?;
-            }
+        for piece in pieces {
+            let content = chunks.get(&piece.id()).map_err(text)?;
+            found += u64::try_from(content.len()).map_err(text)?;
         }
         if found != size {
-            return Err(format!(
-                "checkpoint {number}: {} has {found} bytes instead of {size}",
-                shown(&entry.path)
-            ));
+            return Err(format!("checkpoint {number}: {} has {found} bytes instead of {size}", shown(path)));
         }
         bytes += size;
     }
@@ -144,7 +172,12 @@ pub(super) fn entries(manifest: &Manifest) -> Vec<String> {
         manifest.tokens().unwrap_or_default().iter().map(|held| {
             format!("token {} {} = {}", held.id(), held.select().unwrap_or_default(), held.value)
         });
-    files.chain(tokens).collect()
+    let settings = manifest.settings().0.iter();
+    let settings =
+        settings.map(|setting| format!("setting {} = {}", shown(&setting.path), told(&setting.value)));
+    let databases = manifest.databases().0.iter();
+    let databases = databases.map(|one| format!("database {} {} bytes", shown(&one.path), one.size));
+    files.chain(databases).chain(settings).chain(tokens).collect()
 }
 
 fn file(root: &str, entry: &Entry) -> String {

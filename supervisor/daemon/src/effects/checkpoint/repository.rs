@@ -15,6 +15,7 @@ use recovery::manifest::Manifest;
 use recovery::manifest::stored::{Stored, Unsigned};
 use recovery::remembered::Remembered;
 use recovery::restore::{self, Captured, Machine};
+use recovery::settings::knobs::Knobs;
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -49,6 +50,8 @@ struct Locked {
 struct Parts {
     dir: PathBuf,
     roots: Vec<Root>,
+    knobs: Knobs,
+    databases: Vec<PathBuf>,
     device: Option<Arc<Device>>,
     client: Client,
     keys: Keys,
@@ -63,10 +66,12 @@ impl Repository {
         device: Option<Arc<Device>>,
         (now, before, retired): (PublicKey, PublicKey, Vec<PublicKey>),
         (roots, restore): (Vec<Root>, UnixStream),
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let parts = Parts {
             dir: config.state.join("checkpoints"),
             roots,
+            knobs: config.checkpoint.knobs()?,
+            databases: config.checkpoint.databases.clone(),
             device,
             client: Client::new(restore),
             keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
@@ -74,11 +79,11 @@ impl Repository {
         };
         let chunks = config.state.join("chunks");
         let locked = Locked { chunks, parts, why: "it was not opened yet".to_owned() };
-        Self {
+        Ok(Self {
             jobs: OnceLock::new(),
             locked: Mutex::new(Some(locked)),
             questions: Semaphore::new(QUESTIONS_MAX),
-        }
+        })
     }
 
     /// Opens it with this key and starts the thread; where the key is another repository's it stays as it is.
@@ -87,8 +92,9 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts { dir, roots, device, client, keys, identity } = parts;
-        let owner = Owner { chunks, dir, roots, device, client, keys, identity, captured: None };
+        let Parts { dir, roots, knobs, databases, device, client, keys, identity } = parts;
+        let owner =
+            Owner { chunks, dir, roots, knobs, databases, device, client, keys, identity, captured: None };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
         // It was locked until now, so nobody has set it.
@@ -142,6 +148,8 @@ pub(super) struct Owner {
     pub(super) chunks: Chunks,
     pub(super) dir: PathBuf,
     pub(super) roots: Vec<Root>,
+    pub(super) knobs: Knobs,
+    pub(super) databases: Vec<PathBuf>,
     pub(super) device: Option<Arc<Device>>,
     pub(super) client: Client,
     pub(super) keys: Keys,
@@ -179,7 +187,7 @@ impl Owner {
                 let wanted = prune::wanted(self.reader())?;
                 prune::prune(&mut self.chunks, &wanted)
             }
-            Task::Undo { writes } => restoring::undo_after_crash(self, &writes),
+            Task::Undo { writes, settings } => restoring::undo_after_crash(self, &writes, &settings),
             // Verified before a crash: what is in place stays, and what it replaced goes.
             Task::Phase(Phase::CleanUp) => restoring::clean_up_after_crash(self),
             Task::Validate { .. } | Task::Phase(_) => Err("no restore is under way".to_owned()),
@@ -197,8 +205,11 @@ impl Owner {
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            executor: Some(&mut self.client),
             identity: &self.identity,
             known: look.known(&before, &remembered),
+            settings: Some(&self.knobs),
+            databases: Some(&self.databases),
             ..Machine::default()
         };
         let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
@@ -236,11 +247,13 @@ impl Owner {
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-            executor: None,
+            executor: Some(&mut self.client),
             identity: &self.identity,
             known: look.known(before.iter().chain([&wanted]), &remembered),
             scope: part.scope,
             way: part.way,
+            settings: Some(&self.knobs),
+            databases: Some(&self.databases),
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
         Ok(Done::Step(StepResult::Planned(plan.report(number))))
@@ -254,8 +267,11 @@ impl Owner {
         let machine = Machine {
             roots: &self.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
+            executor: Some(&mut self.client),
             identity: &self.identity,
             known: look.known(before.iter().chain([&first]), &remembered),
+            settings: Some(&self.knobs),
+            databases: Some(&self.databases),
             ..Machine::default()
         };
         let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;

@@ -5,7 +5,9 @@ use std::sync::mpsc::Receiver;
 use engine::StepResult;
 use engine::order::Write;
 use engine::reply::PlanReport;
+use engine::scope::Held;
 use recovery::restore::{self, Machine, Outcome, Restore};
+use recovery::settings;
 use recovery::tokens::{TokenPort, put_back};
 use tokio::sync::oneshot;
 use types::token::Change;
@@ -29,7 +31,7 @@ pub(super) fn restore(
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let remembered = owner.reader().remembered();
-    let Owner { chunks, dir, roots, device, client, keys, identity, .. } = owner;
+    let Owner { chunks, dir, roots, knobs, databases, device, client, keys, identity, .. } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -39,6 +41,8 @@ pub(super) fn restore(
         known: look.known(before.iter().chain([&wanted]), &remembered),
         scope: part.scope,
         way: part.way,
+        settings: Some(knobs),
+        databases: Some(databases),
     };
     let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
@@ -47,9 +51,26 @@ pub(super) fn restore(
     };
     let report = restore.plan().report(number);
     drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
-    if serve(&mut restore, &report, reader, jobs) {
-        remember(&mut restore, look, reader);
+    match serve(&mut restore, &report, reader, jobs) {
+        End::Done => remember(&mut restore, look, reader),
+        End::Gone => {}
+        End::Undo { answer, result, writes, settings } => {
+            drop(restore);
+            // After a crash this restore was planned anew, and knows nothing of what the attempt before it has written.
+            let rest = undo_after_crash(owner, &writes, &settings);
+            drop(answer.send(result.and(rest)));
+        }
     }
+}
+
+/// How a restore ended.
+enum End {
+    /// All of it is in place, and what it replaced is gone.
+    Done,
+    /// Nobody asks any more, or the clean-up failed.
+    Gone,
+    /// What this attempt has changed is back; the answer waits for what earlier ones have.
+    Undo { answer: Answer, result: Result<(), String>, writes: Vec<Write>, settings: Vec<Held> },
 }
 
 /// Spares the next capture reading what was just compared. Nobody waits for it, and without it all is read.
@@ -60,9 +81,12 @@ fn remember(restore: &mut Restore<'_>, look: Look, reader: Reader<'_>) {
     }
 }
 
-/// Whether the restore came to its good end.
-fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) -> bool {
+fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) -> End {
     while let Ok(Job { task, answer }) = jobs.recv() {
+        if let Task::Undo { writes, settings } = task {
+            let result = restore.undo().and_then(|()| restore.clean_up()).map_err(text);
+            return End::Undo { answer, result, writes, settings };
+        }
         let (result, is_over) = match &task {
             Task::Phase(Phase::Prepare) => (done(restore.prepare()), false),
             Task::Phase(Phase::Execute) => (done(restore.execute()), false),
@@ -74,19 +98,18 @@ fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, job
                 let result = restore.clean_up().map_err(text);
                 (result.map(|()| Done::Step(StepResult::Planned(report.clone()))), true)
             }
-            Task::Undo { .. } => (done(restore.undo().and_then(|()| restore.clean_up())), true),
             other => {
                 let busy = || Err("a restore is under way; try again when it has ended".to_owned());
                 (reader.answer(other).unwrap_or_else(busy), false)
             }
         };
-        let is_done = is_over && result.is_ok() && matches!(task, Task::Phase(_));
+        let end = if result.is_ok() { End::Done } else { End::Gone };
         drop(answer.send(result));
         if is_over {
-            return is_done;
+            return end;
         }
     }
-    false
+    End::Gone
 }
 
 fn done(result: Result<(), recovery::Error>) -> Result<Done, String> {
@@ -103,9 +126,10 @@ fn end_earlier(owner: &mut Owner) -> Result<(), String> {
     Ok(())
 }
 
+/// Folders and, behind them, databases: what the helper has numbers for.
 fn count(owner: &Owner) -> Result<u16, String> {
-    u16::try_from(owner.roots.len())
-        .map_err(|_| "there are more than 65535 folders in checkpoint.roots".to_owned())
+    u16::try_from(owner.roots.len() + owner.databases.len())
+        .map_err(|_| "there are more than 65535 folders and databases in the configuration".to_owned())
 }
 
 /// Ends a restore that had been verified when the daemon died.
@@ -114,10 +138,17 @@ pub(super) fn clean_up_after_crash(owner: &mut Owner) -> Result<Done, String> {
     Ok(Done::Step(StepResult::Planned(PlanReport::default())))
 }
 
-/// Brings everything back that a restore changed before the daemon died: files from what it kept, tokens from the log.
-pub(super) fn undo_after_crash(owner: &mut Owner, writes: &[Write]) -> Result<Done, String> {
+/// Brings everything back that a restore changed before the daemon died: files from what it kept, tokens and settings from
+/// the log.
+pub(super) fn undo_after_crash(
+    owner: &mut Owner,
+    writes: &[Write],
+    settings: &[Held],
+) -> Result<Done, String> {
     let roots = count(owner)?;
     restore::abandon(&mut owner.client, roots).map_err(text)?;
+    let before: Vec<_> = settings.iter().map(|held| (held.path.0.clone(), held.value.clone())).collect();
+    settings::put_back(&owner.knobs, &mut owner.client, &before).map_err(text)?;
     if let Some(mut device) = owner.device.as_deref() {
         let changes: Vec<_> = writes.iter().map(change).collect();
         put_back(&mut device, &changes).map_err(text)?;

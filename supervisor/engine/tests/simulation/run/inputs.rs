@@ -8,7 +8,7 @@ use types::token::{Change, Select, TokenId};
 use types::unit::MilliCelsius;
 
 use super::super::random::Random;
-use super::{PATHS, Run};
+use super::{PATHS, Run, SETTINGS};
 
 const NAMES: [&str; 9] = ["one", "two", "three", "four.x", "", "12", "a b", "ü", "../x"];
 const USERS: [u32; 4] = [0, 1001, 1000, 1002];
@@ -34,7 +34,11 @@ impl Run {
         let content = self.random.next() % 4;
         let location = *self.random.pick(&[4, 8, 12, 16]);
         let value = u32::try_from(self.random.below(3)).unwrap();
-        self.note(|| format!("drift: {path} holds {content}, location {location} {value}"));
+        let setting = *self.random.pick(&SETTINGS);
+        let set = u8::try_from(self.random.below(3)).unwrap();
+        self.note(|| {
+            format!("drift: {path} holds {content}, location {location} {value}, setting {setting} {set}")
+        });
         for snapshot in [&mut self.world.now, &mut self.oracle.expected] {
             if content == 0 {
                 snapshot.files.remove(path);
@@ -42,6 +46,7 @@ impl Run {
                 snapshot.files.insert(path, content);
             }
             snapshot.locations.insert(location, value);
+            snapshot.settings.insert(setting, set);
         }
     }
 
