@@ -409,7 +409,10 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!(databases.len() <= DATABASES_MAX, "checkpoint.databases names at most {DATABASES_MAX}");
     for (place, database) in databases.iter().enumerate() {
         let shown = database.display();
-        let plain = database.components().as_path() == database && database.file_name().is_some();
+        // Paths that differ in such parts alone are equal, so it is the text that counts.
+        let plain = database.components().as_path().as_os_str() == database.as_os_str()
+            && database.file_name().is_some()
+            && !database.components().any(|part| part == std::path::Component::ParentDir);
         ensure!(plain, "checkpoint.databases: {shown} is not a plain path: without “.” and “..”");
         ensure!(
             !databases.iter().skip(place + 1).any(|other| other == database),
