@@ -43,10 +43,10 @@ show() {
 }
 
 # What is there, as the kernel tells it: kind, mode, owner, times, link, content (a folder's size is the file system's own). Looked at through a mount of its
-# own, because looking would move the access times.
+# own of the folder above, in which a restore exchanges it, because looking would move the access times.
 quiet=/run/quiet
 picture() {
-    (cd "$quiet" && find . -printf '%P|%y|%m|%U|%G|%T@|%A@|%l\n' | LC_ALL=C sort &&
+    (cd "$quiet/${work##*/}" && find . -printf '%P|%y|%m|%U|%G|%T@|%A@|%l\n' | LC_ALL=C sort &&
         find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
 }
 
@@ -100,7 +100,7 @@ chmod 4750 "$work/letters/photo.raw"
 touch -d '2024-02-29 12:34:56.789012345' "$work/letters/one.txt" "$work/empty"
 touch -h -d '2001-09-09 01:46:40' "$work/link"
 touch -d '2020-01-01' "$work/letters" "$work/keys"
-mkdir -p "$quiet" && mount --bind "$work" "$quiet" && mount -o remount,bind,ro,noatime "$quiet" || wrong "no quiet view"
+mkdir -p "$quiet" && mount --bind "${work%/*}" "$quiet" && mount -o remount,bind,ro,noatime "$quiet" || wrong "no quiet view"
 token_before=$(dsmil tokens get 0x8060 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["answer"]["values"][0]["value"])')
 picture >/tmp/before
 show 'dsmil checkpoint create before' || wrong "no checkpoint"

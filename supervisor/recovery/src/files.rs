@@ -8,6 +8,7 @@
 //! - [`scan`], `read`, `ahead`: walking a folder and reading what is there, and soon will be
 //! - [`plan`]: what differs from a checkpoint, and the steps that change it back
 //! - [`rules`]: what is left out, by patterns
+//! - `mounts`: where else a root is mounted
 //! - `selection`: which entries of a root a restore is about
 //! - `restore`: turning a plan into effects
 //!
@@ -19,6 +20,7 @@
 mod ahead;
 pub mod entry;
 pub mod known;
+mod mounts;
 pub mod plan;
 pub(crate) mod read;
 mod restore;
@@ -112,7 +114,7 @@ impl<'a> Files<'a> {
     }
 
     /// How a root comes back, and why it cannot be exchanged where that was wished.
-    fn way_of(&self, root: &Root, scan: &Scan) -> (Way, Option<&'static str>) {
+    fn way_of(&self, root: &Root, scan: &Scan) -> (Way, Option<String>) {
         if self.way == Way::InPlace {
             return (Way::InPlace, None);
         }
@@ -121,7 +123,11 @@ impl<'a> Files<'a> {
             Why::TooLong => Some("it holds too long or too deep a path"),
             _ => None,
         });
-        match root.place().err().or(inside) {
+        let elsewhere = || {
+            let at = mounts::elsewhere(root.path())?;
+            Some(format!("it is mounted at {}, too, where the old folder would stay", at.display()))
+        };
+        match root.place().err().or(inside).map(str::to_owned).or_else(elsewhere) {
             Some(why) => (Way::InPlace, Some(why)),
             None => (Way::Exchange, None),
         }
