@@ -53,7 +53,17 @@ each() {
 
 settle() { :; }
 fail() { wrong=1; echo "FAIL $*"; }
-unload() { ! grep -q '^dsmil ' /proc/modules || rmmod dsmil || fail "$1: it cannot be unloaded"; }
+unload() {
+    local tries
+    grep -q '^dsmil ' /proc/modules || return 0
+    # An undo that failed is tried again, ever later.
+    for tries in $(seq 600); do
+        ! rmmod dsmil 2>/tmp/unloaded || return 0
+        sleep 0.1
+    done
+    cat /tmp/unloaded
+    fail "$1: it cannot be unloaded"
+}
 
 case ${1:-both} in each | both) calls=1 ;; *) calls=0 ;; esac
 case ${1:-both} in suite | both) suite=1 ;; *) suite=0 ;; esac
@@ -87,6 +97,10 @@ whole_suite() {
     # Not through a pipe: whoever it leaves behind when a failure ends it early would keep that open.
     bash -c 'echo 1 >/proc/self/make-it-fail && exec dsmil-uapi' >/tmp/suite 2>&1
     tail -n 1 /tmp/suite
+    # Whoever it left behind has the device open.
+    for left in /proc/[0-9]*; do
+        [[ $(readlink "$left/exe") != */dsmil-uapi ]] || kill -KILL "${left#/proc/}"
+    done
     for kind in failslab fail_page_alloc fail_usercopy; do echo 0 >$fault/$kind/probability; done
     echo "suite: $(($(fired) - before)) failures"
     [ "$(fired)" -gt "$before" ] || { echo "FAIL none could be provoked"; wrong=1; }

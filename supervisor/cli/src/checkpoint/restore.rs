@@ -1,5 +1,7 @@
 //! `dsmil checkpoint restore`
 
+use std::os::unix::fs::MetadataExt as _;
+
 use api::wire::{self, Answer, Command};
 use clap::Args;
 
@@ -63,6 +65,17 @@ pub struct Restore {
 impl Restore {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
+        let was_here = is_here();
+        let done = self.restore(context);
+        if was_here && !is_here() && !context.quiet {
+            output::warning(
+                "the working folder is still the old one: “cd \"$PWD\"” enters the one that came back",
+            );
+        }
+        done
+    }
+
+    fn restore(&self, context: &Context) -> Result<(), Fault> {
         if self.rescue.is_wanted() {
             return self.rescue.run(context, &self.wanted()?);
         }
@@ -137,6 +150,12 @@ fn within(text: &str) -> Result<u32, String> {
 const CONFIRM_S_MAX: u32 = 86_400;
 
 /// What was restored, in words.
+/// Whether the working folder is the one that its path leads to: a restore may have exchanged it.
+fn is_here() -> bool {
+    let inode = |path: &std::ffi::OsStr| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    std::env::var_os("PWD").is_some_and(|path| inode(&path) == inode(".".as_ref()))
+}
+
 fn restored(plan: &wire::Plan, scope: &Scope) -> String {
     if super::is_empty(plan) {
         return format!(

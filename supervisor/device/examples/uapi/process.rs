@@ -123,8 +123,6 @@ pub(crate) fn hear(line: &mut UnixStream) -> Check {
 /// files, if it shares that.
 pub(crate) fn sleeper(shares_table: bool) -> Result<Pid, Errno> {
     cloned(shares_table, || {
-        // SAFETY: Two numbers, no pointer. When its parent ends early nobody else would end it.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         loop {
             // SAFETY: Waits for a signal.
             unsafe { libc::pause() };
