@@ -3,7 +3,7 @@
 # tools that are not ours.
 # One line for each claim; status 1 if one does not hold.
 exec python3 - <<'PYTHON'
-import grp, hashlib, json, os, sqlite3, subprocess, sys, time
+import grp, hashlib, json, os, subprocess, sys, time
 
 WORK, STATE, TOKEN = "/srv/work", "/var/lib/dsmil", "0x8060"
 MEMBER = 4242
@@ -252,13 +252,22 @@ def setting(path, value=None):
 
 
 os.makedirs("/srv/data", exist_ok=True)
-program = sqlite3.connect(DATA, isolation_level=None)
-program.execute("PRAGMA journal_mode = WAL")
-program.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
-program.executemany("INSERT INTO t (v) VALUES (?)", [(f"row {number}" * 40,) for number in range(500)])
-rows = lambda: program.execute("SELECT count(*) FROM t").fetchone()[0]
-os.chown(DATA, 1000, 1001)
 os.chown("/srv/data", 1000, 1001)
+AS_OWNER = ("setpriv", "--reuid", "1000", "--regid", "1001", "--clear-groups")
+program = subprocess.Popen([*AS_OWNER, "sqlite3", DATA], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def sql(statement):
+    """What the program prints for a statement."""
+    program.stdin.write(f"{statement};\n.print end\n")
+    program.stdin.flush()
+    return "".join(iter(program.stdout.readline, "end\n")).strip()
+
+
+sql("PRAGMA journal_mode = WAL")
+sql("CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT)")
+sql("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO t (v) SELECT printf('%.200c', char(65 + i % 26)) || i FROM n")
+rows = lambda: int(sql("SELECT count(*) FROM t"))
 setting(SWAP, "61")
 chosen = setting(HUGE, "madvise")
 taken = answer("checkpoint", "create", "settled")
@@ -266,7 +275,7 @@ taken = taken.get("checkpoint", taken)
 claim(taken.get("databases") == 1 and taken.get("settings", 0) >= 3, "a checkpoint holds settings and a database", taken)
 setting(SWAP, "10")
 setting(HUGE, "never")
-program.execute("DELETE FROM t WHERE k > 20")
+sql("DELETE FROM t WHERE k > 20")
 status, said, err = dsmil("checkpoint", "diff", "settled")
 claim(status == 1 and f"setting  {SWAP}: 61 -> 10" in said and f"setting  {HUGE}: madvise -> never" in said
       and f"database {DATA}: changed" in said, "what differs of them is told", (said, err))
@@ -275,14 +284,15 @@ claim(status == 0 and setting(SWAP) == "61" and setting(HUGE) == chosen and rows
 setting(SWAP, "10")
 status, said, err = dsmil("checkpoint", "restore", "settled", "--databases", "--yes")
 claim(status == 0 and rows() == 500 and setting(SWAP) == "10", "a database too, and the program that has it open sees it", (said, err))
-claim(program.execute("PRAGMA integrity_check").fetchone() == ("ok",), "it is whole")
+claim(sql("PRAGMA integrity_check") == "ok", "it is whole")
 left = [name for name in os.listdir("/srv/data") if "dsmil" in name or os.stat(f"/srv/data/{name}").st_uid != 1000]
 claim(left == [f"laptop.db{end}" for end in ("-shm", "-wal") if f"laptop.db{end}" in left], "nothing is left beside it", left)
-program.execute("BEGIN EXCLUSIVE")
-program.execute("DELETE FROM t WHERE k > 400")
+sql("DELETE FROM t WHERE k > 450")
+sql("BEGIN EXCLUSIVE")
+sql("DELETE FROM t WHERE k > 400")
 status, said, err = dsmil("checkpoint", "restore", "settled", "--yes")
 claim(status != 0 and "locked by another program" in said + err, "a program that holds it locked is told of", (said, err))
-program.execute("COMMIT")
+sql("COMMIT")
 claim(setting(SWAP) == "10" and rows() == 400, "and nothing has changed")
 status, said, err = dsmil("checkpoint", "restore", "settled", "--yes")
 claim(status == 0 and setting(SWAP) == "61" and rows() == 500, "all of it comes back", (said, err))
@@ -302,11 +312,11 @@ for way, is_same in (((), False), (("--in-place",), True)):
         status, _, err = dsmil("checkpoint", "restore", "first", "--yes", *way)
         claim(status == 0 and picture(WORK) == before and held_open.read() == "6.6.6.6 other.example\n", f"restored {way}; who has a file open keeps it", err)
     claim((os.stat(WORK).st_ino == inode) == is_same and not any(map(os.path.exists, LEFT)), f"{'the same folder' if is_same else 'another folder'} stands there, and nothing beside it")
+read = answer("checkpoint", "create", "recognised")["checkpoint"]["read"]
+claim(read <= 5, f"what a restore touched is recognised all the same: {read} files read")
 write("etc/hosts", "6.6.6.6 other.example\n")
 said = run("bash", "-c", f"cd {WORK} && dsmil checkpoint restore first --yes 2>&1 >/dev/null; cd \"$PWD\" && cat etc/hosts")[1]
 claim("working folder is still the old one" in said and "other.example" not in said, "who stands in the folder is told to enter it anew", said)
-read = answer("checkpoint", "create", "recognised")["checkpoint"]["read"]
-claim(read <= 5, f"what a restore touched is recognised all the same: {read} files read")
 
 # Without the daemon.
 OFFLINE = ("dsmil", "checkpoint", "restore", "first", "--offline", "--recovery-key", "/root/recovery", "--yes")
