@@ -312,8 +312,6 @@ for way, is_same in (((), False), (("--in-place",), True)):
         status, _, err = dsmil("checkpoint", "restore", "first", "--yes", *way)
         claim(status == 0 and picture(WORK) == before and held_open.read() == "6.6.6.6 other.example\n", f"restored {way}; who has a file open keeps it", err)
     claim((os.stat(WORK).st_ino == inode) == is_same and not any(map(os.path.exists, LEFT)), f"{'the same folder' if is_same else 'another folder'} stands there, and nothing beside it")
-read = answer("checkpoint", "create", "recognised")["checkpoint"]["read"]
-claim(read <= 5, f"what a restore touched is recognised all the same: {read} files read")
 write("etc/hosts", "6.6.6.6 other.example\n")
 said = run("bash", "-c", f"cd {WORK} && dsmil checkpoint restore first --yes 2>&1 >/dev/null; cd \"$PWD\" && cat etc/hosts")[1]
 claim("working folder is still the old one" in said and "other.example" not in said, "who stands in the folder is told to enter it anew", said)
