@@ -32,6 +32,13 @@ const NONCE: usize = 12;
 /// The longest secret that is wrapped, bytes.
 pub const SECRET_MAX: usize = 4096;
 
+/// A copy of a secret that is encrypted where it lies. It has room for the tag: a buffer that had to grow would leave the secret behind.
+pub(crate) fn in_place(secret: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut buffer = Zeroizing::new(Vec::with_capacity(secret.len() + AES_256_GCM.tag_len()));
+    buffer.extend_from_slice(secret);
+    buffer
+}
+
 /// A recovery key. Wiped when dropped; shows itself only through [`Key::to_text`].
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key([u8; KEY]);
@@ -137,8 +144,8 @@ impl Key {
         if secret.len() > SECRET_MAX {
             return Err(Error::Wrap);
         }
-        let mut sealed = secret.to_vec();
-        let nonce = self.cipher()?.seal_in_place_append_tag(aad(purpose), &mut sealed);
+        let mut sealed = in_place(secret);
+        let nonce = self.cipher()?.seal_in_place_append_tag(aad(purpose), &mut *sealed);
         let nonce = nonce.map_err(|_| Error::Wrap)?;
         Ok([MAGIC.as_slice(), nonce.as_ref(), &sealed].concat())
     }

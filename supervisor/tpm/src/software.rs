@@ -12,6 +12,7 @@ use types::hash::Hash;
 use zeroize::Zeroizing;
 
 use crate::key_dir::{KeyDir, KeyFile, Role, SECRET_LEN};
+use crate::recovery::in_place;
 use crate::{Error, Identity, KeyOrigin, PublicKey, Signature};
 
 /// Where a TPM's key file has the storage root key's name: no name is like it.
@@ -68,8 +69,8 @@ impl Software {
     }
 
     pub(crate) fn seal(&self, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut sealed = data.to_vec();
-        let nonce = self.sealing.seal_in_place_append_tag(Aad::from(MAGIC), &mut sealed);
+        let mut sealed = in_place(data);
+        let nonce = self.sealing.seal_in_place_append_tag(Aad::from(MAGIC), &mut *sealed);
         let nonce = nonce.map_err(|_| Error::malformed("the software key", "it did not seal"))?;
         Ok([MAGIC.as_slice(), nonce.as_ref(), &sealed].concat())
     }
