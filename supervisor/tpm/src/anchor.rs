@@ -37,6 +37,7 @@
 use types::hash::Hash;
 
 use crate::attest::Clock;
+use crate::capability::{self, property};
 use crate::chip::Chip;
 use crate::codec::{Reader, Writer};
 use crate::counters::Kind;
@@ -311,6 +312,13 @@ impl Chip {
         self.nv_increment(&orderly)
     }
 
+    /// TPM_PT_ORDERLY_COUNT, and the count that makes the chip write.
+    fn orderly_writes_every(&mut self) -> Result<u32, Error> {
+        let found = capability::properties(&mut self.base.link, property::ORDERLY_COUNT, 1)?;
+        let count = found.iter().find(|(tag, _)| *tag == property::ORDERLY_COUNT).map(|(_, count)| *count);
+        Ok(count.unwrap_or_default().saturating_add(1))
+    }
+
     fn forget_anchor(&mut self, handles: AnchorHandles) -> Result<(), Error> {
         for index in [handles.counter, handles.record, handles.orderly] {
             match self.nv_undefine(index) {
@@ -367,13 +375,20 @@ impl Handle {
         self.anchor(move |chip| chip.advance_anchor(handles, point, counter)).await
     }
 
-    /// Adds one to the orderly counter. One command; it wears the chip at each 256th only, when chips write the counter down. After
+    /// Adds one to the orderly counter. One command; it wears the chip when it writes the counter down, as
+    /// [`orderly_writes_every`](Self::orderly_writes_every) says. After
     /// an error it may have been done or not: [`read_anchor`](Self::read_anchor) tells.
     ///
     /// # Errors
     /// - `NvMissing`, `NvForeign`
     pub async fn increment_orderly(&self, handles: AnchorHandles) -> Result<(), Error> {
         self.anchor(move |chip| chip.increment_orderly(handles)).await
+    }
+
+    /// How many counts of an orderly counter the chip needs to write it down once: 256 where it is as the reference implementation, 1
+    /// where it does not say. One command.
+    pub async fn orderly_writes_every(&self) -> Result<u32, Error> {
+        self.anchor(Chip::orderly_writes_every).await
     }
 
     /// Removes what there is of the anchor. Two commands each.

@@ -26,6 +26,8 @@ pub(crate) mod property {
     pub(crate) const REVISION: u32 = 0x102;
     pub(crate) const MANUFACTURER: u32 = 0x105;
     pub(crate) const VENDOR_STRINGS: [u32; 4] = [0x106, 0x107, 0x108, 0x109];
+    /// How far an orderly counter may be ahead of what the chip has written down of it.
+    pub(crate) const ORDERLY_COUNT: u32 = 0x11d;
     pub(crate) const VARIABLE: u32 = 0x200;
     pub(crate) const PERMANENT: u32 = 0x200;
     /// A flag in `PERMANENT`.

@@ -77,7 +77,9 @@ pub async fn begin(
              restored disk: “dsmild run --accept-anchor 'WHY'” makes a new anchor and records the reason"
         ),
     };
-    let mut counts = Counts::new(&anchor, every, stands);
+    let writes_every =
+        tpm.orderly_writes_every().await.context("asking how often the TPM writes a counter down")?;
+    let mut counts = Counts::new(&anchor, writes_every, every, stands);
     // A daemon that starts over and over must not wear the chip out.
     let anchors = counts.is_due(true);
     if !anchors {

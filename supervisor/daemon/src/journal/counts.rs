@@ -15,11 +15,11 @@ use super::window::Window;
 const MARK: &str = "dsmil-anchor/1";
 /// How long one anchoring more takes to be allowed: 88,000 in ten years, where a chip's memory bears 100,000.
 const ANCHORING_EVERY: Duration = Duration::from_secs(3600);
-/// Heads that are counted, one after the other.
-const COUNTS_AT_ONCE: u32 = 512;
-/// How long one more takes to be counted. Chips write each 256th count down: 77,000 times in ten years at this pace, where one each
-/// second would be 1,200,000.
-const COUNT_EVERY: Duration = Duration::from_secs(16);
+/// Times that the chip writes its count of heads down, one after the other.
+const WRITES_AT_ONCE: u32 = 2;
+/// How long one more takes to be allowed: 77,000 in ten years. A chip that writes each 256th count down counts a head in 16 seconds
+/// then; one each second would be 1,200,000 writes.
+const WRITE_EVERY: Duration = Duration::from_secs(16 * 256);
 
 /// What a head says of the anchor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,9 +145,17 @@ pub struct Paid {
     anchor: Option<Anchor>,
 }
 
+/// Heads that may be counted.
+fn countings(writes_every: u32) -> Allowance {
+    let at_once = WRITES_AT_ONCE.saturating_mul(writes_every);
+    // Whole seconds are what an allowance counts in.
+    let every = (WRITE_EVERY / writes_every.max(1)).max(Duration::from_secs(1));
+    Allowance::new(at_once, at_once, every)
+}
+
 impl Counts {
-    /// As the anchor has them, and what the start found.
-    pub fn new(anchor: &Anchor, every: Duration, found: Option<Standing>) -> Self {
+    /// As the anchor has them, and what the start found. The chip writes the count of heads down once in `writes_every` of them.
+    pub fn new(anchor: &Anchor, writes_every: u32, every: Duration, found: Option<Standing>) -> Self {
         let now = Named {
             counter: anchor.counter,
             orderly: anchor.orderly,
@@ -160,7 +168,7 @@ impl Counts {
             now,
             owed: Owed::default(),
             anchorings: Allowance::new(allowed, ANCHORINGS_AT_ONCE.into(), ANCHORING_EVERY),
-            countings: Allowance::new(COUNTS_AT_ONCE, COUNTS_AT_ONCE, COUNT_EVERY),
+            countings: countings(writes_every),
             anchored: Instant::now(),
             every,
             lost_power: false,
@@ -312,7 +320,7 @@ mod tests {
         let clock = tpm::Clock { ms: 0, resets: 3, restarts: 0, is_safe: true };
         let names = AnchorNames { counter: name, record: name, orderly: name };
         let anchor = Anchor { names, counter: 7, orderly: 1 << 40, record, clock };
-        let mut counts = Counts::new(&anchor, Duration::from_secs(7200), None);
+        let mut counts = Counts::new(&anchor, 256, Duration::from_secs(7200), None);
         let told = |counts: &Counts| {
             let told = counts.describe();
             (told.noticed, told.noticed_unpowered, told.heads, told.writes, told.owed)
@@ -349,7 +357,18 @@ mod tests {
         assert!(counts.is_due(false) && counts.due_at().is_some());
     }
 
-    /// Chips write each 256th count of heads down: who counts each of them wears it out within a year.
+    /// As often as chips are made for, however often they write.
+    #[test]
+    fn counting_goes_by_what_the_chip_writes() {
+        for (writes_every, at_once, seconds) in
+            [(256, 512, 16), (1, 2, 4096), (0, 0, 4096), (1 << 20, 2 << 20, 1)]
+        {
+            let allowance = countings(writes_every);
+            assert_eq!((allowance.at_once, allowance.every.as_secs()), (at_once, seconds));
+        }
+    }
+
+    /// Who counts each of them wears the chip out within a year.
     #[test]
     fn counting_is_bounded() {
         let mut allowance = Allowance::new(2, 2, Duration::from_secs(16));

@@ -52,6 +52,8 @@ async fn it_moves_forward_and_counts_its_writes() {
     let first = tpm.define_anchor(handles(), point(10)).await.unwrap();
     assert_eq!((first.record.point, first.record.writes), (point(10), 1));
     assert!(matches!(tpm.define_anchor(handles(), point(1)).await, Err(Error::NvDefined { .. })));
+    // The reference implementation: MAX_ORDERLY_COUNT is 255.
+    assert_eq!(tpm.orderly_writes_every().await.unwrap(), 256);
     for n in 1..5 {
         let commands = tpm.counters().commands;
         tpm.increment_orderly(handles()).await.unwrap();
