@@ -55,7 +55,7 @@ pub(crate) struct Terms {
 pub(crate) enum Phase {
     /// There is none.
     Idle,
-    /// Begun, nothing written.
+    /// Begun, and not yet committed.
     Open {
         /// When it is dropped.
         deadline: i64,

@@ -171,7 +171,7 @@ enum dsmil_lockdown {
 enum dsmil_state {
 	/** @DSMIL_STATE_IDLE: there is none */
 	DSMIL_STATE_IDLE = 0,
-	/** @DSMIL_STATE_OPEN: begun, nothing written; dropped at its deadline */
+	/** @DSMIL_STATE_OPEN: begun, and not yet committed; dropped at its deadline */
 	DSMIL_STATE_OPEN = 1,
 	/** @DSMIL_STATE_PENDING: written, waiting for its confirmation; undone at its deadline */
 	DSMIL_STATE_PENDING = 2,

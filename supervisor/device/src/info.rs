@@ -118,7 +118,7 @@ pub enum Lockdown {
 pub enum State {
     /// There is none.
     Idle,
-    /// Begun, nothing written.
+    /// Begun, and not yet committed.
     Open {
         /// Until it is dropped.
         remaining: Duration,

@@ -103,7 +103,7 @@ pub struct PageState {
 pub enum Phase {
     /// There is none.
     Idle,
-    /// Begun, nothing written.
+    /// Begun, and not yet committed.
     Open,
     /// Written, waiting for its confirmation.
     Pending,

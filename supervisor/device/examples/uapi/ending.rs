@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup};
 use types::token::Change;
 
-use crate::bench::{Bench, Check, holds, same};
+use crate::bench::{Bench, Check, holds, same, until};
 use crate::memory::Area;
 use crate::process::{closer, hear, sleeper, speaking, tell};
 use crate::raw::{begin, commit_of, raw_at, stage, steps_refused, undo, whole, write};
@@ -83,7 +83,8 @@ fn answer_waits(b: &Bench) -> Check {
     })?;
     owner.hear()?;
     b.until_value(change.id, change.value)?;
-    // Answered at once, not after the writer's death.
+    // Others are answered at once, not after the writer's death; and what is written is read back before it is pending.
+    until("the commit to end", || Ok(b.info()?.state != DSMIL_STATE_OPEN))?;
     same(b.info()?.state, DSMIL_STATE_PENDING)?;
     let undone = b.until_value(change.id, old);
     let ended = b.until_idle().and_then(|()| b.ended(DSMIL_OUTCOME_EXPIRED));
