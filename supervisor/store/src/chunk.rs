@@ -306,6 +306,15 @@ impl Chunks {
         }
     }
 
+    /// Says that a chunk is read soon: the disk brings it meanwhile. A hint; what is wrong shows when it is read.
+    pub fn expect(&self, id: &ChunkId) {
+        if let Some(Place::Stored(location)) = self.index.get(id)
+            && let Ok(Some(Source::Sealed(reader))) = lock(&self.packs).source(location)
+        {
+            reader.expect(location);
+        }
+    }
+
     /// Whether a chunk is there. That it is whole is known after [`Chunks::get`].
     pub fn contains(&self, id: &ChunkId) -> bool {
         self.index.contains_key(id)

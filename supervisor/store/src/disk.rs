@@ -51,6 +51,8 @@ pub(crate) trait File: Send + Sync + fmt::Debug {
     fn len(&self) -> io::Result<u64>;
     /// Reads until the buffer is full or the file ends; says how much.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Says that this range is read soon, so that the disk may bring it meanwhile.
+    fn expect(&self, _offset: u64, _length: u64) {}
     /// Writes all of it.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Writes all of it where nothing but zeros follows, as far as the file reaches.

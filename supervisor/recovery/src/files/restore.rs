@@ -1,6 +1,6 @@
 //! Turning a plan into effects.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 
 use store::chunk::Chunks;
@@ -15,6 +15,8 @@ use crate::worker::effect::{Body, Effect, Step, Way};
 
 /// What each staged entry may take besides its content: an inode and its share of a folder.
 const ENTRY_BYTES: u64 = 4096;
+/// So much of contents the disk is asked for before it is read.
+const AHEAD_BYTES: u64 = 8 << 20;
 
 /// Checks that every chunk of the entries at these places is there and authentic.
 pub(super) fn check_chunks(
@@ -22,12 +24,22 @@ pub(super) fn check_chunks(
     places: impl Iterator<Item = usize>,
     chunks: &Chunks,
 ) -> Result<(), Error> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
+    let mut needed = Vec::new();
     for entry in places.filter_map(|place| tree.entries.get(place)) {
         let Kind::Regular { pieces, .. } = &entry.kind else { continue };
-        for piece in pieces.iter().filter(|piece| seen.insert(piece.id())) {
-            get(entry, piece, chunks)?;
+        needed.extend(pieces.iter().filter(|piece| seen.insert(piece.id())).map(|piece| (entry, piece)));
+    }
+    let (mut ahead, mut bytes_ahead) = (needed.iter(), 0);
+    for (entry, piece) in &needed {
+        while bytes_ahead < AHEAD_BYTES
+            && let Some((_, next)) = ahead.next()
+        {
+            chunks.expect(&next.id());
+            bytes_ahead += u64::from(next.bytes);
         }
+        get(entry, piece, chunks)?;
+        bytes_ahead = bytes_ahead.saturating_sub(u64::from(piece.bytes));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 use rustix::fs::{FileType, OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
-use super::ahead;
+use super::ahead::{self, Forerun};
 use super::entry::{DEPTH_MAX, Entry, Kind, Meta, PATH_BYTES_MAX, STAGING, Stamp};
 use super::known::{self, Before, Known, KnownRoot, Mark, Marks};
 use super::read::{self, Contents};
@@ -173,14 +173,32 @@ pub(crate) fn scan_after(
     let known = known.root(root.path().as_os_str().as_bytes(), filesystem.as_deref());
     let scan = Scan { filesystem, began: now(), ..Scan::default() };
     let rules = root.rules();
-    let mut walk = Walk { contents, scan, known, before, rules, links: HashMap::new(), is_reading: true };
+    let forerun = Forerun::default();
+    let mut walk = Walk {
+        contents,
+        scan,
+        known: &known,
+        before,
+        rules,
+        links: HashMap::new(),
+        is_reading: true,
+        forerun: &forerun,
+    };
     let stat = read::stat_open(&dir).map_err(|e| Error::io("look at", b"", e))?;
     let mut meta = Meta::of(&stat);
     meta.xattrs = read::xattrs(&dir)
         .map_err(|e| Error::io("read the attributes of", b"", e))?
         .ok_or(Error::Limit { what: "extended attributes of a root", found: 0, limit: 0 })?;
     walk.found(Entry { path: Vec::new(), meta, kind: Kind::Directory }, &stat)?;
-    walk.folder(&dir, &[], 1)?;
+    std::thread::scope(|scope| {
+        // A second look finds everything in memory.
+        if before.is_none() {
+            forerun.begin(scope, &dir, &known);
+        }
+        let walked = walk.folder(&dir, &[], 1);
+        forerun.tell(None);
+        walked
+    })?;
     Ok(walk.scan)
 }
 
@@ -193,13 +211,14 @@ pub(crate) fn now() -> Stamp {
 struct Walk<'a> {
     contents: &'a mut dyn Contents,
     scan: Scan,
-    known: KnownRoot<'a>,
+    known: &'a KnownRoot<'a>,
     before: Option<&'a Before<'a>>,
     rules: &'a Rules,
     /// The first path of each file that has several.
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     /// Whether the last file was read.
     is_reading: bool,
+    forerun: &'a Forerun,
 }
 
 /// What came of one look at one name.
@@ -226,6 +245,9 @@ impl Walk<'_> {
                 fetched = until;
             }
             let child = read::join(path, name);
+            if place % ahead::TELL_EVERY == 0 {
+                self.forerun.tell(Some(&child));
+            }
             if child.len() > PATH_BYTES_MAX || depth > DEPTH_MAX {
                 self.scan.notes.push(Note { path: child, why: Why::TooLong });
                 continue;

@@ -133,6 +133,11 @@ impl Reader {
         Ok(Self { file, path: pack.path.clone(), cipher: keys.cipher(&pack.id)? })
     }
 
+    /// It is read soon.
+    pub(super) fn expect(&self, location: &Location) {
+        self.file.expect(location.offset, location.record.disk_bytes());
+    }
+
     pub(super) fn get(&self, location: &Location, keys: &Keys) -> Result<Vec<u8>, Error> {
         open_record(&*self.file, &self.path, &self.cipher, location, keys)
     }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
+use nix::fcntl::{
+    AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
+};
 
 use super::blocks::BlockFile;
 use super::{Disk, File, Lock, Mode};
@@ -110,6 +112,12 @@ impl Disk for Real {
 }
 
 impl File for fs::File {
+    fn expect(&self, offset: u64, length: u64) {
+        let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
+        // A hint, and whatever is wrong shows when it is read.
+        let _ = posix_fadvise(self, offset, length, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
