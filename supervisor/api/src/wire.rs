@@ -552,6 +552,9 @@ pub struct Checkpoint {
     /// Databases.
     #[serde(default)]
     pub databases: u64,
+    /// Services.
+    #[serde(default)]
+    pub services: u64,
 }
 
 /// What a restore would change, or changed.
@@ -567,7 +570,7 @@ pub struct Plan {
     pub removed: u64,
     /// Tokens that change.
     pub tokens: u64,
-    /// Tokens, settings and databases that differ and cannot be restored.
+    /// Tokens, settings, databases and services that differ and cannot be restored.
     pub denied: u64,
     /// One line for each difference.
     pub lines: Vec<String>,
@@ -581,4 +584,7 @@ pub struct Plan {
     /// Databases that change.
     #[serde(default)]
     pub databases: u64,
+    /// Services that change.
+    #[serde(default)]
+    pub services: u64,
 }

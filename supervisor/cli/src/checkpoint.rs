@@ -133,17 +133,22 @@ fn summary(plan: &wire::Plan) -> String {
 
 /// What is written of the other components, where there is something.
 fn others(plan: &wire::Plan) -> String {
-    let others = [(plan.settings, "setting", "settings"), (plan.databases, "database", "databases")];
+    let others = [
+        (plan.settings, "setting", "settings"),
+        (plan.databases, "database", "databases"),
+        (plan.services, "service", "services"),
+    ];
     let others = others.into_iter().filter(|(number, ..)| *number > 0);
     others.map(|(number, one, several)| format!(", {}", count(number, one, several))).collect()
 }
 
 /// All that a plan counts.
-const fn counts(plan: &wire::Plan) -> [u64; 7] {
-    [plan.added, plan.changed, plan.removed, plan.tokens, plan.denied, plan.settings, plan.databases]
+const fn counts(plan: &wire::Plan) -> [u64; 8] {
+    let wire::Plan { added, changed, removed, tokens, denied, settings, databases, services, .. } = *plan;
+    [added, changed, removed, tokens, denied, settings, databases, services]
 }
 
 /// Whether nothing differs.
 fn is_empty(plan: &wire::Plan) -> bool {
-    counts(plan) == [0; 7]
+    counts(plan) == [0; 8]
 }

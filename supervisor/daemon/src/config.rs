@@ -15,6 +15,7 @@ use engine::schedule::Schedule;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use recovery::databases::DATABASES_MAX;
+use recovery::services::units::Units;
 use recovery::settings::knobs::Knobs;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -28,6 +29,8 @@ const INTERVAL_S_MIN: u64 = 60;
 /// Actions that can be risky.
 const WRITE_TOKENS: &str = "write-tokens";
 const RESTORE: &str = "restore";
+/// Where the administrator's units and drop-ins are.
+const UNITS: &str = "/etc/systemd/system";
 /// Where dsmild may lack something, and what.
 const LACKS: [&str; 4] = ["anchor", "device", "probes", "zones"];
 
@@ -129,6 +132,9 @@ pub struct Checkpoint {
     pub settings: Vec<String>,
     /// SQLite databases that are part of every checkpoint; in none of the folders.
     pub databases: Vec<PathBuf>,
+    /// Units of systemd that are part of every checkpoint: names ending in `.service`, `.socket`, `.timer` or `.path`; `*` and `?` stand
+    /// for other characters.
+    pub services: Vec<String>,
 }
 
 impl Default for Checkpoint {
@@ -142,6 +148,7 @@ impl Default for Checkpoint {
             risky: vec![WRITE_TOKENS.to_owned()],
             settings: Vec::new(),
             databases: Vec::new(),
+            services: Vec::new(),
         }
     }
 }
@@ -331,6 +338,11 @@ impl Checkpoint {
     pub fn knobs(&self) -> anyhow::Result<Knobs> {
         Knobs::new(&self.settings).context("checkpoint.settings")
     }
+
+    /// The services, which the daemon looks at and the restore helper changes.
+    pub fn units(&self) -> anyhow::Result<Units> {
+        Units::new(&self.services).context("checkpoint.services")
+    }
 }
 
 fn users(field: &str, names: &[String]) -> anyhow::Result<BTreeSet<u32>> {
@@ -375,6 +387,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     config.names()?;
     config.checkpoint.schedule()?;
     config.checkpoint.knobs()?;
+    config.checkpoint.units()?;
     for part in &config.without {
         ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
     }
@@ -390,6 +403,13 @@ fn check(config: &Config) -> anyhow::Result<()> {
         ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
     }
     recovery::files::rules::Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?;
+    if let Some(root) = roots.iter().find(|root| contain(root, Path::new(UNITS))) {
+        ensure!(
+            config.checkpoint.services.is_empty(),
+            "checkpoint.roots: {} and {UNITS} contain each other, and checkpoint.services restores what is there: leave one of them out",
+            root.display()
+        );
+    }
     for (place, root) in config.checkpoint.roots.iter().enumerate() {
         if let Some(other) = config.checkpoint.roots.iter().skip(place + 1).find(|other| contain(root, other))
         {
@@ -490,6 +510,9 @@ mod tests {
             ("[checkpoint]\nroots = [\"/srv\"]\ndatabases = [\"/srv/a.db\"]", "lies in /srv"),
             ("[checkpoint]\nsettings = [\"/etc/passwd\"]", "/etc/passwd"),
             ("[checkpoint]\nsettings = [\"kernel.core_pattern\"]", "core_pattern"),
+            ("[checkpoint]\nroots = [\"/etc\"]\nservices = [\"a.service\"]", "checkpoint.services"),
+            ("[checkpoint]\nservices = [\"poweroff.target\"]", "poweroff.target"),
+            ("[checkpoint]\nservices = [\"dsmild.service\"]", "never changed"),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
             ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use clap::ValueEnum;
 use nix::sys::signal::{SigSet, Signal};
+use recovery::services::{Changer, Witness};
 use recovery::worker::Worker;
 use types::hash::Hash;
 
@@ -22,7 +23,8 @@ use crate::privileges;
 /// Which helper.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// Restores files: contents, owners, modes, times, attributes; writes settings of the kernel; copies databases.
+    /// Restores files: contents, owners, modes, times, attributes; writes settings of the kernel; copies databases; has
+    /// systemd change services.
     Restore,
 }
 
@@ -78,6 +80,7 @@ pub fn serve(kind: Kind, config: &Config, expected: &str) -> anyhow::Result<()> 
             let stream = std::io::stdin().as_fd().try_clone_to_owned().context("taking the socket over")?;
             let worker = Worker::new(&config.checkpoint.roots).context("the restore helper")?;
             let worker = worker.with_settings(config.checkpoint.knobs()?);
+            let worker = worker.with_services(Changer::new(config.checkpoint.units()?, Witness::default()));
             let worker = worker.with_databases(&config.checkpoint.databases).context("the restore helper")?;
             recovery::helper::serve(&UnixStream::from(stream), worker).context("the restore helper")
         }

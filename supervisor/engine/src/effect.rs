@@ -144,7 +144,7 @@ pub enum Step {
     UndoRestore {
         /// What was written to tokens, with what stood there before.
         writes: Vec<Write>,
-        /// What the settings held that were written.
+        /// What the settings held that were written, and how the services were.
         settings: Vec<Held>,
     },
     /// Seal what came beside the request.

@@ -397,7 +397,8 @@ pub enum Progress {
         /// Differences of the other components.
         #[cbor(n(5), default, skip_if = "Others::is_empty")]
         others: Others,
-        /// What the settings that change hold, in the order in which they are written: what brings them back after a crash.
+        /// What the settings that change hold, in the order in which they are written, and how the services are: what brings them back
+        /// after a crash.
         #[cbor(n(6), default, skip_if = "Vec::is_empty")]
         settings: Vec<Held>,
     },

@@ -290,6 +290,13 @@ pub enum Differing {
         /// How.
         change: FileChange,
     },
+    /// A service.
+    Service {
+        /// Its unit's name.
+        unit: String,
+        /// How, in words: from the first to the second.
+        how: Vec<String>,
+    },
 }
 
 /// How a file differs.
@@ -326,7 +333,7 @@ pub struct PlanReport {
     pub in_place: Vec<String>,
     /// Of the other components what changes.
     pub others: Others,
-    /// What the settings that change hold now, in the order in which they are written.
+    /// What the settings that change hold now, in the order in which they are written; and how the services are.
     pub settings: Vec<Held>,
 }
 

@@ -39,6 +39,9 @@ pub struct Scope {
     /// Databases.
     #[cbor(n(4), default, skip_if = "is_unset")]
     pub databases: bool,
+    /// Services: units of systemd.
+    #[cbor(n(5), default, skip_if = "is_unset")]
+    pub services: bool,
 }
 
 /// A flag that is not set is not encoded, as scopes were before it.
@@ -57,6 +60,9 @@ pub struct Others {
     /// Databases.
     #[cbor(n(1), default, skip_if = "is_zero")]
     pub databases: u64,
+    /// Services.
+    #[cbor(n(2), default, skip_if = "is_zero")]
+    pub services: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -67,7 +73,7 @@ impl Others {
     /// All of them together.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.settings.saturating_add(self.databases)
+        self.settings.saturating_add(self.databases).saturating_add(self.services)
     }
 
     /// Whether there is none.
@@ -77,14 +83,14 @@ impl Others {
     }
 }
 
-/// What a setting of the kernel held before it was written.
+/// What a setting of the kernel held before it was written, or how a service was before it was changed.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]
 pub struct Held {
-    /// Where it is.
+    /// Where it is: an absolute path. Of a service its unit's name, which never begins with a slash.
     #[n(0)]
     pub path: FilePath,
-    /// Its value, as the kernel gave it.
+    /// Its value, as the kernel gave it. Of a service what recovery wrote.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub value: Vec<u8>,
 }
@@ -96,6 +102,7 @@ impl fmt::Display for Scope {
             (self.files, files.as_str()),
             (self.settings, "settings"),
             (self.databases, "databases"),
+            (self.services, "services"),
             (self.tokens, "tokens"),
         ];
         let named: Vec<_> = parts.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect();
@@ -112,8 +119,8 @@ pub fn listed(paths: &[FilePath]) -> String {
 /// What is wrong with what a restore is to be of, if anything.
 #[must_use]
 pub fn scope_fault(scope: &Scope) -> Option<&'static str> {
-    if !(scope.files || scope.tokens || scope.settings || scope.databases) {
-        Some("a restore is of files, tokens, settings, databases, or several of them")
+    if !(scope.files || scope.tokens || scope.settings || scope.databases || scope.services) {
+        Some("a restore is of files, tokens, settings, databases, services, or several of them")
     } else if !scope.files && !scope.paths.is_empty() {
         Some("paths are of files")
     } else {
@@ -144,7 +151,7 @@ mod tests {
     use super::*;
 
     fn scope(files: bool, tokens: bool, paths: Vec<FilePath>) -> Scope {
-        Scope { files, tokens, paths, settings: false, databases: false }
+        Scope { files, tokens, paths, settings: false, databases: false, services: false }
     }
 
     #[test]
@@ -152,6 +159,8 @@ mod tests {
         let both = Scope { settings: true, ..scope(false, true, Vec::new()) };
         assert_eq!(both.to_string(), "settings and tokens");
         assert_eq!(scope_fault(&Scope { databases: true, ..scope(false, false, Vec::new()) }), None);
+        let services = Scope { services: true, ..scope(false, true, Vec::new()) };
+        assert_eq!((services.to_string().as_str(), scope_fault(&services)), ("services and tokens", None));
         let paths = vec![FilePath(b"/a".into()), FilePath(b"/b".into())];
         assert_eq!(scope(true, true, paths).to_string(), "/a, /b and tokens");
     }

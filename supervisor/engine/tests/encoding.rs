@@ -39,17 +39,18 @@ fn paths() -> impl Strategy<Value = Vec<FilePath>> {
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
-    (any::<[bool; 4]>(), paths()).prop_map(|([files, tokens, settings, databases], paths)| Scope {
+    (any::<[bool; 5]>(), paths()).prop_map(|([files, tokens, settings, databases, services], paths)| Scope {
         files,
         tokens,
         paths,
         settings,
         databases,
+        services,
     })
 }
 
 fn others() -> impl Strategy<Value = Others> {
-    any::<[u64; 2]>().prop_map(|[settings, databases]| Others { settings, databases })
+    any::<[u64; 3]>().prop_map(|[settings, databases, services]| Others { settings, databases, services })
 }
 
 fn held() -> impl Strategy<Value = Held> {
@@ -358,7 +359,7 @@ fn other_components_are_encoded_as_documented() {
         tokens: 2,
         bytes: 3,
         read: None,
-        others: Others { settings: 7, databases: 2 },
+        others: Others { settings: 7, databases: 2, services: 0 },
     };
     let start = [&[0x82, 0x03, 0xa5, 0x00, 0x58, 0x20][..], &[0x91; 32]].concat();
     let end = [0x01, 0x01, 0x02, 0x02, 0x03, 0x03, 0x05, 0xa2, 0x00, 0x07, 0x01, 0x02];
@@ -369,18 +370,33 @@ fn other_components_are_encoded_as_documented() {
         removed: 0,
         tokens: 0,
         writes: Vec::new(),
-        others: Others { settings: 1, databases: 0 },
+        others: Others { settings: 1, databases: 0, services: 3 },
         settings: vec![Held { path: FilePath(b"/a".to_vec()), value: b"9".to_vec() }],
     };
     let start = [0x82, 0x04, 0xa7, 0x00, 0x00, 0x01, 0x00, 0x02, 0x00, 0x03, 0x00, 0x04, 0x80];
-    let end = [0x05, 0xa1, 0x00, 0x01, 0x06, 0x81, 0xa2, 0x00, 0x42, 0x2f, 0x61, 0x01, 0x41, 0x39];
+    let end =
+        [0x05, 0xa2, 0x00, 0x01, 0x02, 0x03, 0x06, 0x81, 0xa2, 0x00, 0x42, 0x2f, 0x61, 0x01, 0x41, 0x39];
     assert_eq!(minicbor::to_vec(planned).unwrap(), [start.as_slice(), &end].concat());
-    let scope = Scope { files: false, tokens: true, paths: Vec::new(), settings: false, databases: true };
-    let bytes = [0xa4, 0x00, 0xf4, 0x01, 0xf5, 0x02, 0x80, 0x04, 0xf5];
+    let scope = Scope {
+        files: false,
+        tokens: true,
+        paths: Vec::new(),
+        settings: false,
+        databases: true,
+        services: true,
+    };
+    let bytes = [0xa5, 0x00, 0xf4, 0x01, 0xf5, 0x02, 0x80, 0x04, 0xf5, 0x05, 0xf5];
     assert_eq!(minicbor::to_vec(&scope).unwrap(), bytes);
     // What an older daemon wrote has none of them.
     let older = [0xa3, 0x00, 0xf5, 0x01, 0xf4, 0x02, 0x80];
-    let scope = Scope { files: true, tokens: false, paths: Vec::new(), settings: false, databases: false };
+    let scope = Scope {
+        files: true,
+        tokens: false,
+        paths: Vec::new(),
+        settings: false,
+        databases: false,
+        services: false,
+    };
     assert_eq!(minicbor::decode::<Scope>(&older).unwrap(), scope);
 }
 

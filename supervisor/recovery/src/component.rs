@@ -9,6 +9,7 @@ use crate::databases;
 use crate::files;
 use crate::manifest::Part;
 use crate::remembered::Marked;
+use crate::services;
 use crate::settings;
 use crate::tokens;
 
@@ -54,6 +55,11 @@ pub trait Component {
         Vec::new()
     }
 
+    /// How that which it changes was before its plan, by name, where only the log keeps it.
+    fn before(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        Vec::new()
+    }
+
     /// Makes the planned changes ready without doing any.
     ///
     /// # Errors
@@ -67,6 +73,12 @@ pub trait Component {
     ///
     /// Some may be done: undo.
     fn execute(&mut self) -> Result<(), Error>;
+
+    /// Whether it is taken back after the others instead of before those that it is restored after: because it starts what reads
+    /// them.
+    fn is_undone_last(&self) -> bool {
+        false
+    }
 
     /// Takes back what was done.
     ///
@@ -115,6 +127,8 @@ pub enum Difference {
     Setting(settings::Difference),
     /// A database.
     Database(databases::Difference),
+    /// A service.
+    Service(services::Difference),
 }
 
 impl Difference {
@@ -126,6 +140,7 @@ impl Difference {
             Self::Token(difference) => difference.obstacle.is_some(),
             Self::Setting(difference) => difference.obstacle.is_some(),
             Self::Database(difference) => difference.obstacle.is_some(),
+            Self::Service(difference) => difference.obstacle.is_some(),
         }
     }
 }
@@ -144,6 +159,7 @@ impl fmt::Display for Difference {
             Self::Token(difference) => difference.fmt(f),
             Self::Setting(difference) => difference.fmt(f),
             Self::Database(difference) => difference.fmt(f),
+            Self::Service(difference) => difference.fmt(f),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::shown;
 use crate::files::entry::{Entry, split};
 use crate::files::plan::{Aspects, compare};
 use crate::manifest::{Manifest, Tree};
+use crate::services::{Service, how};
 use crate::settings::knobs::meaning;
 use crate::settings::told;
 use crate::tokens::Value;
@@ -49,6 +50,13 @@ pub enum Difference {
         path: Vec<u8>,
         /// How.
         change: Presence,
+    },
+    /// A service.
+    Service {
+        /// Its unit's name.
+        unit: String,
+        /// In words: from the first to the second.
+        how: Vec<String>,
     },
 }
 
@@ -100,11 +108,12 @@ impl fmt::Display for Difference {
                 };
                 write!(f, "{change} database {}", shown(path))
             }
+            Self::Service { unit, how } => write!(f, "service {unit}: {}", how.join(", ")),
         }
     }
 }
 
-/// What differs from the first to the second: files by path, then tokens, settings and databases. Access times do not count, since looking at a file is no
+/// What differs from the first to the second: files by path, then tokens, settings, databases and services. Access times do not count, since looking at a file is no
 /// change of it; nor does what one of the two left out.
 #[must_use]
 pub fn diff(first: &Manifest, second: &Manifest) -> Vec<Difference> {
@@ -121,6 +130,7 @@ pub fn diff(first: &Manifest, second: &Manifest) -> Vec<Difference> {
     tokens(first, second, &mut found);
     settings(first, second, &mut found);
     databases(first, second, &mut found);
+    services(first, second, &mut found);
     found
 }
 
@@ -216,5 +226,27 @@ fn databases(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
             (None, _) => Presence::Created,
         };
         found.push(Difference::Database { path, change });
+    }
+}
+
+fn services(first: &Manifest, second: &Manifest, found: &mut Vec<Difference>) {
+    // What one of the two knows nothing of is not known to differ.
+    let unread: HashSet<_> = [first, second]
+        .iter()
+        .flat_map(|one| one.services().1)
+        .map(|unread| unread.path.as_slice())
+        .collect();
+    let all = |manifest: &Manifest| -> Vec<(String, Service)> {
+        manifest.services().0.iter().map(|service| (service.unit.clone(), service.clone())).collect()
+    };
+    for (unit, pair) in pairs(all(first).into_iter(), all(second).into_iter()) {
+        let how = match pair {
+            (Some(first), Some(second)) => how(&first, &second),
+            (Some(_), None) => vec!["removed".to_owned()],
+            (None, _) => vec!["created".to_owned()],
+        };
+        if !how.is_empty() && !unread.contains(unit.as_bytes()) {
+            found.push(Difference::Service { unit, how });
+        }
     }
 }

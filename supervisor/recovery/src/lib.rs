@@ -9,6 +9,7 @@
 //! - [`tokens`]: firmware tokens
 //! - [`settings`]: settings of the running kernel
 //! - [`databases`]: SQLite databases
+//! - [`services`]: units of systemd
 //! - [`restore`]: all of them together, in phases
 //! - [`export`]: the files of a checkpoint as a tar archive
 //! - [`browse`]: the files of a checkpoint as a tree, for looking into it
@@ -26,7 +27,7 @@
 //! - A checkpoint holds what was read, and is never empty.
 //! - Nothing is changed before the whole checkpoint was found authentic and the plan was made.
 //! - Until a restore is cleaned up, what it replaced is still there.
-//! - Only [`worker`] changes files, settings and databases, and only a [`tokens::TokenPort`] changes tokens.
+//! - Only [`worker`] changes files, settings, databases and services, and only a [`tokens::TokenPort`] changes tokens.
 
 #![forbid(unsafe_code)]
 
@@ -43,6 +44,7 @@ pub mod remembered;
 pub mod replay;
 pub mod rescue;
 pub mod restore;
+pub mod services;
 pub mod settings;
 pub mod tokens;
 pub mod vault;

@@ -22,19 +22,22 @@ use crate::files::entry::{Entry, Kind, Piece, check_path, split};
 use crate::files::known::Marks;
 use crate::files::read;
 use crate::files::scan::Note;
+use crate::services::Service;
 use crate::settings::{Setting, Unread};
 use crate::tokens::Value;
 
-/// The newest version: what has parts that version 1 does not know.
-pub const VERSION: u32 = 2;
-/// The version of a manifest of tokens and files alone, which older releases read.
-const VERSION_FIRST: u32 = 1;
+/// The newest version: what has services.
+pub const VERSION: u32 = 3;
 
-/// The version that these parts take.
+/// The version that these parts take: the lowest one, which the most releases read.
 #[must_use]
 pub fn version(parts: &[Part]) -> u32 {
-    let is_first = |part: &Part| matches!(part, Part::Tokens { .. } | Part::Files { .. });
-    if parts.iter().all(is_first) { VERSION_FIRST } else { VERSION }
+    let of = |part: &Part| match part {
+        Part::Tokens { .. } | Part::Files { .. } => 1,
+        Part::Settings { .. } | Part::Databases { .. } => 2,
+        Part::Services { .. } => VERSION,
+    };
+    parts.iter().map(of).max().unwrap_or(1)
 }
 /// Largest encoded manifest, in bytes.
 pub const BYTES_MAX: usize = 1 << 30;
@@ -130,6 +133,16 @@ pub enum Part {
         #[n(1)]
         unread: Vec<Unread>,
     },
+    /// Services. Since version 3.
+    #[n(4)]
+    Services {
+        /// Ascending by unit.
+        #[n(0)]
+        services: Vec<Service>,
+        /// Those of which nothing could be told.
+        #[n(1)]
+        unread: Vec<Unread>,
+    },
 }
 
 impl Part {
@@ -141,6 +154,7 @@ impl Part {
             Self::Files { .. } => "files",
             Self::Settings { .. } => "settings",
             Self::Databases { .. } => "databases",
+            Self::Services { .. } => "services",
         }
     }
 
@@ -149,9 +163,9 @@ impl Part {
     pub fn is_blank(&self) -> bool {
         match self {
             Self::Tokens { .. } | Self::Files { .. } => self.entries() == 0,
-            Self::Settings { unread, .. } | Self::Databases { unread, .. } => {
-                self.entries() == 0 && unread.is_empty()
-            }
+            Self::Settings { unread, .. }
+            | Self::Databases { unread, .. }
+            | Self::Services { unread, .. } => self.entries() == 0 && unread.is_empty(),
         }
     }
 
@@ -162,6 +176,7 @@ impl Part {
             Self::Tokens { values, .. } => length(values.len()),
             Self::Settings { values, .. } => length(values.len()),
             Self::Databases { databases, .. } => length(databases.len()),
+            Self::Services { services, .. } => length(services.len()),
             Self::Files { roots } => roots.iter().map(|root| length(root.entries.len())).sum(),
         }
     }
@@ -169,7 +184,9 @@ impl Part {
     /// The chunks that it refers to, one as often as it is referred to.
     pub fn chunks(&self) -> Box<dyn Iterator<Item = ChunkId> + '_> {
         match self {
-            Self::Tokens { .. } | Self::Settings { .. } => Box::new(std::iter::empty()),
+            Self::Tokens { .. } | Self::Settings { .. } | Self::Services { .. } => {
+                Box::new(std::iter::empty())
+            }
             Self::Databases { databases, .. } => {
                 Box::new(databases.iter().flat_map(|database| &database.pieces).map(Piece::id))
             }
@@ -278,6 +295,16 @@ impl Manifest {
         found.unwrap_or_default()
     }
 
+    /// The captured services, and those of which nothing could be told.
+    #[must_use]
+    pub fn services(&self) -> (&[Service], &[Unread]) {
+        let found = self.parts.iter().find_map(|part| match part {
+            Part::Services { services, unread } => Some((services.as_slice(), unread.as_slice())),
+            _ => None,
+        });
+        found.unwrap_or_default()
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.version > VERSION {
             return Err(Error::Version { found: self.version, known: VERSION });
@@ -298,6 +325,7 @@ impl Manifest {
                 Part::Files { roots } => roots.iter().try_for_each(check_tree)?,
                 Part::Settings { values, .. } => crate::settings::check(values)?,
                 Part::Databases { databases, .. } => crate::databases::check(databases)?,
+                Part::Services { services, .. } => crate::services::check(services)?,
             }
         }
         Ok(())

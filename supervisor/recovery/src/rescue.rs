@@ -27,6 +27,7 @@ use crate::Error;
 use crate::manifest::Manifest;
 use crate::manifest::stored::Stored;
 use crate::restore::{self, Machine, Scope};
+use crate::services::units::Units;
 use crate::tokens::TokenPort;
 use acting::Acting;
 use journal::Journal;
@@ -133,13 +134,31 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
         executor: Some(&mut worker),
         identity: &identity,
         known: acting::known(asked.paranoid, journal.now(), newest.iter().chain([&manifest])),
-        scope: asked.scope.clone(),
+        scope: places.within(asked.scope.clone()),
         way: acting::way(asked.in_place),
         settings: Some(&places.knobs),
         databases: Some(&places.databases),
+        services: Some(&places.units),
     };
     let plan = restore::plan(machine, manifest.clone(), &source.chunks)?;
     Ok(plan.report(number))
+}
+
+/// Whether a restore leaves the services of a checkpoint as they are, because systemd does not run here.
+///
+/// # Errors
+///
+/// The checkpoint cannot be read.
+pub fn leaves_services(
+    journal: &Journal,
+    source: &Source,
+    number: u64,
+    asked: &Asked,
+) -> Result<bool, Error> {
+    if !asked.scope.services || Units::default().is_there() {
+        return Ok(false);
+    }
+    Ok(!source.manifest(number, journal)?.services().0.is_empty())
 }
 
 /// Ends or takes up what was under way when the daemon, or an earlier run of this, came to its end; then restores.
@@ -225,6 +244,7 @@ fn command(number: u64, asked: &Asked) -> Command {
         paths: scope.paths.iter().cloned().map(FilePath).collect(),
         settings: scope.settings,
         databases: scope.databases,
+        services: scope.services,
     });
     let Asked { leave_denied, paranoid, in_place, .. } = *asked;
     Command::Restore {

@@ -11,6 +11,7 @@ pub use plan::{Plan, Summary};
 
 use std::path::PathBuf;
 
+use engine::scope::Held;
 use store::chunk::Chunks;
 use types::time::Time;
 
@@ -22,6 +23,8 @@ use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::{self, Manifest, Part};
 use crate::remembered::Remembered;
+use crate::services::Services;
+use crate::services::units::Units;
 use crate::settings::Settings;
 use crate::settings::knobs::Knobs;
 use crate::tokens::{TokenPort, Tokens};
@@ -66,6 +69,9 @@ pub struct Machine<'a> {
     /// The databases, as the executor's own list has them behind its roots; none where they are left out. Also to capture them
     /// takes an executor.
     pub databases: Option<&'a [PathBuf]>,
+    /// The services, as the executor's own list has them; none where they are left out. To capture those that have files takes an
+    /// executor.
+    pub services: Option<&'a Units>,
 }
 
 /// What a restore is about.
@@ -81,11 +87,13 @@ pub struct Scope {
     pub settings: bool,
     /// Databases.
     pub databases: bool,
+    /// Services.
+    pub services: bool,
 }
 
 impl Default for Scope {
     fn default() -> Self {
-        Self { files: true, tokens: true, paths: Vec::new(), settings: true, databases: true }
+        Self { files: true, tokens: true, paths: Vec::new(), settings: true, databases: true, services: true }
     }
 }
 
@@ -96,6 +104,7 @@ impl Scope {
             "tokens" => self.tokens,
             "settings" => self.settings,
             "databases" => self.databases,
+            "services" => self.services,
             _ => false,
         }
     }
@@ -104,7 +113,7 @@ impl Scope {
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
     fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
-        let (Scope { files, tokens, paths, settings, databases }, way) = (self.scope, self.way);
+        let (Scope { files, tokens, paths, settings, databases, services }, way) = (self.scope, self.way);
         let executor = self.executor.map(Shared::new);
         let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
         if files {
@@ -116,7 +125,10 @@ impl<'a> Machine<'a> {
             components.push(Box::new(Databases::new(places, executor.clone(), leave_obstacles)));
         }
         if let Some(knobs) = self.settings.filter(|_| settings) {
-            components.push(Box::new(Settings::new(knobs, executor, leave_obstacles)));
+            components.push(Box::new(Settings::new(knobs, executor.clone(), leave_obstacles)));
+        }
+        if let Some(units) = self.services.filter(|_| services) {
+            components.push(Box::new(Services::new(units, executor, leave_obstacles)));
         }
         if let Some(port) = self.tokens.filter(|_| tokens) {
             components.push(Box::new(Tokens::new(port, leave_obstacles)));
@@ -249,7 +261,8 @@ impl<'a> Restore<'a> {
             }
         }
         let in_place = components.iter().flat_map(|component| component.in_place()).collect();
-        let plan = Plan { differences, other_machine, in_place };
+        let services_before = components.iter().flat_map(|component| component.before()).collect();
+        let plan = Plan { differences, other_machine, in_place, services_before };
         Ok(Self { components, manifest, chunks, plan, phase: Phase::Validated })
     }
 
@@ -343,7 +356,13 @@ impl<'a> Restore<'a> {
                 "the restore is finished: restore an earlier checkpoint instead".into(),
             ));
         }
-        self.each_back(|component| component.undo())?;
+        let within = |last| {
+            move |component: &mut dyn Component| {
+                if component.is_undone_last() == last { component.undo() } else { Ok(()) }
+            }
+        };
+        let first = self.each_back(within(false));
+        first.and(self.each_back(within(true)))?;
         self.phase = Phase::Undone;
         Ok(())
     }
@@ -401,6 +420,25 @@ impl<'a> Restore<'a> {
 
 fn part<'m>(manifest: &'m Manifest, component: &str) -> Option<&'m Part> {
     manifest.parts.iter().find(|part| part.component() == component)
+}
+
+/// What the log kept of how things were, by component.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Before {
+    /// Settings, by path.
+    pub settings: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Services, by the unit's name.
+    pub services: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Before {
+    /// Told apart by their names: a path begins with a slash, and a unit's name never does.
+    #[must_use]
+    pub fn of(held: &[Held]) -> Self {
+        let all = held.iter().map(|held| (held.path.0.clone(), held.value.clone()));
+        let (settings, services) = all.partition(|(name, _)| name.starts_with(b"/"));
+        Self { settings, services }
+    }
 }
 
 /// How an interrupted restore was ended.

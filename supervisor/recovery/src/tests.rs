@@ -13,6 +13,7 @@ mod property;
 mod remembered;
 mod rules;
 mod selective;
+mod services;
 mod settings;
 mod survive;
 pub(crate) mod tree;

@@ -45,6 +45,7 @@ use std::path::PathBuf;
 use crate::Error;
 use crate::databases::DATABASES_MAX;
 use crate::files::root::{ROOTS_MAX, Root};
+use crate::services::Changer;
 use crate::settings::knobs::Knobs;
 use database::Database;
 use effect::{Effect, Executor, Progress, Way};
@@ -58,6 +59,8 @@ pub struct Worker {
     knobs: Knobs,
     /// The databases that it may change; their numbers follow those of the roots.
     databases: Vec<Database>,
+    /// Who changes the services that it may change.
+    services: Changer,
     /// Folders of restores that are open here, and so locked.
     open: BTreeMap<u16, Staging>,
 }
@@ -76,7 +79,14 @@ impl Worker {
             return Err(Error::Limit { what: "the list of roots", found, limit });
         }
         let roots = roots.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
-        Ok(Self { roots, knobs: Knobs::default(), databases: Vec::new(), open: BTreeMap::new() })
+        let (knobs, services) = (Knobs::default(), Changer::default());
+        Ok(Self { roots, knobs, databases: Vec::new(), services, open: BTreeMap::new() })
+    }
+
+    /// And these services.
+    #[must_use]
+    pub fn with_services(self, services: Changer) -> Self {
+        Self { services, ..self }
     }
 
     /// And these settings.
@@ -158,8 +168,9 @@ fn root_of(roots: &[Root], root: u16) -> Result<&Root, Error> {
 impl Executor for Worker {
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
         let Some(number) = effect.root() else {
-            if let Effect::Set { path, value } = effect {
-                self.knobs.write(path, value)?;
+            match effect {
+                Effect::Set { path, value } => self.knobs.write(path, value)?,
+                other => self.services.perform(other)?,
             }
             return Ok(Progress::None);
         };
@@ -167,7 +178,13 @@ impl Executor for Worker {
             return database.perform(effect);
         }
         match effect {
-            Effect::Set { .. } | Effect::Image { .. } | Effect::Discard { .. } => {
+            Effect::Set { .. }
+            | Effect::Witness { .. }
+            | Effect::Install { .. }
+            | Effect::Reload
+            | Effect::Run { .. }
+            | Effect::Image { .. }
+            | Effect::Discard { .. } => {
                 root_of(&self.roots, number)?;
                 return Err(Error::Refused(format!("root {number} is no database")));
             }

@@ -21,12 +21,15 @@ pub struct Scope {
     /// Databases.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub databases: bool,
+    /// Services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub services: bool,
 }
 
 impl From<Scope> for EngineScope {
     fn from(scope: Scope) -> Self {
-        let Scope { files, tokens, settings, databases, .. } = scope;
-        Self { files, tokens, paths: paths(scope.paths), settings, databases }
+        let Scope { files, tokens, settings, databases, services, .. } = scope;
+        Self { files, tokens, paths: paths(scope.paths), settings, databases, services }
     }
 }
 
@@ -56,6 +59,9 @@ pub struct Diff {
     /// Databases that differ.
     #[serde(default)]
     pub databases: u64,
+    /// Services that differ.
+    #[serde(default)]
+    pub services: u64,
     /// Each difference, as many as an answer holds.
     pub differences: Vec<Difference>,
     /// Differences that are not shown.
@@ -110,6 +116,13 @@ pub enum Difference {
         /// How: `created`, `removed` or `changed`.
         how: String,
     },
+    /// A service.
+    Service {
+        /// Its unit's name.
+        unit: String,
+        /// How, in words: from the first to the second.
+        details: Vec<String>,
+    },
 }
 
 impl From<Differing> for Difference {
@@ -132,6 +145,7 @@ impl From<Differing> for Difference {
                 };
                 Self::Database { path, how: how.to_owned() }
             }
+            Differing::Service { unit, how } => Self::Service { unit, details: how },
         }
     }
 }
@@ -143,7 +157,7 @@ impl From<DiffReport> for Diff {
         let all = all.into_iter().fold(0, u64::saturating_add);
         let more = all.saturating_sub(u64::try_from(differences.len()).unwrap_or(u64::MAX));
         let differences = differences.into_iter().map(Into::into).collect();
-        let Others { settings, databases } = others;
-        Self { from, to, created, removed, changed, tokens, settings, databases, differences, more }
+        let Others { settings, databases, services } = others;
+        Self { from, to, created, removed, changed, tokens, settings, databases, services, differences, more }
     }
 }

@@ -314,6 +314,7 @@ impl From<&engine::state::Checkpoint> for wire::Checkpoint {
             kind: checkpoint.kind.word().to_owned(),
             settings: checkpoint.others.settings,
             databases: checkpoint.others.databases,
+            services: checkpoint.others.services,
         }
     }
 }
@@ -331,6 +332,7 @@ impl From<PlanReport> for wire::Plan {
             in_place: report.in_place,
             settings: report.others.settings,
             databases: report.others.databases,
+            services: report.others.services,
         }
     }
 }

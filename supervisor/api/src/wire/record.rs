@@ -255,7 +255,7 @@ fn reached(progress: &Progress) -> String {
 
 /// Other components, where there are any.
 fn more(others: &Others) -> String {
-    [(others.settings, "settings"), (others.databases, "databases")]
+    [(others.settings, "settings"), (others.databases, "databases"), (others.services, "services")]
         .into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, name)| format!(", {count} {name}"))

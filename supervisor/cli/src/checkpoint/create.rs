@@ -8,7 +8,7 @@ use crate::output::{self, count};
 use crate::progress::Show;
 use crate::session::Context;
 
-/// Takes a checkpoint of tokens and of the configured folders and settings, signed by the TPM.
+/// Takes a checkpoint of tokens and of the configured folders, settings, databases and services, signed by the TPM.
 ///
 /// When the command ends with 0, the checkpoint is durable and signed. A name is 1 to 64 letters, digits, “.”, “_” and “-”,
 /// not digits alone, and names one checkpoint.

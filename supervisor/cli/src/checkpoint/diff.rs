@@ -58,7 +58,8 @@ impl Diff {
         let doing = format!("compare with checkpoint {}", self.from);
         let (answer, behind) = context.connect()?.ask(&doing, command, Show::Phases)?;
         let Answer::Diff(diff) = &answer else { return Err(Fault::Unexpected) };
-        let counts = [diff.created, diff.removed, diff.changed, diff.tokens, diff.settings, diff.databases];
+        let checkpoint::Diff { created, removed, changed, tokens, settings, databases, services, .. } = *diff;
+        let counts = [created, removed, changed, tokens, settings, databases, services];
         let differs = counts.iter().any(|count| *count > 0);
         output::answer(context.json, &answer, &behind, &text(diff))?;
         Ok(differs)
@@ -86,6 +87,7 @@ fn text(diff: &checkpoint::Diff) -> String {
         for (number, one, several) in [
             (diff.settings, "setting differs", "settings differ"),
             (diff.databases, "database differs", "databases differ"),
+            (diff.services, "service differs", "services differ"),
         ] {
             if number > 0 {
                 text.push_str(&format!("; {}", count(number, one, several)));
@@ -111,5 +113,6 @@ fn line(difference: &Difference) -> String {
             format!("setting  {path}: {} -> {}", value(before), value(after))
         }
         Difference::Database { path, how } => format!("database {path}: {how}"),
+        Difference::Service { unit, details } => format!("service  {unit}: {}", details.join(", ")),
     }
 }

@@ -204,6 +204,9 @@ impl One<'_> {
         asked: &Asked,
     ) -> Result<(), Fault> {
         let number = self.number;
+        if rescue::leaves_services(journal, source, number, asked).map_err(fault)? {
+            output::warning("systemd does not run here: services are left as they are");
+        }
         if self.wanted.dry_run || (!self.wanted.yes && question::is_possible()) {
             let progress = context.progress(&format!("plan a restore of checkpoint {number}"));
             let plan = rescue::plan(journal, source, number, asked).map_err(fault);
@@ -262,6 +265,7 @@ fn asked(wanted: &Wanted<'_>) -> Asked {
         paths: scope.paths.iter().map(|path| path.clone().into_bytes()).collect(),
         settings: scope.settings,
         databases: scope.databases,
+        services: scope.services,
     });
     let Wanted { leave_denied, paranoid, in_place, .. } = *wanted;
     Asked { scope, leave_denied, paranoid, in_place }

@@ -25,6 +25,9 @@ pub struct Scope {
     /// Only databases, and what else is asked for.
     #[arg(long)]
     databases: bool,
+    /// Only services, and what else is asked for.
+    #[arg(long)]
+    services: bool,
     /// Read every file, and recognise none as unchanged.
     #[arg(long)]
     pub paranoid: bool,
@@ -39,16 +42,21 @@ impl Scope {
     pub fn wire(&self) -> Result<Option<checkpoint::Scope>, Fault> {
         let paths = absolute(&self.paths)?;
         let files = self.files || !paths.is_empty();
-        let Self { tokens, settings, databases, .. } = *self;
-        let scope = checkpoint::Scope { files, tokens, paths, settings, databases };
-        Ok((files || tokens || settings || databases).then_some(scope))
+        let Self { tokens, settings, databases, services, .. } = *self;
+        let scope = checkpoint::Scope { files, tokens, paths, settings, databases, services };
+        Ok((files || tokens || settings || databases || services).then_some(scope))
     }
 
     /// The same in words, behind a checkpoint's number.
     pub fn within(&self) -> String {
         let mut parts: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
         parts.extend(self.files.then(|| "files".to_owned()));
-        let others = [(self.tokens, "tokens"), (self.settings, "settings"), (self.databases, "databases")];
+        let others = [
+            (self.tokens, "tokens"),
+            (self.settings, "settings"),
+            (self.databases, "databases"),
+            (self.services, "services"),
+        ];
         parts.extend(others.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name.to_owned()));
         if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(", ")) }
     }
@@ -80,6 +88,7 @@ mod tests {
                 tokens,
                 settings: false,
                 databases: false,
+                services: false,
                 paranoid: false,
                 in_place: false,
             }
@@ -87,7 +96,7 @@ mod tests {
         let scope = |paths: &[&str], files, tokens| options(paths, files, tokens).wire().unwrap();
         let of = |files, tokens, paths: &[&str]| {
             let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-            checkpoint::Scope { files, tokens, paths, settings: false, databases: false }
+            checkpoint::Scope { files, tokens, paths, settings: false, databases: false, services: false }
         };
         let wire = |files, tokens, paths: &[&str]| Some(of(files, tokens, paths));
         let settings = Scope { settings: true, ..options(&[], false, true) };
@@ -101,6 +110,12 @@ mod tests {
             databases.wire().unwrap(),
             Some(checkpoint::Scope { databases: true, ..of(false, false, &[]) })
         );
+        let services = Scope { services: true, ..options(&[], false, false) };
+        assert_eq!(
+            services.wire().unwrap(),
+            Some(checkpoint::Scope { services: true, ..of(false, false, &[]) })
+        );
+        assert_eq!(services.within(), " in services");
         assert_eq!(scope(&[], false, false), None);
         assert_eq!(scope(&[], true, false), wire(true, false, &[]));
         assert_eq!(scope(&[], false, true), wire(false, true, &[]));

@@ -47,7 +47,11 @@ fn fields(checkpoint: &wire::Checkpoint) -> Table {
     row("kind", checkpoint.kind.clone());
     row("files", format!("{}, {} of content", checkpoint.files, bytes(checkpoint.bytes)));
     row("tokens", checkpoint.tokens.to_string());
-    for (name, count) in [("settings", checkpoint.settings), ("databases", checkpoint.databases)] {
+    for (name, count) in [
+        ("settings", checkpoint.settings),
+        ("databases", checkpoint.databases),
+        ("services", checkpoint.services),
+    ] {
         if count > 0 {
             row(name, count.to_string());
         }

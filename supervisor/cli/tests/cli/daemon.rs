@@ -164,6 +164,7 @@ pub fn checkpoint() -> Checkpoint {
         kind: "manual".to_owned(),
         settings: 0,
         databases: 0,
+        services: 0,
     }
 }
 

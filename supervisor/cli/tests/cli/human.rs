@@ -165,7 +165,7 @@ fn a_plan_shows_each_difference_and_a_restore_what_was_done() {
     );
     let scope = |files, tokens, paths: &[&str]| {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        Some(Scope { files, tokens, paths, settings: false, databases: false })
+        Some(Scope { files, tokens, paths, settings: false, databases: false, services: false })
     };
     let restore = |leave_denied, paranoid, scope| Command::Restore {
         which: "before".to_owned(),
@@ -216,6 +216,7 @@ fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
         tokens: 1,
         settings: 1,
         databases: 0,
+        services: 1,
         differences: vec![
             Difference::Created { path: "/srv/evil\x1b[2Jname".to_owned() },
             Difference::Removed { path: "/srv/a".to_owned() },
@@ -234,6 +235,10 @@ fn a_diff_shows_each_difference_and_its_exit_code_is_that_of_diff() {
                 before: Some("60".to_owned()),
                 after: Some("10".to_owned()),
             },
+            Difference::Service {
+                unit: "nginx.service".to_owned(),
+                details: vec!["running -> stopped".to_owned(), "enabled -> masked".to_owned()],
+            },
         ],
         more: 8,
     };
@@ -247,8 +252,9 @@ removed  /srv/a
 changed  /srv/b: content, mtime
 token    0x8030 (ac): 1 -> -
 setting  /proc/sys/vm/swappiness: 60 -> 10
+service  nginx.service: running -> stopped, enabled -> masked
 … and 8 more
-1 file created, 9 removed, 1 changed; 1 token differs; 1 setting differs
+1 file created, 9 removed, 1 changed; 1 token differs; 1 setting differs; 1 service differs
 "
     );
     let json = daemon.dsmil(&["checkpoint", "diff", "before", "--paranoid", "--json"]);

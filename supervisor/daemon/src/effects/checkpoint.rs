@@ -94,6 +94,7 @@ fn part((scope, in_place): (Option<engine::scope::Scope>, bool)) -> Part {
         paths: scope.paths.into_iter().map(|path| path.0).collect(),
         settings: scope.settings,
         databases: scope.databases,
+        services: scope.services,
     });
     Part { scope, way: if in_place { Way::InPlace } else { Way::Exchange } }
 }

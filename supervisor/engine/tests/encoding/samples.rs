@@ -175,6 +175,7 @@ pub(super) fn facts_4() -> Vec<Fact> {
         paths: vec![path(b"/srv/a"), path(b"/srv/\xFF")],
         settings: false,
         databases: false,
+        services: false,
     };
     let captured = Progress::Captured {
         manifest: [0x91; 32],

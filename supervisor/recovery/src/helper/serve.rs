@@ -29,6 +29,8 @@ fn answer(worker: &mut Worker, effect: &Effect) -> Reply {
         Ok(_) => Reply::Done,
         Err(Error::Unfinished(root)) => Reply::Unfinished(root),
         Err(Error::Refused(why) | Error::Invalid(why)) => Reply::Refused(why),
+        // The other end says who failed.
+        Err(Error::Failed(why)) => Reply::Failed(why),
         Err(error) => Reply::Failed(error.to_string()),
     }
 }

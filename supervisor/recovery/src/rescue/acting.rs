@@ -15,7 +15,9 @@ use crate::Error;
 use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::Manifest;
-use crate::restore::{self, Machine, Restore, Scope};
+use crate::restore::{self, Before, Machine, Restore, Scope};
+use crate::services::units::Units;
+use crate::services::{Changer, Witness};
 use crate::settings::knobs::Knobs;
 use crate::tokens::{TokenPort, put_back};
 use crate::worker::Worker;
@@ -125,7 +127,9 @@ impl<'a> Acting<'a> {
             paths: of.paths.iter().map(|path| path.0.clone()).collect(),
             settings: of.settings,
             databases: of.databases,
+            services: of.services,
         });
+        let scope = self.places.within(scope);
         let machine = Machine {
             roots: self.roots,
             tokens: self.port.take(),
@@ -136,6 +140,7 @@ impl<'a> Acting<'a> {
             way: way(in_place),
             settings: Some(&self.places.knobs),
             databases: Some(&self.places.databases),
+            services: Some(&self.places.units),
         };
         let restore = Restore::begin(machine, self.manifest.clone(), &self.source.chunks, leave_denied)?;
         self.report = restore.plan().report(self.manifest.number);
@@ -155,13 +160,16 @@ impl<'a> Acting<'a> {
             restore.clean_up()?;
             return Ok(StepResult::Done);
         }
-        // After a crash: files from what was kept, tokens and settings from the log.
+        // After a crash: files from what was kept, all else from the log.
         let count = self.count()?;
         if let Some(worker) = &mut self.worker {
             restore::abandon(*worker, count)?;
-            let before: Vec<_> =
-                settings.iter().map(|held| (held.path.0.clone(), held.value.clone())).collect();
-            crate::settings::put_back(&self.places.knobs, *worker, &before)?;
+            let Before { settings, services } = Before::of(settings);
+            crate::settings::put_back(&self.places.knobs, *worker, &settings)?;
+            // Where systemd does not run they are left, here as in what is restored.
+            if self.places.units.is_there() {
+                crate::services::put_back(&self.places.units, *worker, &services)?;
+            }
         }
         let changes: Vec<_> = writes.iter().map(change).collect();
         bring_back(self.source, &changes)?;
@@ -247,17 +255,27 @@ pub(super) fn roots(manifest: &Manifest) -> Result<Vec<Root>, Error> {
 pub(super) struct Places {
     pub(super) knobs: Knobs,
     pub(super) databases: Vec<PathBuf>,
+    pub(super) units: Units,
 }
 
 impl Places {
     pub(super) fn of(manifest: &Manifest) -> Self {
         let databases = manifest.databases().0.iter().map(|database| path(&database.path)).collect();
-        Self { knobs: Knobs::of(manifest.settings().0), databases }
+        let (knobs, units) = (Knobs::of(manifest.settings().0), Units::of(manifest.services().0));
+        Self { knobs, databases, units }
+    }
+
+    /// What can be restored here of what is asked for: services only where systemd runs.
+    pub(super) fn within(&self, scope: Scope) -> Scope {
+        Scope { services: scope.services && self.units.is_there(), ..scope }
     }
 
     /// Who changes all of it.
     pub(super) fn worker(&self, manifest: &Manifest) -> Result<Worker, Error> {
-        Worker::new(&paths(manifest))?.with_settings(self.knobs.clone()).with_databases(&self.databases)
+        let worker = Worker::new(&paths(manifest))?.with_settings(self.knobs.clone());
+        // Who runs this is root, and has the recovery key.
+        let services = Changer::new(self.units.clone(), Witness::Anything);
+        worker.with_services(services).with_databases(&self.databases)
     }
 }
 

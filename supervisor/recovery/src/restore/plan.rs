@@ -18,6 +18,8 @@ pub struct Plan {
     pub other_machine: bool,
     /// Folders that come back in place though they were to be exchanged, each with the reason.
     pub in_place: Vec<String>,
+    /// How the services were that it may change: by the unit's name, what [`crate::services::put_back`] needs after a crash.
+    pub services_before: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A plan in numbers.
@@ -39,6 +41,8 @@ pub struct Summary {
     pub settings: u64,
     /// Databases that are put back.
     pub databases: u64,
+    /// Services that are changed back.
+    pub services: u64,
 }
 
 impl Plan {
@@ -58,6 +62,7 @@ impl Plan {
                 Difference::Token(_) => &mut summary.tokens,
                 Difference::Setting(_) => &mut summary.settings,
                 Difference::Database(_) => &mut summary.databases,
+                Difference::Service(_) => &mut summary.services,
             };
             *count += 1;
         }
@@ -79,8 +84,17 @@ impl Plan {
             lines: lines.collect(),
             writes: self.token_changes().into_iter().map(Into::into).collect(),
             in_place: self.in_place.clone(),
-            others: Others { settings: summary.settings, databases: summary.databases },
-            settings: self.settings_before().into_iter().map(held).collect(),
+            others: Others {
+                settings: summary.settings,
+                databases: summary.databases,
+                services: summary.services,
+            },
+            settings: self
+                .settings_before()
+                .into_iter()
+                .chain(self.services_before.clone())
+                .map(held)
+                .collect(),
         }
     }
 
@@ -123,7 +137,7 @@ impl fmt::Display for Summary {
         write!(
             f,
             "{} files created, {} removed, {} changed, {} with access times only; {} tokens, {} settings, {} \
-             databases, {} not restorable",
+             databases, {} services, {} not restorable",
             self.created,
             self.removed,
             self.changed,
@@ -131,6 +145,7 @@ impl fmt::Display for Summary {
             self.tokens,
             self.settings,
             self.databases,
+            self.services,
             self.obstacles
         )
     }

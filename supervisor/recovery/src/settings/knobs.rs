@@ -300,7 +300,7 @@ fn is_open(name: &[u8]) -> bool {
 }
 
 /// Whether a name is as a pattern says.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     // For each place in the name, whether what was seen of the pattern fits what is before it.
     let mut fits: Vec<bool> = std::iter::once(true).chain(name.iter().map(|_| false)).collect();
     for wanted in pattern {

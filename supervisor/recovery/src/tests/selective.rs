@@ -18,7 +18,8 @@ fn restore(bench: &Bench, manifest: &Manifest, paths: &[&str]) -> Result<(), Err
     let roots = std::slice::from_ref(&bench.root);
     let mut worker = Worker::new(roots).unwrap();
     let paths = paths.iter().map(|path| bench.root.join(path).as_os_str().as_bytes().to_vec()).collect();
-    let scope = Scope { files: true, tokens: false, paths, settings: false, databases: false };
+    let scope =
+        Scope { files: true, tokens: false, paths, settings: false, databases: false, services: false };
     restore_scope(roots, manifest, &bench.chunks(), (&mut worker, scope))
 }
 

@@ -74,7 +74,13 @@ impl Database {
             Effect::Undo { .. } => self.undo()?,
             Effect::Finish { .. } => self.finish()?,
             Effect::Clean { .. } => self.clean()?,
-            Effect::Stage { .. } | Effect::Add { .. } | Effect::Set { .. } => {
+            Effect::Stage { .. }
+            | Effect::Add { .. }
+            | Effect::Set { .. }
+            | Effect::Witness { .. }
+            | Effect::Install { .. }
+            | Effect::Reload
+            | Effect::Run { .. } => {
                 return Err(self.refused("a database is replaced as a whole"));
             }
         }

@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 use crate::Error;
 use crate::files::entry::Meta;
+use crate::services::Service;
 
 /// The most bytes of one [`Effect::Data`].
 pub const DATA_BYTES_MAX: usize = 1 << 20;
@@ -136,14 +137,48 @@ pub enum Effect {
         #[n(0)]
         root: u16,
     },
+    /// Notes what stands in the files of a unit that the worker's own list names: only that may be put there later.
+    #[n(14)]
+    Witness {
+        /// Its name.
+        #[n(0)]
+        unit: String,
+    },
+    /// Brings the files of a unit and its enablement to this.
+    #[n(15)]
+    Install {
+        /// The unit as it is to be.
+        #[n(0)]
+        service: Service,
+        /// Only look whether that would be refused.
+        #[n(1)]
+        only_check: bool,
+    },
+    /// Has systemd read all units' files again.
+    #[n(16)]
+    Reload,
+    /// Starts or stops a unit, and waits until that has happened.
+    #[n(17)]
+    Run {
+        /// Its name.
+        #[n(0)]
+        unit: String,
+        /// Whether it is to run.
+        #[n(1)]
+        up: bool,
+    },
 }
 
 impl Effect {
-    /// The root that it is about; none where it is about a setting.
+    /// The root that it is about; none where it is about a setting or a service.
     #[must_use]
     pub const fn root(&self) -> Option<u16> {
         match self {
-            Self::Set { .. } => None,
+            Self::Set { .. }
+            | Self::Witness { .. }
+            | Self::Install { .. }
+            | Self::Reload
+            | Self::Run { .. } => None,
             Self::Open { root, .. }
             | Self::Stage { root, .. }
             | Self::Data { root, .. }

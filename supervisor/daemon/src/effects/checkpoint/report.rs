@@ -24,7 +24,7 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         let notes = tree.notes.iter().filter(|note| note.why != Why::Rules);
         notes.map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
     });
-    let unread = manifest.settings().1.iter().chain(manifest.databases().1);
+    let unread = manifest.settings().1.iter().chain(manifest.databases().1).chain(manifest.services().1);
     let unread = unread.map(|unread| format!("{}: {}", shown(&unread.path), unread.why));
     let damaged = manifest.databases().0.iter().filter_map(|one| {
         one.damage.as_ref().map(|damage| format!("{}: SQLite finds it damaged: {damage}", shown(&one.path)))
@@ -36,7 +36,11 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         bytes: regular(manifest).map(|(_, size)| size).sum(),
         read: u64::try_from(regular(manifest).count()).ok().and_then(|all| all.checked_sub(recognised)),
         skipped: notes.chain(unread).chain(damaged).collect(),
-        others: Others { settings: count("settings"), databases: count("databases") },
+        others: Others {
+            settings: count("settings"),
+            databases: count("databases"),
+            services: count("services"),
+        },
     }
 }
 
@@ -59,6 +63,7 @@ pub(super) fn diff((from, to): (u64, Option<u64>), paths: &[FilePath], all: &[Di
             Difference::Token { .. } => &mut report.tokens,
             Difference::Setting { .. } => &mut report.others.settings,
             Difference::Database { .. } => &mut report.others.databases,
+            Difference::Service { .. } => &mut report.others.services,
         };
         *count += 1;
         let one = differing(difference);
@@ -66,6 +71,7 @@ pub(super) fn diff((from, to): (u64, Option<u64>), paths: &[FilePath], all: &[Di
             Differing::File { path, .. }
             | Differing::Setting { path, .. }
             | Differing::Database { path, .. } => path.len(),
+            Differing::Service { unit, how } => unit.len() + how.iter().map(String::len).sum::<usize>(),
             Differing::Token { .. } => 0,
         };
         match room.checked_sub(bytes + DIFFERENCE_BYTES) {
@@ -89,9 +95,10 @@ fn is_asked_for(difference: &Difference, paths: &[FilePath]) -> bool {
         Difference::File { path, .. } => {
             paths.is_empty() || paths.iter().any(|FilePath(top)| below(path, top))
         }
-        Difference::Token { .. } | Difference::Setting { .. } | Difference::Database { .. } => {
-            paths.is_empty()
-        }
+        Difference::Token { .. }
+        | Difference::Setting { .. }
+        | Difference::Database { .. }
+        | Difference::Service { .. } => paths.is_empty(),
     }
 }
 
@@ -120,6 +127,7 @@ fn differing(difference: &Difference) -> Differing {
             };
             Differing::Database { path: shown(path), change }
         }
+        Difference::Service { unit, how } => Differing::Service { unit: unit.clone(), how: how.clone() },
     }
 }
 
@@ -177,7 +185,9 @@ pub(super) fn entries(manifest: &Manifest) -> Vec<String> {
         settings.map(|setting| format!("setting {} = {}", shown(&setting.path), told(&setting.value)));
     let databases = manifest.databases().0.iter();
     let databases = databases.map(|one| format!("database {} {} bytes", shown(&one.path), one.size));
-    files.chain(databases).chain(settings).chain(tokens).collect()
+    let services = manifest.services().0.iter();
+    let services = services.map(|service| format!("service {} {}", service.unit, service.summary()));
+    files.chain(databases).chain(settings).chain(services).chain(tokens).collect()
 }
 
 fn file(root: &str, entry: &Entry) -> String {

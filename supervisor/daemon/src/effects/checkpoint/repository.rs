@@ -15,6 +15,7 @@ use recovery::manifest::Manifest;
 use recovery::manifest::stored::{Stored, Unsigned};
 use recovery::remembered::Remembered;
 use recovery::restore::{self, Captured, Machine};
+use recovery::services::units::Units;
 use recovery::settings::knobs::Knobs;
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
@@ -52,6 +53,7 @@ struct Parts {
     roots: Vec<Root>,
     knobs: Knobs,
     databases: Vec<PathBuf>,
+    units: Units,
     device: Option<Arc<Device>>,
     client: Client,
     keys: Keys,
@@ -72,6 +74,7 @@ impl Repository {
             roots,
             knobs: config.checkpoint.knobs()?,
             databases: config.checkpoint.databases.clone(),
+            units: config.checkpoint.units()?,
             device,
             client: Client::new(restore),
             keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
@@ -92,9 +95,10 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts { dir, roots, knobs, databases, device, client, keys, identity } = parts;
+        let Parts { dir, roots, knobs, databases, units, device, client, keys, identity } = parts;
+        let captured = None;
         let owner =
-            Owner { chunks, dir, roots, knobs, databases, device, client, keys, identity, captured: None };
+            Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, captured };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
         // It was locked until now, so nobody has set it.
@@ -150,6 +154,7 @@ pub(super) struct Owner {
     pub(super) roots: Vec<Root>,
     pub(super) knobs: Knobs,
     pub(super) databases: Vec<PathBuf>,
+    pub(super) units: Units,
     pub(super) device: Option<Arc<Device>>,
     pub(super) client: Client,
     pub(super) keys: Keys,
@@ -210,6 +215,7 @@ impl Owner {
             known: look.known(&before, &remembered),
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
+            services: Some(&self.units),
             ..Machine::default()
         };
         let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
@@ -254,6 +260,7 @@ impl Owner {
             way: part.way,
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
+            services: Some(&self.units),
         };
         let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
         Ok(Done::Step(StepResult::Planned(plan.report(number))))
@@ -272,6 +279,7 @@ impl Owner {
             known: look.known(before.iter().chain([&first]), &remembered),
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
+            services: Some(&self.units),
             ..Machine::default()
         };
         let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;

@@ -6,9 +6,9 @@ use engine::StepResult;
 use engine::order::Write;
 use engine::reply::PlanReport;
 use engine::scope::Held;
-use recovery::restore::{self, Machine, Outcome, Restore};
-use recovery::settings;
+use recovery::restore::{self, Before, Machine, Outcome, Restore};
 use recovery::tokens::{TokenPort, put_back};
+use recovery::{services, settings};
 use tokio::sync::oneshot;
 use types::token::Change;
 
@@ -31,7 +31,7 @@ pub(super) fn restore(
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let remembered = owner.reader().remembered();
-    let Owner { chunks, dir, roots, knobs, databases, device, client, keys, identity, .. } = owner;
+    let Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, .. } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -43,6 +43,7 @@ pub(super) fn restore(
         way: part.way,
         settings: Some(knobs),
         databases: Some(databases),
+        services: Some(units),
     };
     let reader = Reader::new(chunks, dir, keys);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
@@ -138,8 +139,7 @@ pub(super) fn clean_up_after_crash(owner: &mut Owner) -> Result<Done, String> {
     Ok(Done::Step(StepResult::Planned(PlanReport::default())))
 }
 
-/// Brings everything back that a restore changed before the daemon died: files from what it kept, tokens and settings from
-/// the log.
+/// Brings everything back that a restore changed before the daemon died: files from what it kept, all else from the log.
 pub(super) fn undo_after_crash(
     owner: &mut Owner,
     writes: &[Write],
@@ -147,8 +147,9 @@ pub(super) fn undo_after_crash(
 ) -> Result<Done, String> {
     let roots = count(owner)?;
     restore::abandon(&mut owner.client, roots).map_err(text)?;
-    let before: Vec<_> = settings.iter().map(|held| (held.path.0.clone(), held.value.clone())).collect();
-    settings::put_back(&owner.knobs, &mut owner.client, &before).map_err(text)?;
+    let Before { settings, services } = Before::of(settings);
+    settings::put_back(&owner.knobs, &mut owner.client, &settings).map_err(text)?;
+    services::put_back(&owner.units, &mut owner.client, &services).map_err(text)?;
     if let Some(mut device) = owner.device.as_deref() {
         let changes: Vec<_> = writes.iter().map(change).collect();
         put_back(&mut device, &changes).map_err(text)?;
