@@ -11,6 +11,7 @@
 # FAULT=SPEC      firmware faults from the start, see “laptop-ctl --help”; several separated by spaces
 # TABLE=NAME      a token table that is wrong on purpose, of tests/laptop/tables
 # BARE=1          neither module nor daemon is brought up
+# INIT=systemd    systemd is process 1, and dsmild its unit; needs “toolchain.sh systemd” once
 # EXTRA_MODULES=NAMES  puts these of the kernel's own modules into the guest's /usr/lib/modules, without loading them
 # TIMEOUT=SECONDS gives up and kills the laptop (default 600 for commands, none for a shell)
 # DSMIL_ACCEL=tcg or kvm instead of what fits this machine
@@ -86,6 +87,7 @@ make_stage() {
     mkdir -p "$stage/stage/usr/lib/laptop/job"
     cp "$GUEST"/*.sh "$stage/stage/usr/lib/laptop/"
     cp "$GUEST/dsmild.toml" "$stage/stage/etc/dsmil/"
+    install -D -m 644 "$ROOT/supervisor/daemon/systemd/dsmild.service" -t "$stage/stage/usr/lib/systemd/system"
     cp "$state/firmware/expected.json" "$stage/stage/usr/lib/laptop/"
     cp -r "$job" "$stage/stage/usr/lib/laptop/"
     mkdir "$stage/stage/usr/lib/laptop/job/files"
@@ -178,7 +180,7 @@ start_qemu() {
         -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on no_timer_check ${LAPTOP_APPEND:-}"
         -serial "file:$run/console" -monitor "unix:$run/monitor,server=on,wait=off"
         -pidfile "$state/qemu.pid"
-        -drive "if=none,id=userland,format=raw,readonly=on,file=$CACHE/userland.squashfs" -device virtio-blk-pci,drive=userland
+        -drive "if=none,id=userland,format=raw,readonly=on,file=$userland" -device virtio-blk-pci,drive=userland
         "${disk[@]}"
         -fsdev "local,id=repo,path=$ROOT,security_model=none,readonly=on"
         -device virtio-9p-pci,fsdev=repo,mount_tag=repo
@@ -240,7 +242,16 @@ mode=${1:-}
 [ -n "$mode" ] && shift || usage
 release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")
 kernel=$CACHE/kernel/$release
-[ -f "$kernel/.complete" ] && [ -f "$CACHE/userland.squashfs" ] || die "the laptop is not set up: run “make setup” first."
+userland=$CACHE/userland.squashfs
+case ${INIT:-} in
+    "") ;;
+    systemd)
+        userland=$CACHE/userland-systemd.squashfs
+        [ -f "$userland" ] || die "there is no userland with systemd: run “scripts/toolchain.sh systemd” first."
+        ;;
+    *) die "INIT is systemd or nothing: not “$INIT”." ;;
+esac
+[ -f "$kernel/.complete" ] && [ -f "$userland" ] || die "the laptop is not set up: run “make setup” first."
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/laptop.XXXXXX")
 trap clean_up EXIT
@@ -269,6 +280,7 @@ case $mode in
     *) usage ;;
 esac
 if [ -n "${BARE:-}" ]; then echo bare; elif [ "$mode" = shell ]; then echo shell; else echo command; fi >"$job/mode"
+[ -z "${INIT:-}" ] || : >"$job/systemd"
 
 if [ -n "${LAPTOP:-}" ]; then
     case $LAPTOP in *[!A-Za-z0-9._-]*) die "LAPTOP is a name of letters, digits, dot, dash: not “$LAPTOP”." ;; esac

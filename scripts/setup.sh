@@ -8,11 +8,13 @@
 [ "$(uname -m)" = x86_64 ] || die "the virtual laptop is an x86-64 machine and its kernel is built natively: this machine is $(uname -m)."
 
 prepare() {
-    local wish release
+    local what=$1 wish release
+    shift
     # What a killed run left behind; nobody else is here, by the lock.
-    rm -rf "$CACHE"/tmp/{toolchain,userland,builder}.*
+    rm -rf "$CACHE"/tmp/{toolchain,userland*,builder}.*
     "$ROOT/scripts/packages.sh"
     "$ROOT/scripts/toolchain.sh"
+    [ -z "$what" ] || "$ROOT/scripts/toolchain.sh" systemd
     for wish in "$@"; do
         release=$("$ROOT/scripts/kernel.sh" resolve "$wish")
         [ -f "$CACHE/kernel/$release/.complete" ] || say "  kernel: $release"
@@ -21,8 +23,8 @@ prepare() {
 }
 
 case ${1:-} in
-    "") locked setup prepare "${KERNEL:-}" ;;
+    "") locked setup prepare "" "${KERNEL:-}" ;;
     # Every series that the index has; the first is the one that everything runs on.
-    tests) locked setup prepare "${KERNEL:-}" 7.3 ;;
+    tests) locked setup prepare tests "${KERNEL:-}" 7.3 ;;
     *) die "usage: setup.sh [tests]" ;;
 esac

@@ -2,12 +2,15 @@
 # Makes small Debian systems in the cache: the toolchain that the stock kernel was built with, the guest's userland
 # as a read-only disk image, and, on a machine without a Rust that is new enough, one that has it.
 #
-#   toolchain.sh [sanitizer]   “sanitizer” adds the compiler that a kernel with KASAN and Rust needs
+#   toolchain.sh [sanitizer | systemd]   “sanitizer” adds the compiler that a kernel with KASAN and Rust needs,
+#                                        “systemd” a second userland, which has it as first process
 . "$(dirname "$0")/lib.sh"
 
 SUITE=trixie
 COMPILERS=gcc-14,gcc,make,bc,bison,flex,libelf-dev,libssl-dev,libdw-dev,dwarves,rustc,rust-src,rustfmt,rust-clippy,bindgen,kmod,python3,perl,cpio,zstd,xz-utils
 USERLAND=kmod,python3-minimal,procps,iproute2,strace,tpm2-tools,libtss2-tcti-device0t64,less,util-linux,acl,attr,e2fsprogs,sqlite3,bash-completion,udev,systemd-standalone-sysusers
+# Apart from the other, so that the usual laptop is none the larger for it.
+WITH_SYSTEMD=${USERLAND/systemd-standalone-sysusers/systemd},dbus
 
 # Rust itself comes from the backports.
 RUST='cargo rustc rustfmt rust-clippy libstd-rust*'
@@ -57,15 +60,16 @@ make_root() {
     rm -rf "$aside"
 }
 
+# make_userland NAME PACKAGES
 make_userland() {
-    local aside=$CACHE/tmp/userland.$$
+    local aside=$CACHE/tmp/$1.$$
     mkdir -p "$aside"
-    bootstrap "$USERLAND" "$aside/root.tar"
+    bootstrap "$2" "$aside/root.tar"
     # Not compressed: the guest's CPU is emulated, the host's page cache is not.
     sqfstar -quiet -no-progress -noI -noD -noF -noX "$aside/userland.squashfs" <"$aside/root.tar"
-    say "$USERLAND" >"$aside/userland.list"
-    mv "$aside/userland.squashfs" "$CACHE/userland.squashfs"
-    mv "$aside/userland.list" "$CACHE/userland.list"
+    say "$2" >"$aside/userland.list"
+    mv "$aside/userland.squashfs" "$CACHE/$1.squashfs"
+    mv "$aside/userland.list" "$CACHE/$1.list"
     rm -rf "$aside"
 }
 
@@ -95,7 +99,11 @@ if ! current "$TOOLCHAIN/.complete" "$COMPILERS"; then
 fi
 if ! current "$CACHE/userland.list" "$USERLAND"; then
     room "$CACHE" 1500 "the guest's userland"
-    step "guest userland ($SUITE)" make_userland
+    step "guest userland ($SUITE)" make_userland userland "$USERLAND"
+fi
+if [ "${1:-}" = systemd ] && ! current "$CACHE/userland-systemd.list" "$WITH_SYSTEMD"; then
+    room "$CACHE" 1500 "the guest's userland with systemd"
+    step "guest userland with systemd ($SUITE)" make_userland userland-systemd "$WITH_SYSTEMD"
 fi
 if [ "$("$ROOT/scripts/cargo.sh" where)" = builder ] && ! current "$BUILDER/.complete" "$BUILD"; then
     room "$CACHE" 4000 "a Rust toolchain"

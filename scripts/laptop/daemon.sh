@@ -1,8 +1,28 @@
 #!/bin/bash
-# Starts, stops and kills dsmild the way its systemd unit does, where no systemd runs.
+# Starts, stops and kills dsmild: by its systemd unit where systemd runs, else the way that unit does.
 set -e
 log=/var/log/dsmild.log
 pidfile=/run/dsmild.pid
+
+# Where it runs, systemd starts it anew after a kill.
+if [ -d /run/systemd/system ]; then
+    answers() {
+        local try
+        for try in $(seq 1 900); do
+            if dsmil status --quiet 2>/dev/null; then return 0; fi
+            sleep 0.05
+        done
+        systemctl status dsmild.service >&2
+        return 1
+    }
+    case ${1:-} in
+        start | restart) systemctl "$1" dsmild.service && answers ;;
+        stop) systemctl stop dsmild.service ;;
+        kill) systemctl kill --kill-whom=main --signal=KILL dsmild.service ;;
+        *) exit 2 ;;
+    esac
+    exit
+fi
 
 start() {
     setsid dsmild --config /etc/dsmil/dsmild.toml >>"$log" 2>&1 </dev/null &

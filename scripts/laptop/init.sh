@@ -1,6 +1,7 @@
 #!/bin/bash
 # Process 1 of the virtual laptop: brings firmware drivers, module and daemon up, runs the job, powers off.
-# The job lies in /usr/lib/laptop/job: mode (command, shell or bare), command, environment.
+# The job lies in /usr/lib/laptop/job: mode (command, shell or bare), command, environment; “systemd” where that is to be process 1,
+# which then runs this again as a service, as “init.sh job”.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 job=/usr/lib/laptop/job
 cd /root || exit
@@ -25,6 +26,29 @@ broken() {
     echo "laptop: $*" >"$(port stderr)"
     finish 125
 }
+
+run_job() {
+    mode=$(cat "$job/mode")
+    if [ "$mode" != bare ]; then
+        /usr/lib/laptop/up.sh >/run/laptop/up.log 2>&1 || {
+            cat /run/laptop/up.log >"$(port stderr)"
+            broken "module and daemon did not come up"
+        }
+    fi
+
+    [ -f "$job/environment" ] && . "$job/environment"
+    if [ "$mode" = shell ]; then
+        setsid -c /usr/lib/laptop/shell.sh </dev/hvc0 >/dev/hvc0 2>&1
+        status=$?
+    else
+        bash "$job/command" </dev/null >"$(port stdout)" 2>"$(port stderr)"
+        status=$?
+    fi
+    /usr/lib/laptop/down.sh >/run/laptop/down.log 2>&1
+    finish "$status"
+}
+
+[ "${1:-}" != job ] || run_job
 
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p /dev/pts /dev/shm && mount -t devpts devpts /dev/pts && mount -t tmpfs tmpfs /dev/shm
@@ -53,21 +77,5 @@ mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose repo /r
 systemd-sysusers /usr/lib/sysusers.d/dsmil.conf
 getent passwd dsmil >/dev/null || useradd --system --gid dsmil --home-dir /var/lib/dsmil --shell /usr/sbin/nologin dsmil
 
-mode=$(cat "$job/mode")
-if [ "$mode" != bare ]; then
-    /usr/lib/laptop/up.sh >/run/laptop/up.log 2>&1 || {
-        cat /run/laptop/up.log >"$(port stderr)"
-        broken "module and daemon did not come up"
-    }
-fi
-
-[ -f "$job/environment" ] && . "$job/environment"
-if [ "$mode" = shell ]; then
-    setsid -c /usr/lib/laptop/shell.sh </dev/hvc0 >/dev/hvc0 2>&1
-    status=$?
-else
-    bash "$job/command" </dev/null >"$(port stdout)" 2>"$(port stderr)"
-    status=$?
-fi
-/usr/lib/laptop/down.sh >/run/laptop/down.log 2>&1
-finish "$status"
+[ ! -f "$job/systemd" ] || exec /usr/lib/laptop/systemd.sh
+run_job
