@@ -15,6 +15,7 @@ list() {
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
   store	crashes, tampering and failing disks of the chunk store, pruning included: a hundred thousand states, no laptop needed
   rollback	power cuts in the middle of a restore, on a file system that loses what was not flushed: a hundred thousand states
+  tampering	changes of a whole repository by somebody who can write the disk: thousands; then all of it is verified and restored
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
   anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
@@ -72,14 +73,16 @@ store() { simulated STORE chunk; }
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
-# In memory, in the crate's own tests; owners and access times need root.
-rollback() {
+# in_memory NAME TIMES MODULE: in the crate's own tests; owners and access times need root.
+in_memory() {
     local status=0
-    as_root env "SURVIVE_ROLLBACK=${TIMES:-100000}" SEED="${SEED:-1}" \
-        "$ROOT/scripts/cargo.sh" test --release -q -p recovery --lib survive -- --nocapture |
-        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed /p' || status=1
+    as_root env "SURVIVE_$1=${TIMES:-$2}" SEED="${SEED:-1}" \
+        "$ROOT/scripts/cargo.sh" test --release -q -p recovery --lib "tests::$3" -- --nocapture |
+        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed \|, round /p' || status=1
     return $status
 }
+rollback() { in_memory ROLLBACK 100000 survive; }
+tampering() { in_memory TAMPERING 4800 tampering; }
 
 # With a software TPM, in the daemon's own tests.
 anchor() {
@@ -96,7 +99,7 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | store | anchor | power | rollback) "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | store | anchor | power | rollback | tampering) "$1" || status=1 ;;
         writes | checkpoints | restores) daemon "$1" || status=1 ;;
     esac
     return $status
@@ -116,7 +119,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log store rollback anchor power writes checkpoints restores" ;;
+    all) names="device tables fuzz log store rollback tampering anchor power writes checkpoints restores" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

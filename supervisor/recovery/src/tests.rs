@@ -15,5 +15,6 @@ mod rules;
 mod selective;
 mod settings;
 mod survive;
+mod tampering;
 pub(crate) mod tree;
 mod whole;
