@@ -17,10 +17,12 @@ list() {
   rollback	power cuts in the middle of a restore, on a file system that loses what was not flushed: a hundred thousand states
   tampering	changes of a whole repository by somebody who can write the disk: thousands; then all of it is verified and restored
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
+  power-restore	power cuts in the middle of restores, in place and at once: 30 of them, and six earlier points of each boot
   anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
-  checkpoints	SIGKILL of the daemon while it makes a checkpoint
-  restores	SIGKILL of the daemon while it restores one
+  checkpoints	SIGKILL of the daemon, or of its helper, while it makes a checkpoint
+  restores	SIGKILL of the daemon, or of its helper, while it restores one, in place and at once
+  prunes	SIGKILL of the daemon, or of its helper, while it lets checkpoints go and prunes
 TEXT
 }
 
@@ -72,6 +74,7 @@ log() { simulated LOG log; }
 store() { simulated STORE chunk; }
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
+power-restore() { RESTORES=1 "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
 # in_memory NAME TIMES MODULE: in the crate's own tests; owners and access times need root.
 in_memory() {
@@ -99,8 +102,8 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | store | anchor | power | rollback | tampering) "$1" || status=1 ;;
-        writes | checkpoints | restores) daemon "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | store | anchor | power | power-restore | rollback | tampering) "$1" || status=1 ;;
+        writes | checkpoints | restores | prunes) daemon "$1" || status=1 ;;
     esac
     return $status
 }
@@ -119,7 +122,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log store rollback tampering anchor power writes checkpoints restores" ;;
+    all) names="device tables fuzz log store rollback tampering anchor power power-restore writes checkpoints restores prunes" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"
