@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 list() {
-    expand -t 14 <<'TEXT'
+    expand -t 16 <<'TEXT'
   device	kills and faults, one after the other, in one file
   kills	SIGKILL of who changes firmware settings, at each step, in all sorts of company
   faults	faults of the firmware at each call of a change and of its undo
