@@ -3,6 +3,7 @@
 #
 #   power.sh [TIMES]   so many cuts in a row (30)
 #
+# RESTORES=1: in the middle of restores.
 # SEED=number makes other moments and losses. After each boot, LOOKS=number (6) earlier points of it are looked at without booting.
 . "$(dirname "$0")/lib.sh"
 
@@ -13,4 +14,4 @@ for tool in mke2fs e2fsck debugfs; do
 done
 room "$TARGET/laptop" 3000 "the laptop that loses power"
 exec "$TARGET/debug/power" --script "$ROOT/scripts/laptop.sh" --laptops "$TARGET/laptop" --verifier "$TARGET/debug/dsmil" \
-    --seed "${SEED:-1}" --looks "${LOOKS:-6}" "${1:-30}"
+    ${RESTORES:+--restores} --seed "${SEED:-1}" --looks "${LOOKS:-6}" "${1:-30}"

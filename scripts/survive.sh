@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 list() {
-    expand -t 14 <<'TEXT'
+    expand -t 16 <<'TEXT'
   device	kills and faults, one after the other, in one file
   kills	SIGKILL of who changes firmware settings, at each step, in all sorts of company
   faults	faults of the firmware at each call of a change and of its undo
@@ -15,11 +15,14 @@ list() {
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
   store	crashes, tampering and failing disks of the chunk store, pruning included: a hundred thousand states, no laptop needed
   rollback	power cuts in the middle of a restore, on a file system that loses what was not flushed: a hundred thousand states
+  tampering	changes of a whole repository by somebody who can write the disk: thousands; then all of it is verified and restored
   power	power cuts of the laptop that lose what its disk had not flushed: 30 of them, and six earlier points of each boot
+  power-restore	power cuts in the middle of restores, in place and at once: 30 of them, and six earlier points of each boot
   anchor	older copies, other logs, anchors that were removed: what a start of the daemon notices, with a software TPM
   writes	SIGKILL of the daemon while it writes a token
-  checkpoints	SIGKILL of the daemon while it makes a checkpoint
-  restores	SIGKILL of the daemon while it restores one
+  checkpoints	SIGKILL of the daemon, or of its helper, while it makes a checkpoint
+  restores	SIGKILL of the daemon, or of its helper, while it restores one, in place and at once
+  prunes	SIGKILL of the daemon, or of its helper, while it lets checkpoints go and prunes
 TEXT
 }
 
@@ -71,15 +74,18 @@ log() { simulated LOG log; }
 store() { simulated STORE chunk; }
 
 power() { "$ROOT/scripts/power.sh" ${TIMES:-}; }
+power-restore() { RESTORES=1 "$ROOT/scripts/power.sh" ${TIMES:-}; }
 
-# In memory, in the crate's own tests; owners and access times need root.
-rollback() {
+# in_memory NAME TIMES MODULE: in the crate's own tests; owners and access times need root.
+in_memory() {
     local status=0
-    as_root env "SURVIVE_ROLLBACK=${TIMES:-100000}" SEED="${SEED:-1}" \
-        "$ROOT/scripts/cargo.sh" test --release -q -p recovery --lib survive -- --nocapture |
-        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed /p' || status=1
+    as_root env "SURVIVE_$1=${TIMES:-$2}" SEED="${SEED:-1}" \
+        "$ROOT/scripts/cargo.sh" test --release -q -p recovery --lib "tests::$3" -- --nocapture |
+        sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|seed \|, round /p' || status=1
     return $status
 }
+rollback() { in_memory ROLLBACK 100000 survive; }
+tampering() { in_memory TAMPERING 4800 tampering; }
 
 # With a software TPM, in the daemon's own tests.
 anchor() {
@@ -96,8 +102,8 @@ run() {
             kills || status=1
             faults || status=1
             ;;
-        kills | faults | tables | fuzz | log | store | anchor | power | rollback) "$1" || status=1 ;;
-        writes | checkpoints | restores) daemon "$1" || status=1 ;;
+        kills | faults | tables | fuzz | log | store | anchor | power | power-restore | rollback | tampering) "$1" || status=1 ;;
+        writes | checkpoints | restores | prunes) daemon "$1" || status=1 ;;
     esac
     return $status
 }
@@ -116,7 +122,7 @@ case $name in
         list
         exit
         ;;
-    all) names="device tables fuzz log store rollback anchor power writes checkpoints restores" ;;
+    all) names="device tables fuzz log store rollback tampering anchor power power-restore writes checkpoints restores prunes" ;;
     *)
         list | grep -q "^  $name " || die "there is no run “$name”; there are:
 $(list)"

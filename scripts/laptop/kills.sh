@@ -6,4 +6,5 @@ mkdir -p /srv/work
 laptop-survive writes "${1:-12}"
 laptop-survive checkpoints "${1:-12}"
 laptop-survive restores "${1:-12}"
+laptop-survive prunes "${1:-12}"
 /usr/lib/laptop/survive.sh kills 16

@@ -162,6 +162,13 @@ impl World {
         }
     }
 
+    /// Takes in what the log tells, before any effect that follows from it; in the log's order.
+    pub fn hear(&self, effect: &Effect) {
+        if let Some(told) = &effect.told {
+            self.repository.hear(told);
+        }
+    }
+
     /// Whether the restore helper is gone. Known at the latest when a step fails because of it.
     pub fn helper_has_ended(&self) -> bool {
         // Nothing is waited for: hanging up is told without being asked for.

@@ -128,7 +128,8 @@ impl View {
         let checkpoint = self.checkpoints.first().ok_or_else(|| {
             Refusal::NotFound(format!("checkpoint {which}: “dsmil checkpoint list” shows what there is"))
         })?;
-        let (statement, mut entries) = world.show(checkpoint.number).await.map_err(Refusal::Failed)?;
+        let (statement, mut entries) =
+            world.show(checkpoint.number, checkpoint.manifest).await.map_err(Refusal::Failed)?;
         let mut bytes = 0;
         let fitting = entries.iter().take(wire::ENTRIES_MAX).take_while(|entry| {
             bytes += entry.len() + ENTRY_BYTES;

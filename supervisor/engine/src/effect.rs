@@ -1,5 +1,9 @@
 //! State and fact make effects: what is to happen in the world once the fact is durable.
 
+use std::collections::BTreeMap;
+
+use types::hash::Hash;
+
 use crate::command::RequestId;
 use crate::fact::{Fact, Grant, Outcome, Progress};
 use crate::order::{Item, Order, Valued, VaultChange, Write};
@@ -22,7 +26,12 @@ pub struct Effect {
     pub step: Step,
     /// It waited for a checkpoint, with which its work had begun.
     pub waited: bool,
+    /// The checkpoints of which the log tells, where the step reads any: who reads one holds it against this.
+    pub told: Option<Told>,
 }
+
+/// The manifests of the checkpoints of which the log tells, by number: SHA-256 each.
+pub type Told = BTreeMap<u64, Hash>;
 
 impl Effect {
     /// How it stands to the grant.
@@ -170,6 +179,21 @@ pub enum Standing {
 }
 
 impl Step {
+    /// Whether checkpoints are read for it.
+    const fn reads_checkpoints(&self) -> bool {
+        matches!(
+            self,
+            Self::Capture { .. }
+                | Self::Sign { .. }
+                | Self::Verify { .. }
+                | Self::Plan { .. }
+                | Self::Diff { .. }
+                | Self::Survey(_)
+                | Self::Prune
+                | Self::Validate { .. }
+        )
+    }
+
     /// How it stands to the grant.
     #[must_use]
     pub const fn standing(&self) -> Standing {
@@ -220,6 +244,7 @@ pub fn effects(state: &State, fact: &Fact) -> Option<Effect> {
         request: work.request,
         order: work.order.clone(),
         grant: work.grant.clone(),
+        told: step.reads_checkpoints().then(|| state.told()),
         step,
         waited: work.after.is_some(),
     })

@@ -61,7 +61,7 @@ pub mod reply;
 
 pub use command::{Command, Query, RequestId, Which};
 pub use decide::{Decision, decide};
-pub use effect::{Effect, Standing, Step, effects};
+pub use effect::{Effect, Standing, Step, Told, effects};
 pub use evolve::evolve;
 pub use fact::{Fact, Outcome, Progress, Record};
 pub use input::{Event, Input, Room, StepResult};

@@ -6,6 +6,7 @@ use policy::Rules;
 use types::time::Time;
 
 use crate::command::{RequestId, Which};
+use crate::effect::Told;
 use crate::fact::{Asker, Grant, Level, Outcome, Progress};
 use crate::order::{Kind, Order, Valued};
 use crate::reply::PlanReport;
@@ -97,6 +98,12 @@ impl State {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self { rules, next_work: 1, next_checkpoint: 1, ..Self::default() }
+    }
+
+    /// What the log tells of checkpoints.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        self.checkpoints.iter().map(|(number, checkpoint)| (*number, checkpoint.manifest)).collect()
     }
 
     /// The checkpoint of that name or number.

@@ -84,6 +84,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the checkpoint, or what it refers to, is not what was written: another may be whole.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged(_)
+                | Self::Version { .. }
+                | Self::Store(store::Error::Damaged(_) | store::Error::Absent { .. })
+        )
+    }
+
     /// An error of the operating system.
     pub(crate) fn io(action: &'static str, path: &[u8], cause: impl Into<io::Error>) -> Self {
         Self::Io { action, path: shown(path), cause: cause.into() }

@@ -17,6 +17,7 @@
 //! - [`worker`]: the one who changes files, in steps that a crash cannot tear
 //! - [`helper`]: a worker at the other end of a socket
 //! - [`replay`]: the log folded into the state
+//! - [`shelf`]: checkpoints in their folder, held against signature, log and chunks
 //! - [`rescue`]: a restore without the daemon
 //! - [`vault`]: what holds the repository's key, and the ways to it
 //!
@@ -46,6 +47,7 @@ pub mod rescue;
 pub mod restore;
 pub mod services;
 pub mod settings;
+pub mod shelf;
 pub mod tokens;
 pub mod vault;
 pub mod worker;

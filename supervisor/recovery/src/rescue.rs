@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use device::{Device, Patience};
 use engine::reply::{Answer, Body, PlanReport};
 use engine::scope::FilePath;
-use engine::{Command, Event, Fact, Order, Progress, RequestId, Which};
+use engine::{Command, Event, Fact, Order, Progress, RequestId, Told, Which};
 use store::chunk::Chunks;
 use tpm::PublicKey;
 use types::peer::Peer;
@@ -28,6 +28,7 @@ use crate::manifest::Manifest;
 use crate::manifest::stored::Stored;
 use crate::restore::{self, Machine, Scope};
 use crate::services::units::Units;
+use crate::shelf::{Remains, Shelf};
 use crate::tokens::TokenPort;
 use acting::Acting;
 use journal::Journal;
@@ -58,17 +59,17 @@ impl Source {
     /// - [`Error::Store`]: there is none, or it is damaged
     /// - [`Error::Damaged`]: it is another one
     pub fn stored(&self, number: u64, journal: &Journal) -> Result<Stored, Error> {
-        let stored = Stored::decode(number, &store::manifest::get(&self.dir, number)?)?;
-        if !self.signers.is_empty() && !self.signers.iter().any(|key| stored.is_signed_by(key)) {
-            return Err(Error::Damaged(format!("checkpoint {number} is not signed by the given key")));
-        }
-        match journal.state().checkpoints.get(&number) {
-            Some(known) if known.manifest == stored.statement.manifest => Ok(stored),
-            Some(_) => {
-                Err(Error::Damaged(format!("checkpoint {number} is not the one of which the log tells")))
-            }
-            None => Err(Error::Refused(format!("the log tells of no checkpoint {number}"))),
-        }
+        self.shelf(&journal.state().told()).stored(number)
+    }
+
+    /// What can be brought back instead of a checkpoint that is damaged; all of them are read.
+    #[must_use]
+    pub fn remains(&self, number: u64, journal: &Journal) -> Remains {
+        self.shelf(&journal.state().told()).remains(number)
+    }
+
+    fn shelf<'a>(&'a self, told: &'a Told) -> Shelf<'a> {
+        Shelf { dir: &self.dir, chunks: &self.chunks, told, signers: self.signers.iter().collect() }
     }
 
     fn manifest(&self, number: u64, journal: &Journal) -> Result<Manifest, Error> {

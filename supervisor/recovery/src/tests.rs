@@ -16,5 +16,6 @@ mod selective;
 mod services;
 mod settings;
 mod survive;
+mod tampering;
 pub(crate) mod tree;
 mod whole;

@@ -1,7 +1,7 @@
 //! Cuts the power of the virtual laptop, drops what was not flushed, and looks at what is left ([`tests::power`]).
 //!
 //! ```text
-//! power --script scripts/laptop.sh --laptops target/laptop --verifier target/debug/dsmil [TIMES] [--looks N] [--seed N]
+//! power --script scripts/laptop.sh --laptops target/laptop --verifier target/debug/dsmil [TIMES] [--restores] [--looks N] [--seed N]
 //! ```
 //!
 //! Progress goes to the standard error; the standard output has one line for each figure.
@@ -27,6 +27,9 @@ struct Arguments {
     /// The same seed chooses the same moments and losses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// In the middle of restores.
+    #[arg(long)]
+    restores: bool,
     /// What boots the laptop.
     #[arg(long)]
     script: PathBuf,
@@ -50,8 +53,8 @@ fn main() -> ExitCode {
 }
 
 fn figures(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { times, looks, seed, script, laptops, verifier } = arguments;
-    let figures = run(&Config { script, laptops, verifier, cuts: times, looks, seed })?;
+    let Arguments { times, looks, seed, restores, script, laptops, verifier } = arguments;
+    let figures = run(&Config { script, laptops, verifier, cuts: times, looks, seed, restores })?;
     for figure in &figures {
         println!("{}", figure.line()?);
     }

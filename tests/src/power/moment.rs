@@ -15,7 +15,12 @@ pub(super) enum When {
     Working(Duration),
     /// The TPM has just written its memory for the so-manieth time since then: so long ago.
     Counting(u32, Duration),
+    /// The so-manieth restore since then began so long ago.
+    Restoring(u32, Duration),
 }
+
+/// Longest time after the beginning of a restore; most take less.
+const RESTORE_MS: usize = 900;
 
 /// Longest way from the first write to the disk to an answer of the daemon, on a busy machine about that.
 const START_MS: usize = 9_000;
@@ -33,11 +38,23 @@ impl When {
         }
     }
 
+    /// A quarter while it starts, and so takes up or brings back what was cut; else in the middle of a restore.
+    pub(super) fn choose_restore(dice: &mut Dice, number: u32) -> Self {
+        let ms = |dice: &mut Dice, bound| {
+            Duration::from_millis(u64::try_from(dice.below(bound)).unwrap_or_default())
+        };
+        match number % 4 {
+            3 => Self::Starting(ms(dice, START_MS)),
+            _ => Self::Restoring(1 + dice.word() % 3, ms(dice, RESTORE_MS)),
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Starting(_) => "starting",
             Self::Working(_) => "working",
             Self::Counting(..) => "counting",
+            Self::Restoring(..) => "restoring",
         }
     }
 }
@@ -75,12 +92,13 @@ impl Watch {
         }
     }
 
-    /// Whether the power goes now, in a laptop that has looked for what was acknowledged or not.
-    pub(super) fn is_now(&mut self, is_checked: bool) -> bool {
+    /// Whether the power goes now, in a laptop that has looked for what was acknowledged or not, and has begun so many restores.
+    pub(super) fn is_now(&mut self, is_checked: bool, restores: u32) -> bool {
         let changes = self.observe();
         let (is_due, after) = match self.when {
             When::Starting(after) => (length(&self.writes) > 0, after),
             When::Working(after) => (is_checked, after),
+            When::Restoring(times, after) => (restores >= times, after),
             When::Counting(times, after) => {
                 if is_checked && changes {
                     self.nv_changes += 1;

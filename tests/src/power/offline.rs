@@ -9,13 +9,15 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::cut::{Fate, Tally, replay};
-use super::facts::Acknowledged;
+use super::facts::{Acknowledged, Folder};
 use super::machine::command;
 use super::writes::{Entry, SECTOR};
 use crate::fuzz::dice::Dice;
 
 /// Where the log is on the disk.
 const LOG: &str = "/dsmil/log";
+/// Where the folder is that checkpoints hold.
+const WORK: &str = "/srv/work";
 
 /// Writes to a disk what of these entries a cut at their end leaves.
 ///
@@ -56,12 +58,24 @@ pub(super) fn look(
     }
     fs::create_dir(&out)?;
     command("debugfs", &["-R", &format!("rdump {LOG} {}", out.display())], &[disk.to_owned()])?;
+    let folder = facts.iter().rev().find_map(|fact| match fact {
+        Acknowledged::Folder(folder) => Some(folder),
+        _ => None,
+    });
+    if let Some(folder) = folder.filter(|folder| **folder != Folder::Changing) {
+        command("debugfs", &["-R", &format!("rdump {WORK} {}", out.display())], &[disk.to_owned()])?;
+        let found = super::folder::contents(&out.join("work"))?;
+        if !folder.may_lie(&found) {
+            return Ok(Some(format!("the folder holds {found} and not what it may: {folder}")));
+        }
+    }
     let log = out.join("log");
     let has_entries = log.is_dir()
         && fs::read_dir(&log)?
             .any(|file| file.is_ok_and(|file| file.path().extension().is_some_and(|name| name == "log")));
     if !has_entries {
-        return Ok((!facts.is_empty()).then(|| "there is no log".to_owned()));
+        let is_any = facts.iter().any(|fact| !matches!(fact, Acknowledged::Folder(_)));
+        return Ok(is_any.then(|| "there is no log".to_owned()));
     }
     let verify = |words: &[&str]| Command::new(verifier).args(words).arg("--dir").arg(&log).output();
     let verified = verify(&["log", "verify", "--json"])?;

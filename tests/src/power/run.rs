@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::cut::{Fate, Tally};
-use super::facts::Acknowledged;
+use super::facts::{Acknowledged, Folder};
 use super::machine::{DISK_BYTES, Machine, Running, command};
 use super::moment::{Watch, When};
-use super::{offline, writes};
+use super::{earlier, offline, writes};
 use crate::fuzz::dice::Dice;
 use crate::survive::Told;
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub looks: u32,
     /// The same seed chooses the same moments and losses, as far as the laptop keeps to it.
     pub seed: u64,
+    /// The laptop restores one checkpoint after the other, and the power goes in the middle of it.
+    pub restores: bool,
 }
 
 /// What was found.
@@ -58,6 +60,10 @@ struct Found {
     acknowledged: u32,
     tally: Tally,
     kinds: BTreeMap<String, u32>,
+    /// Cuts with a restore under way, and what the folder held after the next start: what it had before, or was to have after.
+    amid: BTreeMap<String, u32>,
+    /// Restores that were acknowledged.
+    restored: u32,
 }
 
 struct Run<'a> {
@@ -70,6 +76,7 @@ struct Run<'a> {
 }
 
 /// What a boot said.
+#[derive(Default)]
 struct Boot {
     /// What was acknowledged, with how long the log of writes was then.
     facts: Vec<(Acknowledged, u64)>,
@@ -79,6 +86,10 @@ struct Boot {
     is_over: bool,
     /// How long the log of writes was when TPM or firmware last changed.
     settled: u64,
+    /// Restores that have begun.
+    restores: u32,
+    /// What the folder held after the start.
+    folder: Option<String>,
 }
 
 /// Cuts the power so many times; the figures.
@@ -94,28 +105,39 @@ pub fn run(config: &Config) -> anyhow::Result<Vec<Told>> {
         run.cut(number).with_context(|| format!("cut {number}"))?;
     }
     run.last()?;
-    let Found { cuts, looks, down, lost, unproven, bad_looks, acknowledged, tally, kinds } = &run.found;
+    let Found { cuts, looks, down, lost, unproven, bad_looks, acknowledged, tally, kinds, amid, restored } =
+        &run.found;
+    let variant = if config.restores { "power-restore" } else { "power" };
     if down + lost + unproven + bad_looks == 0 {
         fs::remove_dir_all(run.machine.folder())?;
     }
     let told = |metric: &str, count: u32| {
-        Told::violations("power", metric, count, *cuts)
+        Told::violations(variant, metric, count, *cuts)
             .with("seed", config.seed)
             .with("acknowledged", *acknowledged)
             .with("sectors_flushed", tally.durable)
             .with("sectors_kept", tally.kept)
             .with("sectors_lost", tally.lost)
             .with("moments", serde_json::json!(kinds))
+            .with("restores", *restored)
+            .with("in_a_restore", serde_json::json!(amid))
     };
     let without = Told::violations(
-        "power",
+        variant,
         "earlier points of these boots at which the disk lacks something acknowledged, or its log cannot be proven",
         *bad_looks,
         *looks,
     );
     Ok(vec![
         told("power cuts after which the laptop or its daemon does not start", *down),
-        told("power cuts after which something acknowledged is lost", *lost),
+        told(
+            if config.restores {
+                "power cuts after which a folder is mixed, or something acknowledged is lost"
+            } else {
+                "power cuts after which something acknowledged is lost"
+            },
+            *lost,
+        ),
         told("power cuts after which the log cannot be proven", *unproven),
         without.noted("looked at without booting: e2fsck, debugfs, dsmil log verify; no TPM, no tokens"),
     ])
@@ -124,8 +146,11 @@ pub fn run(config: &Config) -> anyhow::Result<Vec<Told>> {
 impl Run<'_> {
     /// One boot and the cut at its end.
     fn cut(&mut self, number: u32) -> anyhow::Result<()> {
-        let when = When::choose(&mut self.dice, number);
-        let words = format!("--seed {}", self.config.seed.wrapping_mul(1000).wrapping_add(u64::from(number)));
+        let restores = self.config.restores;
+        let choose = if restores { When::choose_restore } else { When::choose };
+        let (when, kind) = (choose(&mut self.dice, number), if restores { "--restores " } else { "" });
+        let words =
+            format!("{kind}--seed {}", self.config.seed.wrapping_mul(1000).wrapping_add(u64::from(number)));
         let running = self.machine.boot(&words, &self.known())?;
         let mut boot = self.until(when, running)?;
         let log = fs::read(self.machine.writes())?;
@@ -139,9 +164,11 @@ impl Run<'_> {
         let fate = self.dice.pick(&Fate::ALL.map(Some)).unwrap_or(Fate::Lost);
         let tally = offline::apply(entries, fate, &mut self.dice, &self.machine.disk())?;
         self.found.cuts += 1;
-        let acknowledged =
-            boot.facts.iter().filter(|(fact, _)| !matches!(fact, Acknowledged::Checked { .. })).count();
+        let acknowledged = boot.facts.iter().filter(|(fact, _)| is_acknowledged(fact)).count();
         self.found.acknowledged += u32::try_from(acknowledged)?;
+        let is_restored =
+            |(fact, _): &&(Acknowledged, u64)| matches!(fact, Acknowledged::Folder(Folder::Still(_)));
+        self.found.restored += u32::try_from(boot.facts.iter().filter(is_restored).count())?;
         self.found.tally.durable += tally.durable;
         self.found.tally.kept += tally.kept;
         self.found.tally.lost += tally.lost;
@@ -153,6 +180,9 @@ impl Run<'_> {
             entries.len(),
         );
         self.facts.extend(boot.facts.into_iter().map(|(fact, _)| fact));
+        if let Some(Folder::Restoring { at_once, .. }) = self.folder() {
+            eprintln!("    in the middle of a restore {}", if *at_once { "at once" } else { "in place" });
+        }
         Ok(())
     }
 
@@ -174,15 +204,18 @@ impl Run<'_> {
         let cut = cuts.get(self.dice.below(cuts.len())).copied().unwrap_or(entries.len());
         let entries = entries.get(..cut).unwrap_or(entries);
         let end = u64::try_from(entries.last().map_or(0, |entry| entry.end))?;
+        let begun = earlier::begun(&boot.facts, end).cloned();
         boot.facts.retain(|(_, place)| *place <= end);
+        boot.facts.extend(begun.map(|fact| (fact, end)));
         Ok(entries)
     }
 
     /// After the last cut: a boot to look, and an end in order.
     fn last(&mut self) -> anyhow::Result<()> {
-        let running = self.machine.boot("--idle", &self.known())?;
+        let words = if self.config.restores { "--restores --idle" } else { "--idle" };
+        let running = self.machine.boot(words, &self.known())?;
         let (status, lines) = running.wait()?;
-        let mut boot = Boot { facts: vec![], lost: vec![], is_over: !status.success(), settled: 0 };
+        let mut boot = Boot { is_over: !status.success(), ..Boot::default() };
         for line in &lines {
             boot.take(line, 0);
         }
@@ -197,7 +230,7 @@ impl Run<'_> {
 
     /// Runs until the moment has come, and cuts the power; or until the laptop ends by itself.
     fn until(&mut self, when: When, mut running: Running) -> anyhow::Result<Boot> {
-        let mut boot = Boot { facts: vec![], lost: vec![], is_over: false, settled: 0 };
+        let mut boot = Boot::default();
         let mut watch = Watch::new(when, [self.machine.writes(), self.machine.nv(), self.machine.tokens()]);
         let began = Instant::now();
         let mut is_checked = false;
@@ -210,7 +243,7 @@ impl Run<'_> {
                 return Ok(boot);
             }
             let is_late = began.elapsed() > PATIENCE;
-            if is_late || watch.is_now(is_checked) {
+            if is_late || watch.is_now(is_checked, boot.restores) {
                 running.cut()?;
                 for (line, place) in running.lines.iter() {
                     boot.take(&line, place);
@@ -229,6 +262,7 @@ impl Run<'_> {
 
     /// Counts what a boot found missing.
     fn judge(&mut self, boot: &Boot, number: u32) -> anyhow::Result<()> {
+        self.tell_apart(boot);
         for lost in &boot.lost {
             eprintln!("  FAIL before cut {}: lost {lost}", number + 1);
         }
@@ -247,6 +281,32 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Which way it went with the restore that was under way when the power went, if one was.
+    fn tell_apart(&mut self, boot: &Boot) {
+        let (Some(Folder::Restoring { at_once, before, after }), Some(found)) =
+            (self.folder(), boot.folder.as_ref())
+        else {
+            return;
+        };
+        let way = if *at_once { "at once" } else { "in place" };
+        let end = match found {
+            _ if before == after => "the same",
+            found if found == before => "as before",
+            found if found == after => "as the checkpoint",
+            _ => "mixed",
+        };
+        eprintln!("    after the start the folder is {end}");
+        *self.found.amid.entry(format!("{way}, {end}")).or_default() += 1;
+    }
+
+    /// What is known of the folder.
+    fn folder(&self) -> Option<&Folder> {
+        self.facts.iter().rev().find_map(|fact| match fact {
+            Acknowledged::Folder(folder) => Some(folder),
+            _ => None,
+        })
+    }
+
     /// Goes on with a new machine.
     fn anew(&mut self) -> anyhow::Result<()> {
         self.facts.clear();
@@ -262,11 +322,10 @@ impl Run<'_> {
         let folder = self.machine.folder().to_owned();
         let disk = folder.join("earlier.img");
         for _ in 0..self.config.looks {
-            let cut = self.dice.below(entries.len() + 1);
+            let cut = earlier::place(entries, facts, &mut self.dice);
             let entries = entries.get(..cut).unwrap_or(entries);
             let end = u64::try_from(entries.last().map_or(0, |entry| entry.end))?;
-            let before: Vec<&Acknowledged> =
-                facts.iter().filter(|(_, place)| *place <= end).map(|(fact, _)| fact).collect();
+            let before: Vec<&Acknowledged> = earlier::known(&self.facts, facts, end);
             command("cp", &["--sparse=always", "--reflink=auto"], &[self.machine.disk(), disk.clone()])?;
             let fate = self.dice.pick(&Fate::ALL.map(Some)).unwrap_or(Fate::Lost);
             offline::apply(entries, fate, &mut self.dice, &disk)?;
@@ -292,10 +351,19 @@ impl Run<'_> {
         let checked = self.facts.iter().rposition(|fact| matches!(fact, Acknowledged::Checked { .. }));
         let is_wanted = |(place, fact): &(usize, &Acknowledged)| {
             Some(*place) >= checked
-                || !matches!(fact, Acknowledged::Note { .. } | Acknowledged::Checked { .. })
+                || !matches!(
+                    fact,
+                    Acknowledged::Note { .. } | Acknowledged::Checked { .. } | Acknowledged::Folder(_)
+                )
+                || matches!(fact, Acknowledged::Folder(folder) if Some(folder) == self.folder())
         };
         self.facts.iter().enumerate().filter(is_wanted).map(|(_, fact)| format!("{fact}\n")).collect()
     }
+}
+
+/// Notes, tokens and checkpoints: not what the laptop only says of itself.
+const fn is_acknowledged(fact: &Acknowledged) -> bool {
+    !matches!(fact, Acknowledged::Checked { .. } | Acknowledged::Folder(_))
 }
 
 impl Boot {
@@ -305,11 +373,16 @@ impl Boot {
             self.lost.push(lost.to_owned());
             return false;
         }
+        if let Some(found) = line.strip_prefix("found ") {
+            self.folder = Some(found.to_owned());
+            return false;
+        }
         let Ok(fact) = line.parse() else {
             self.lost.push(format!("sense: the laptop said “{line}”"));
             return false;
         };
         let is_checked = matches!(fact, Acknowledged::Checked { .. });
+        self.restores += u32::from(matches!(fact, Acknowledged::Folder(Folder::Restoring { .. })));
         self.facts.push((fact, place));
         is_checked
     }

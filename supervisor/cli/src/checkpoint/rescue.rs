@@ -226,7 +226,12 @@ impl One<'_> {
         drop(progress);
         match ending? {
             Ending::Restored(report) => self.tell(context, journal, &wire::Plan::from(report), true),
-            Ending::Failed { reason, damaged: true } => Err(Fault::Damaged { message: reason, damage: None }),
+            Ending::Failed { reason, damaged: true } => {
+                // In an emergency the one before is tried at once.
+                let remains = self.wanted.which.map(|_| source.remains(number, journal));
+                let message = remains.map_or(reason.clone(), |remains| format!("{reason}; {remains}"));
+                Err(Fault::Damaged { message, damage: None })
+            }
             Ending::Failed { reason, damaged: false } => Err(Fault::Failed(reason)),
         }
     }

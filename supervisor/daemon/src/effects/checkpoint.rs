@@ -5,10 +5,12 @@ mod report;
 mod repository;
 mod restoring;
 
-use engine::StepResult;
+use std::sync::Arc;
+
 use engine::order::Write;
 use engine::retention::Going;
 use engine::scope::{FilePath, Held};
+use engine::{StepResult, Told};
 use policy::Permit;
 use recovery::files::known::Known;
 use recovery::manifest::Manifest;
@@ -121,14 +123,20 @@ pub(super) enum Done {
 /// A task and who waits for it.
 pub(super) struct Job {
     pub(super) task: Task,
+    /// What the log tells of checkpoints.
+    pub(super) told: Arc<Told>,
     pub(super) answer: oneshot::Sender<Result<Done, String>>,
 }
 
 impl World {
     async fn ask(&self, task: Task) -> Result<Done, String> {
+        self.ask_of(task, self.repository.told()).await
+    }
+
+    async fn ask_of(&self, task: Task, told: Arc<Told>) -> Result<Done, String> {
         let _turn = self.repository.admit(&task)?;
         let (answer, done) = oneshot::channel();
-        self.repository.send(Job { task, answer })?;
+        self.repository.send(Job { task, told, answer })?;
         done.await
             .map_err(|_| "the repository's thread has ended; dsmild must be started again".to_owned())?
     }
@@ -142,8 +150,10 @@ impl World {
     }
 
     /// A checkpoint's statement and its entries, one line each.
-    pub async fn show(&self, number: u64) -> Result<(String, Vec<String>), String> {
-        match self.ask(Task::Show { number }).await? {
+    pub async fn show(&self, number: u64, manifest: Hash) -> Result<(String, Vec<String>), String> {
+        // No effect went before a question, so it brings with it what the log tells.
+        let told = Arc::new(Told::from([(number, manifest)]));
+        match self.ask_of(Task::Show { number }, told).await? {
             Done::Show(statement, entries) => Ok((statement, entries)),
             _ => Err("the repository answered another question".to_owned()),
         }

@@ -85,6 +85,7 @@ impl Outlet {
 
     fn perform(&self, effect: Effect) {
         let (world, messages) = (Arc::clone(&self.world), self.messages.clone());
+        world.hear(&effect);
         let now_ns = self.clock.now().wall_ns;
         let performing = async move {
             let work = effect.work;

@@ -186,7 +186,7 @@ fn follow(
     let (mut next, mut found, mut damaged) = (Some(first), None, false);
     while let Some(effect) = next.take() {
         let result = perform(&effect.step).unwrap_or_else(|error| {
-            damaged |= is_damage(&error);
+            damaged |= error.is_damage();
             StepResult::Failed(error.to_string())
         });
         let (effect, replies) = journal.decide(engine::Event::Stepped { work: effect.work, result })?;
@@ -308,17 +308,7 @@ pub(super) fn newest(source: &Source, journal: &Journal) -> Option<Manifest> {
     source.manifest(*newest, journal).ok()
 }
 
-/// Whether another checkpoint may be without it.
-const fn is_damage(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Damaged(_)
-            | Error::Version { .. }
-            | Error::Store(store::Error::Damaged(_) | store::Error::Absent { .. })
-    )
-}
-
 /// The same once more, for an error that several steps meet.
 fn again(error: &Error) -> Error {
-    if is_damage(error) { Error::Damaged(error.to_string()) } else { Error::Failed(error.to_string()) }
+    if error.is_damage() { Error::Damaged(error.to_string()) } else { Error::Failed(error.to_string()) }
 }

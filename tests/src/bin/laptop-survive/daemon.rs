@@ -1,15 +1,17 @@
-//! SIGKILL of the daemon in the middle of what it does.
+//! SIGKILL of the daemon, or of the helper that changes files for it, in the middle of what it does.
 //!
-//! After each kill the daemon is started again. What was acknowledged must stand; what was not must be as before, or
+//! After each kill the daemon is started again; without its helper it ends by itself first. What was acknowledged must stand; what was not must be as before, or
 //! whole if the log says that it was done; nothing may be in between.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tests::survive::Told;
 
@@ -18,6 +20,10 @@ use crate::progress::Progress;
 
 const TOKEN: &str = "0x8060";
 const WORK: &str = "/srv/work/survive";
+/// Deeds at the beginning that nobody interrupts.
+const UNHURT: u32 = 3;
+/// How long the helper may outlive the daemon.
+const HELPER_MAX: Duration = Duration::from_secs(30);
 const DAEMON: &str = "/usr/lib/laptop/daemon.sh";
 
 /// What a kind of trial found.
@@ -27,6 +33,13 @@ struct Tally {
     acknowledged: u32,
     lost: u32,
     mixed: u32,
+    /// Of the kills, how many hit the helper.
+    helpers: u32,
+    /// Of the kills, how many came before the deed was acknowledged.
+    amid: u32,
+    /// How often nobody was killed, and how long the deed took then at most, microseconds.
+    unhurt: u32,
+    usual_us: u64,
 }
 
 /// What is done while the daemon is killed.
@@ -36,8 +49,10 @@ pub(crate) enum Deed {
     Write,
     /// A checkpoint is made.
     Checkpoint,
-    /// A checkpoint is restored.
+    /// A checkpoint is restored, in place or at once.
     Restore,
+    /// Checkpoints go, and what none needs.
+    Prune,
 }
 
 /// Kills the daemon so many times.
@@ -50,17 +65,22 @@ pub(crate) fn run(deed: Deed, times: u32, seed: u64) -> anyhow::Result<Vec<Told>
         Deed::Write => ("writes", write as fn(&mut Dice, &mut Tally) -> anyhow::Result<()>),
         Deed::Checkpoint => ("checkpoints", checkpoint as _),
         Deed::Restore => ("restores", restore as _),
+        Deed::Prune => ("prunes", prune as _),
     };
     let (mut dice, mut tally) = (Dice(seed), Tally::default());
     let mut progress = Progress::new();
-    for time in 0..times {
+    for time in 0..times + UNHURT {
         trial(&mut dice, &mut tally).with_context(|| format!("{name}, trial {time}"))?;
         ensure!(quiet("dsmil", &["log", "verify"])?, "the log does not verify after trial {time}");
-        progress.tell(|| format!("{name}: {} of {times} kills", time + 1));
+        progress.tell(|| format!("{name}: {} of {times} kills", (time + 1).saturating_sub(UNHURT)));
     }
-    let Tally { kills, acknowledged, lost, mixed } = tally;
+    let Tally { kills, acknowledged, lost, mixed, helpers, amid, .. } = tally;
     let told = |metric: &str, count: u32| {
-        Told::violations(name, metric, count, kills).with("acknowledged", acknowledged).with("seed", seed)
+        Told::violations(name, metric, count, kills)
+            .with("acknowledged", acknowledged)
+            .with("of_the_helper", helpers)
+            .with("before_it_was_acknowledged", amid)
+            .with("seed", seed)
     };
     Ok(vec![
         told("kills of the daemon after which something acknowledged is lost", lost),
@@ -71,7 +91,7 @@ pub(crate) fn run(deed: Deed, times: u32, seed: u64) -> anyhow::Result<Vec<Told>
 fn write(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
     let (old, facts) = (token()?, size()?);
     let new = old ^ (1 + u32::try_from(dice.below(255))?);
-    let acknowledged = killed(&["tokens", "set", &format!("{TOKEN}={new}")], dice.below(300), tally)?;
+    let acknowledged = killed(&["tokens", "set", &format!("{TOKEN}={new}")], dice, tally)?;
     let now = token()?;
     match outcome("write tokens", facts)?.as_str() {
         _ if acknowledged && now != new => tally.lost += 1,
@@ -86,7 +106,7 @@ fn write(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
 fn checkpoint(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
     fill(dice)?;
     let name = format!("c{:x}", dice.below(u64::MAX));
-    let acknowledged = killed(&["checkpoint", "create", &name], dice.below(900), tally)?;
+    let acknowledged = killed(&["checkpoint", "create", &name], dice, tally)?;
     let list = answer(&["checkpoint", "list"])?;
     let listed = list.get("checkpoints").and_then(Value::as_array).context("a list")?;
     let is_listed = listed.iter().any(|one| one.get("name").and_then(Value::as_str) == Some(&name));
@@ -108,7 +128,14 @@ fn restore(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
     fill(dice)?;
     ensure!(quiet("dsmil", &["tokens", "set", &format!("{TOKEN}={}", old_token ^ 1)])?, "no write");
     let spoiled = picture()?;
-    let acknowledged = killed(&["checkpoint", "restore", &name, "--yes"], dice.below(2_000), tally)?;
+    let mut words = vec!["checkpoint", "restore", &name, "--yes"];
+    let in_place = dice.below(2) == 0;
+    words.extend(in_place.then_some("--in-place"));
+    let acknowledged = killed_then(&words, dice, tally, &mut || {
+        // Of two folders one stands there at every moment, also before anybody puts anything right.
+        let amid = if in_place { String::new() } else { picture()? };
+        Ok(in_place || amid == wanted || amid == spoiled)
+    })?;
     let (now, token_now) = (picture()?, token()?);
     let is_back = now == wanted && token_now == old_token;
     let is_before = now == spoiled && token_now == old_token ^ 1;
@@ -121,16 +148,107 @@ fn restore(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a command, kills the daemon after a while, starts it again; tells whether the command was acknowledged.
-fn killed(words: &[&str], after_ms: u64, tally: &mut Tally) -> anyhow::Result<bool> {
-    let mut child = spawn(words)?;
-    sleep(Duration::from_millis(after_ms));
+/// Checkpoints of which the older ones go: no other is lost, and those are wholly there or gone.
+fn prune(dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<()> {
+    for _ in 0..3 {
+        fill(dice)?;
+        let name = format!("p{:x}", dice.below(u64::MAX));
+        ensure!(quiet("dsmil", &["checkpoint", "create", &name])?, "no checkpoint");
+    }
+    let before = listed()?;
+    let acknowledged =
+        killed(&["checkpoint", "prune", "--keep-last", "3", "--manual", "--yes"], dice, tally)?;
+    let after = listed()?;
+    let kept = before.get(before.len().saturating_sub(3)..).unwrap_or_default();
+    if kept.iter().any(|name| !after.contains(name)) || (acknowledged && after.len() > 3) {
+        tally.lost += 1;
+    }
+    let mut whole = after.iter().map(|name| quiet("dsmil", &["checkpoint", "verify", name]));
+    if whole.any(|whole| !matches!(whole, Ok(true))) {
+        tally.mixed += 1;
+    }
+    // What was interrupted is done by the next one.
+    ensure!(
+        quiet("dsmil", &["checkpoint", "prune", "--keep-last", "3", "--manual", "--yes"])?,
+        "it does not prune after a kill"
+    );
+    Ok(())
+}
+
+/// The names of all checkpoints, the oldest first.
+fn listed() -> anyhow::Result<Vec<String>> {
+    let list = answer(&["checkpoint", "list"])?;
+    let all = list.get("checkpoints").and_then(Value::as_array).context("a list")?;
+    let mut all: Vec<(u64, String)> = all
+        .iter()
+        .filter_map(|one| Some((one.get("number")?.as_u64()?, one.get("name")?.as_str()?.to_owned())))
+        .collect();
+    all.sort_unstable();
+    Ok(all.into_iter().map(|(_, name)| name).collect())
+}
+
+fn killed(words: &[&str], dice: &mut Dice, tally: &mut Tally) -> anyhow::Result<bool> {
+    killed_then(words, dice, tally, &mut || Ok(true))
+}
+
+/// Starts a command, kills the daemon or its helper after a while, looks, and starts the daemon again; tells whether the command was acknowledged.
+/// The first times nobody is killed, to see how long it takes.
+fn killed_then(
+    words: &[&str],
+    dice: &mut Dice,
+    tally: &mut Tally,
+    look: &mut dyn FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    let (began, mut child) = (Instant::now(), spawn(words)?);
+    if tally.unhurt < UNHURT {
+        let done = child.wait()?.success();
+        tally.unhurt += 1;
+        tally.usual_us = tally.usual_us.max(u64::try_from(began.elapsed().as_micros())?);
+        ensure!(done, "{words:?} fails where nobody is killed");
+        return Ok(done);
+    }
+    sleep(Duration::from_micros(dice.below(tally.usual_us + tally.usual_us / 8)));
+    let of_helper = dice.below(3) == 0;
+    if of_helper {
+        tally.helpers += u32::from(helper()?.is_some_and(|pid| kill(pid, Signal::SIGKILL).is_ok()));
+        // It ends by itself once it notices, and what is asked then waits for the next.
+        child.wait()?;
+    }
     ensure!(quiet(DAEMON, &["kill"])?, "the daemon could not be killed");
     let acknowledged = child.wait()?.success();
+    wait_for_helper()?;
+    tally.mixed += u32::from(!look()?);
     ensure!(quiet(DAEMON, &["start"])?, "the daemon did not come up again");
     tally.kills += 1;
     tally.acknowledged += u32::from(acknowledged);
+    tally.amid += u32::from(!acknowledged);
     Ok(acknowledged)
+}
+
+/// The helper's process, if there is one.
+fn helper() -> anyhow::Result<Option<Pid>> {
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        if words.first().is_some_and(|word| word.ends_with(b"dsmild"))
+            && words.contains(&b"helper".as_slice())
+        {
+            return Ok(Some(Pid::from_raw(pid)));
+        }
+    }
+    Ok(None)
+}
+
+/// It does to the end what it is at when the daemon is gone.
+fn wait_for_helper() -> anyhow::Result<()> {
+    let began = Instant::now();
+    while helper()?.is_some() {
+        ensure!(began.elapsed() < HELPER_MAX, "the helper does not end although the daemon is gone");
+        sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 fn spawn(words: &[&str]) -> anyhow::Result<Child> {

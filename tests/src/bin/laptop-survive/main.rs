@@ -1,8 +1,8 @@
 //! Kills and faults in the virtual laptop, and a look at what they leave.
 //!
 //! ```text
-//! laptop-survive kills|faults|writes|checkpoints|restores [TIMES] [--seed N]
-//! laptop-survive power --facts FILE [--idle] [--seed N]
+//! laptop-survive kills|faults|writes|checkpoints|restores|prunes [TIMES] [--seed N]
+//! laptop-survive power --facts FILE [--restores] [--idle] [--seed N]
 //! ```
 //!
 //! Progress goes to the standard error; the standard output has one line for each figure ([`tests::survive`]). The exit
@@ -41,6 +41,7 @@ use clap::{Parser, ValueEnum};
 use tests::survive::Told;
 
 use crate::daemon::Deed;
+use crate::power::Works;
 
 /// Kills and faults in the virtual laptop, and a look at what they leave.
 #[derive(Parser)]
@@ -57,6 +58,9 @@ struct Arguments {
     /// What was acknowledged before the power went, for “power”.
     #[arg(long)]
     facts: Option<PathBuf>,
+    /// Restores one checkpoint after the other, for “power”.
+    #[arg(long)]
+    restores: bool,
     /// Only looks, for “power”.
     #[arg(long)]
     idle: bool,
@@ -74,6 +78,8 @@ enum Kind {
     Checkpoints,
     /// SIGKILL of the daemon while it restores one.
     Restores,
+    /// SIGKILL of the daemon while it lets checkpoints go.
+    Prunes,
     /// Looks for what was acknowledged, then works until the power goes.
     Power,
 }
@@ -97,9 +103,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         Kind::Writes => daemon::run(Deed::Write, times.unwrap_or(12), seed)?,
         Kind::Checkpoints => daemon::run(Deed::Checkpoint, times.unwrap_or(12), seed)?,
         Kind::Restores => daemon::run(Deed::Restore, times.unwrap_or(12), seed)?,
+        Kind::Prunes => daemon::run(Deed::Prune, times.unwrap_or(12), seed)?,
         Kind::Power => {
             let facts = arguments.facts.as_deref().context("“power” needs --facts FILE")?;
-            return power::run(facts, seed, !arguments.idle).map(|()| true);
+            let works = match (arguments.idle, arguments.restores) {
+                (true, _) => Works::Not,
+                (false, false) => Works::Notes,
+                (false, true) => Works::Restores,
+            };
+            return power::run(facts, seed, works).map(|()| true);
         }
     };
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;

@@ -5,6 +5,7 @@
 
 mod check;
 mod client;
+mod restores;
 
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -26,21 +27,41 @@ const TOKENS: [u16; 2] = [0x8060, 0x8061];
 const FILES: u64 = 8;
 const WORK: &str = "/srv/work";
 
+/// What it does until the power goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Works {
+    /// Nothing: it ends.
+    Not,
+    /// Notes are recorded, tokens written, checkpoints taken.
+    Notes,
+    /// Checkpoints are taken and restored.
+    Restores,
+}
+
 /// Checks what an earlier run acknowledged, in a file of lines; then works until the power goes.
 ///
 /// # Errors
 ///
 /// The daemon cannot be asked, or refuses what it should do. That something is lost is no error, but told.
-pub(crate) fn run(facts: &Path, seed: u64, works: bool) -> anyhow::Result<()> {
+pub(crate) fn run(facts: &Path, seed: u64, works: Works) -> anyhow::Result<()> {
     let text = fs::read_to_string(facts).with_context(|| format!("reading {}", facts.display()))?;
     let facts = text.lines().map(str::parse).collect::<Result<Vec<Acknowledged>, _>>()?;
-    let found = check::check(&facts)?;
+    let mut found = check::check(&facts)?;
+    let folder = facts.iter().rev().find_map(|fact| match fact {
+        Acknowledged::Folder(folder) => Some(folder),
+        _ => None,
+    });
+    if let Some(folder) = folder {
+        found.lost.extend(restores::look(folder)?);
+    }
     for lost in &found.lost {
         tell(&format!("lost {lost}"))?;
     }
     tell(&Acknowledged::Checked { entries: found.entries }.to_string())?;
-    if !works {
-        return Ok(());
+    match works {
+        Works::Not => return Ok(()),
+        Works::Restores => return restores::run(seed),
+        Works::Notes => {}
     }
     thread::scope(|scope| {
         let tellers: Vec<_> = (0..TELLERS).map(|teller| scope.spawn(move || notes(seed, teller))).collect();

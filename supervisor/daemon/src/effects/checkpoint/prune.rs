@@ -18,15 +18,22 @@ use super::repository::{Reader, text};
 /// Damages that are told one by one; of more only how many there are.
 const DAMAGES_MAX: usize = 8;
 
-/// The checkpoints in the folder.
+/// The checkpoints in the folder. One of which the log tells must be among them: it may come back, and then needs its chunks.
 fn present(reader: Reader<'_>) -> Result<Vec<u64>, String> {
-    store::manifest::list(reader.dir).map_err(text)
+    let present = store::manifest::list(reader.dir).map_err(text)?;
+    match reader.told.keys().find(|number| !present.contains(number)) {
+        Some(number) => Err(format!(
+            "checkpoint {number}, of which the log tells, is missing: nothing is removed until it is there again or deleted \
+             (“dsmil checkpoint delete {number}”)"
+        )),
+        None => Ok(present),
+    }
 }
 
 /// Calls `each` with every chunk that a checkpoint needs.
 fn each_chunk(reader: Reader<'_>, number: u64, each: &mut dyn FnMut(ChunkId)) -> Result<(), String> {
     let read = || {
-        let stored = reader.stored(number)?;
+        let stored = reader.present(number)?;
         let manifest = stored.manifest(reader.chunks).map_err(text)?;
         Ok((stored, manifest))
     };

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use device::Device;
-use engine::StepResult;
 use engine::scope::FilePath;
+use engine::{StepResult, Told};
 use recovery::diff::{Difference, diff};
 use recovery::files::root::Root;
 use recovery::helper::Client;
@@ -17,6 +17,7 @@ use recovery::remembered::Remembered;
 use recovery::restore::{self, Captured, Machine};
 use recovery::services::units::Units;
 use recovery::settings::knobs::Knobs;
+use recovery::shelf::{Looked, Shelf};
 use recovery::tokens::TokenPort;
 use store::chunk::Chunks;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -38,6 +39,8 @@ pub struct Repository {
     /// What the thread gets once the key is there.
     locked: Mutex<Option<Locked>>,
     questions: Semaphore,
+    /// What the log told last.
+    told: Mutex<Arc<Told>>,
 }
 
 /// A repository whose key is not open.
@@ -86,6 +89,7 @@ impl Repository {
             jobs: OnceLock::new(),
             locked: Mutex::new(Some(locked)),
             questions: Semaphore::new(QUESTIONS_MAX),
+            told: Mutex::default(),
         })
     }
 
@@ -96,9 +100,20 @@ impl Repository {
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
         let Parts { dir, roots, knobs, databases, units, device, client, keys, identity } = parts;
-        let captured = None;
-        let owner =
-            Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, captured };
+        let owner = Owner {
+            chunks,
+            dir,
+            roots,
+            knobs,
+            databases,
+            units,
+            device,
+            client,
+            keys,
+            identity,
+            captured: None,
+            told: Arc::default(),
+        };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
         // It was locked until now, so nobody has set it.
@@ -116,6 +131,16 @@ impl Repository {
     /// Why it does not open; none where it is open.
     pub fn locked(&self) -> Option<String> {
         lock(&self.locked).as_ref().map(|locked| locked.why.clone())
+    }
+
+    /// Takes in what the log tells of checkpoints.
+    pub fn hear(&self, told: &Told) {
+        *lock(&self.told) = Arc::new(told.clone());
+    }
+
+    /// What the log told last.
+    pub(super) fn told(&self) -> Arc<Told> {
+        Arc::clone(&lock(&self.told))
     }
 
     /// The right to ask a question, until the answer is there.
@@ -161,11 +186,14 @@ pub(super) struct Owner {
     pub(super) identity: Vec<String>,
     /// Captured, not yet signed.
     captured: Option<(u64, Unsigned)>,
+    /// What the log tells of checkpoints.
+    pub(super) told: Arc<Told>,
 }
 
 impl Owner {
     fn serve(mut self, jobs: &Receiver<Job>) {
-        while let Ok(Job { task, answer }) = jobs.recv() {
+        while let Ok(Job { task, told, answer }) = jobs.recv() {
+            self.told = told;
             match task {
                 Task::Validate { number, leave_denied, look, part } => {
                     restoring::restore(&mut self, (number, leave_denied), (look, part), answer, jobs);
@@ -201,7 +229,7 @@ impl Owner {
 
     /// What reading checkpoints needs, also while a restore has borrowed the rest.
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { chunks: &self.chunks, dir: self.dir.as_path(), keys: &self.keys }
+        Reader { chunks: &self.chunks, dir: self.dir.as_path(), keys: &self.keys, told: &self.told }
     }
 
     fn capture(&mut self, number: u64, name: &str, look: Look) -> Result<Done, String> {
@@ -240,13 +268,14 @@ impl Owner {
         let (_, unsigned) = captured.ok_or_else(|| format!("checkpoint {number} is not captured"))?;
         let stored = unsigned.sign(signature, self.keys.now.key_id().to_vec());
         store::manifest::put(&self.dir, number, &stored.encode().map_err(text)?).map_err(text)?;
-        // What is signed is read back and checked before anybody is told of it.
-        self.reader().load(number)?;
+        // What is signed is read back and checked before anybody is told of it, and so before the log tells of it.
+        let told = Told::from([(number, stored.statement.manifest)]);
+        self.reader().held_against(&told).load(number)?;
         Ok(Done::Step(StepResult::Done))
     }
 
     fn plan(&mut self, number: u64, look: Look, part: Part) -> Result<Done, String> {
-        let manifest = self.reader().load(number)?;
+        let manifest = self.reader().load_wanted(number)?;
         let (before, wanted) = (self.reader().newest(), manifest.clone());
         let remembered = self.reader().remembered();
         let mut port = self.device.as_deref();
@@ -262,7 +291,8 @@ impl Owner {
             databases: Some(&self.databases),
             services: Some(&self.units),
         };
-        let plan = restore::plan(machine, manifest, &self.chunks).map_err(text)?;
+        let plan = restore::plan(machine, manifest, &self.chunks);
+        let plan = plan.map_err(|error| self.reader().damaged(number, error))?;
         Ok(Done::Step(StepResult::Planned(plan.report(number))))
     }
 
@@ -308,8 +338,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    fn named(&self, id: &[u8]) -> Option<&PublicKey> {
-        [&self.now].into_iter().chain(&self.others).find(|key| key.key_id() == id)
+    fn all(&self) -> Vec<&PublicKey> {
+        [&self.now].into_iter().chain(&self.others).collect()
     }
 }
 
@@ -319,30 +349,51 @@ pub(super) struct Reader<'a> {
     pub(super) chunks: &'a Chunks,
     pub(super) dir: &'a Path,
     keys: &'a Keys,
+    pub(super) told: &'a Told,
 }
 
 impl<'a> Reader<'a> {
     /// Over borrowed parts.
-    pub(super) const fn new(chunks: &'a Chunks, dir: &'a Path, keys: &'a Keys) -> Self {
-        Self { chunks, dir, keys }
+    pub(super) const fn new(chunks: &'a Chunks, dir: &'a Path, keys: &'a Keys, told: &'a Told) -> Self {
+        Self { chunks, dir, keys, told }
     }
 
-    pub(super) fn stored(&self, number: u64) -> Result<Stored, String> {
-        let bytes = store::manifest::get(self.dir, number).map_err(text)?;
-        let stored = Stored::decode(number, &bytes).map_err(text)?;
-        let digest = Hash(stored.statement.digest());
-        let key = self.keys.named(&stored.key);
-        if !key.is_some_and(|key| tpm::verify(key, digest, &stored.signature)) {
-            return Err(format!(
-                "checkpoint {number} is not signed by this machine's TPM key: it was changed, or comes from elsewhere"
-            ));
-        }
-        Ok(stored)
+    /// The same with what the log tells now.
+    pub(super) const fn held_against<'b>(self, told: &'b Told) -> Reader<'b>
+    where
+        'a: 'b,
+    {
+        Reader { told, ..self }
     }
 
-    /// The manifest, once signature and hash are found right.
+    fn shelf(&self) -> Shelf<'a> {
+        Shelf { dir: self.dir, chunks: self.chunks, told: self.told, signers: self.keys.all() }
+    }
+
+    /// One of which the log may tell nothing: what it needs is needed all the same, until somebody deletes it.
+    pub(super) fn present(&self, number: u64) -> Result<Stored, String> {
+        let shelf = self.shelf();
+        if self.told.contains_key(&number) { shelf.stored(number) } else { shelf.signed(number) }
+            .map_err(text)
+    }
+
+    /// The manifest, once it is found to be what was signed and what the log tells of.
     pub(super) fn load(&self, number: u64) -> Result<Manifest, String> {
-        self.stored(number)?.manifest(self.chunks).map_err(text)
+        self.shelf().manifest(number).map_err(text)
+    }
+
+    /// The same for who asked for just this one, and is told what else there is.
+    pub(super) fn load_wanted(&self, number: u64) -> Result<Manifest, String> {
+        self.shelf().manifest(number).map_err(|error| self.damaged(number, error))
+    }
+
+    /// What went wrong; and where the checkpoint is damaged, what can still be restored.
+    pub(super) fn damaged(&self, number: u64, error: recovery::Error) -> String {
+        if error.is_damage() {
+            let remains = self.shelf().remains(number);
+            return format!("{}; {remains}", text(error));
+        }
+        text(error)
     }
 
     /// The newest checkpoint that can be read: most files are as it says. Where there is none everything is read.
@@ -374,10 +425,18 @@ impl<'a> Reader<'a> {
     }
 
     fn verify(&self, number: u64) -> Result<Done, String> {
-        let stored = self.stored(number)?;
-        let manifest = stored.manifest(self.chunks).map_err(text)?;
-        let report = report::verified(number, &manifest, self.chunks, &stored.key)?;
-        Ok(Done::Step(StepResult::Verified(report)))
+        let shelf = self.shelf();
+        let read = || {
+            let stored = shelf.stored(number)?;
+            let manifest = stored.manifest(self.chunks)?;
+            Ok((stored, manifest))
+        };
+        let (stored, manifest) = read().map_err(|error| self.damaged(number, error))?;
+        if !shelf.damage(&manifest, &mut Looked::default()).is_empty() {
+            return Err(shelf.remains(number).to_string());
+        }
+        let key = shelf.signer(&stored).map(PublicKey::key_id).unwrap_or_default();
+        Ok(Done::Step(StepResult::Verified(report::verified(number, &manifest, &key))))
     }
 
     fn diff(&self, from: u64, to: u64, paths: &[FilePath]) -> Result<Done, String> {
@@ -386,7 +445,7 @@ impl<'a> Reader<'a> {
     }
 
     fn show(&self, number: u64) -> Result<Done, String> {
-        let stored = self.stored(number)?;
+        let stored = self.shelf().stored(number).map_err(text)?;
         let manifest = stored.manifest(self.chunks).map_err(text)?;
         Ok(Done::Show(stored.statement.to_string(), report::entries(&manifest)))
     }

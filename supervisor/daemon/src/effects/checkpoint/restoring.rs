@@ -25,13 +25,14 @@ pub(super) fn restore(
     answer: Answer,
     jobs: &Receiver<Job>,
 ) {
-    let manifest = match end_earlier(owner).and_then(|()| owner.reader().load(number)) {
+    let manifest = match end_earlier(owner).and_then(|()| owner.reader().load_wanted(number)) {
         Ok(manifest) => manifest,
         Err(reason) => return drop(answer.send(Err(reason))),
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let remembered = owner.reader().remembered();
-    let Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, .. } = owner;
+    let Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, told, .. } =
+        owner;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -45,10 +46,10 @@ pub(super) fn restore(
         databases: Some(databases),
         services: Some(units),
     };
-    let reader = Reader::new(chunks, dir, keys);
+    let reader = Reader::new(chunks, dir, keys, told);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
         Ok(restore) => restore,
-        Err(error) => return drop(answer.send(Err(text(error)))),
+        Err(error) => return drop(answer.send(Err(reader.damaged(number, error)))),
     };
     let report = restore.plan().report(number);
     drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
@@ -83,7 +84,8 @@ fn remember(restore: &mut Restore<'_>, look: Look, reader: Reader<'_>) {
 }
 
 fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) -> End {
-    while let Ok(Job { task, answer }) = jobs.recv() {
+    while let Ok(Job { task, told, answer }) = jobs.recv() {
+        let reader = reader.held_against(&told);
         if let Task::Undo { writes, settings } = task {
             let result = restore.undo().and_then(|()| restore.clean_up()).map_err(text);
             return End::Undo { answer, result, writes, settings };

@@ -31,6 +31,8 @@ struct Told {
     notes: BTreeMap<u64, String>,
     /// Writes of tokens that were taken, in order: their work, and how the log names them.
     writes: Vec<(u64, String)>,
+    /// Restores that were begun, likewise.
+    restores: Vec<(u64, String)>,
     /// Works that ended well.
     done: BTreeSet<u64>,
     /// Works that ended in any way.
@@ -76,9 +78,9 @@ pub(crate) fn check(facts: &[Acknowledged]) -> anyhow::Result<Found> {
 }
 
 impl Told {
-    /// Each write is at an end: what the cut left unfinished, the start has brought to one.
+    /// Each write and restore is at an end: what the cut left unfinished, the start has brought to one.
     fn unended(&self) -> Vec<String> {
-        let open = self.writes.iter().filter(|(work, _)| !self.ended.contains(work));
+        let open = self.writes.iter().chain(&self.restores).filter(|(work, _)| !self.ended.contains(work));
         open.map(|(work, text)| format!("end: work {work}, {text}, has none after a start")).collect()
     }
 
@@ -98,6 +100,9 @@ impl Told {
             }
             "accepted" if text("text").starts_with("write tokens") => {
                 self.writes.push((number("work").context("no work")?, text("text").to_owned()));
+            }
+            "accepted" if text("text").starts_with("restore") => {
+                self.restores.push((number("work").context("no work")?, text("text").to_owned()));
             }
             "finished" => {
                 let work = number("work").context("no work")?;

@@ -3,10 +3,12 @@ use std::path::PathBuf;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use engine::Told;
 use recovery::files::root::Root;
 use recovery::restore::{Machine, capture};
 use types::time::Time;
 
+use super::super::Task;
 use super::super::repository::Keys;
 use super::*;
 
@@ -23,6 +25,7 @@ struct State {
     keys: Keys,
     folder: PathBuf,
     chunks: Chunks,
+    told: Told,
 }
 
 impl State {
@@ -36,11 +39,11 @@ impl State {
         let key = tpm::PublicKey::from_spki(&spki).unwrap();
         let chunks = Chunks::open(&dir.path().join("chunks"), &[7; 32]).unwrap();
         let folder = dir.path().join("checkpoints");
-        Self { dir, pair, keys: Keys { now: key, others: Vec::new() }, folder, chunks }
+        Self { dir, pair, keys: Keys { now: key, others: Vec::new() }, folder, chunks, told: Told::default() }
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.chunks, &self.folder, &self.keys)
+        Reader::new(&self.chunks, &self.folder, &self.keys, &self.told)
     }
 
     /// A checkpoint of a file of so many bytes that no other has.
@@ -59,6 +62,7 @@ impl State {
         let machine = Machine { roots: &roots, ..Machine::default() };
         let manifest = capture(machine, &mut self.chunks, number, "c", Time::default()).unwrap().manifest;
         let unsigned = manifest.store(&mut self.chunks).unwrap();
+        self.told.insert(number, unsigned.statement.manifest);
         let text = unsigned.statement.to_string();
         let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref().to_vec();
         let stored = unsigned.sign(signature, self.keys.now.key_id().to_vec());
@@ -103,6 +107,7 @@ fn what_is_surveyed_is_what_is_needed_when_it_has_gone() {
         assert_eq!(gone, [number]);
         // Twice is as good as once: a crash may have come before it was told.
         remove_all(&state.folder, &[number]);
+        state.told.remove(&number);
         let freed = state.prune();
         assert!(freed.bytes > 0 && freed.damage.is_empty(), "{freed:?}");
         assert_eq!(state.chunks.stats().stored_bytes, all.needed[left] + freed.left_bytes);
@@ -138,6 +143,7 @@ fn a_checkpoint_that_cannot_be_read_stops_the_pruning_and_is_named() {
     // It need not be read in order to go.
     assert_eq!(state.survey(&[1], &[]).unwrap().needed.len(), 1);
     remove_all(&state.folder, &[1]);
+    state.told.remove(&1);
     state.prune();
     assert!(state.reader().load(2).is_ok());
 }
@@ -155,4 +161,57 @@ fn one_that_cannot_be_removed_does_not_keep_the_others() {
     };
     assert_eq!(gone, [1, 3]);
     assert!(why.contains("checkpoint 2 could not be removed"), "{why}");
+}
+
+#[test]
+fn only_the_checkpoint_of_which_the_log_tells_counts() {
+    let mut state = State::new();
+    state.checkpoint(1, 1000);
+    state.checkpoint(2, 2000);
+    // One of the same number, signed by the same key, from another life of this machine.
+    let (first, of_first) = (fs::read(state.folder.join("000001")).unwrap(), state.told[&1]);
+    fs::remove_file(state.folder.join("000001")).unwrap();
+    state.checkpoint(1, 3000);
+    assert!(state.reader().load(1).is_ok());
+    fs::write(state.folder.join("000001"), first).unwrap();
+    let refused = state.reader().load_wanted(1).map(|_| ()).unwrap_err();
+    assert!(
+        refused.contains("not the one of which the log tells") && refused.contains("whole: 2"),
+        "{refused}"
+    );
+    assert!(state.survey(&[], &[]).is_err(), "nobody knows what the missing one needs");
+    state.told.insert(1, of_first);
+    assert!(state.reader().load(1).is_ok());
+    // What the log does not tell of is not restored, and keeps its chunks.
+    state.told.remove(&1);
+    let refused = state.reader().load(1).map(|_| ()).unwrap_err();
+    assert!(refused.contains("the log tells of no checkpoint 1"), "{refused}");
+    assert_eq!(state.survey(&[], &[]).unwrap().present, [1, 2]);
+    state.prune();
+    state.told.insert(1, of_first);
+    assert!(state.reader().load(1).is_ok());
+    // One that is missing may come back.
+    fs::rename(state.folder.join("000002"), state.folder.join("aside")).unwrap();
+    let refused = wanted(state.reader()).map(|_| ()).unwrap_err();
+    assert!(refused.contains("checkpoint 2, of which the log tells, is missing"), "{refused}");
+}
+
+#[test]
+fn what_is_damaged_is_named_and_what_is_left() {
+    let mut state = State::new();
+    state.checkpoint(1, 100_000);
+    state.checkpoint(2, 200_000);
+    let packs = state.dir.path().join("chunks/packs");
+    let mut all: Vec<_> = fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap()).collect();
+    all.sort_by_key(|entry| entry.metadata().unwrap().len());
+    let pack = all.pop().unwrap().path();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let verified = |number| state.reader().answer(&Task::Verify { number }).unwrap();
+    assert!(verified(1).is_ok());
+    let refused = verified(2).map(|_| ()).unwrap_err();
+    for words in ["damaged in checkpoint 2: ", "/root/alone (", ".pack", "whole: 1"] {
+        assert!(refused.contains(words), "{words} in {refused}");
+    }
 }
