@@ -31,6 +31,7 @@ lane_one() {
     LOOKS=2 check "the power goes, the disk loses what was not flushed" "$ROOT/scripts/power.sh" 1
     check "a restart undoes what is pending" "$ROOT/scripts/restart.sh"
     check "faults of the firmware" guest faults
+    INIT=systemd check "services under systemd" guest services
 }
 lane_two() {
     check "attacks on the daemon" guest attack

@@ -145,21 +145,13 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
     Ok(plan.report(number))
 }
 
-/// Whether a restore leaves the services of a checkpoint as they are, because systemd does not run here.
-///
-/// # Errors
-///
-/// The checkpoint cannot be read.
-pub fn leaves_services(
-    journal: &Journal,
-    source: &Source,
-    number: u64,
-    asked: &Asked,
-) -> Result<bool, Error> {
-    if !asked.scope.services || Units::default().is_there() {
-        return Ok(false);
-    }
-    Ok(!source.manifest(number, journal)?.services().0.is_empty())
+/// Whether a restore leaves the services of a checkpoint as they are, because systemd does not run here. Of one that cannot be read
+/// the restore tells.
+#[must_use]
+pub fn leaves_services(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> bool {
+    asked.scope.services
+        && !Units::default().is_there()
+        && source.manifest(number, journal).is_ok_and(|manifest| !manifest.services().0.is_empty())
 }
 
 /// Ends or takes up what was under way when the daemon, or an earlier run of this, came to its end; then restores.

@@ -204,7 +204,7 @@ impl One<'_> {
         asked: &Asked,
     ) -> Result<(), Fault> {
         let number = self.number;
-        if rescue::leaves_services(journal, source, number, asked).map_err(fault)? {
+        if rescue::leaves_services(journal, source, number, asked) {
             output::warning("systemd does not run here: services are left as they are");
         }
         if self.wanted.dry_run || (!self.wanted.yes && question::is_possible()) {

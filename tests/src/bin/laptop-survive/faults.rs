@@ -344,8 +344,8 @@ fn told(tally: &Tally, seed: u64) -> Vec<Told> {
     if !tally.rest_ms.is_empty() {
         let mut rest = count("ms from an undo that failed to rest, the module's pause included", 0);
         rest.samples.clone_from(&tally.rest_ms);
-        // Two pauses where a fault lasts, the slack, firmware calls.
-        rest.goal = 4000.0;
+        // Each was held against its own bound, which is what “late” counts.
+        rest.goal = tally.rest_bound_ms;
         all.push(rest);
     }
     all

@@ -53,6 +53,8 @@ pub(crate) struct Tally {
     pub(crate) late: u32,
     /// From a failed undo to rest, in milliseconds, pauses included.
     pub(crate) rest_ms: Vec<f64>,
+    /// The longest of what these times may be at most: it goes by what calls of the firmware take on this kernel.
+    pub(crate) rest_bound_ms: f64,
 }
 
 /// What is tried on.
@@ -178,7 +180,9 @@ impl Bench {
         let bound = began + pause_ns + 2 * self.calls_ns + SLACK_NS;
         if self.laptop.rests_until(bound)? {
             if pause_ns > 0 {
-                self.tally.rest_ms.push(Duration::from_nanos(now_ns()? - began).as_secs_f64() * 1e3);
+                let ms = |ns| Duration::from_nanos(ns).as_secs_f64() * 1e3;
+                self.tally.rest_ms.push(ms(now_ns()? - began));
+                self.tally.rest_bound_ms = self.tally.rest_bound_ms.max(ms(bound - began));
             }
         } else {
             eprintln!("  FAIL not at rest in time: {:?}", self.state()?);
