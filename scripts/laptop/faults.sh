@@ -18,7 +18,10 @@ for kind in "error --on any" "unsupported --on any" "garbage --value 77 --on any
             echo "FAIL $kind at call $skip: $now instead of $wanted: $(cat /tmp/said)"
             failed=1
         fi
-        dsmil tokens set "0x8060=$before" >/dev/null 2>&1 || { [ "$now" = "$before" ] || failed=1; }
+        if ! dsmil tokens set "0x8060=$before" >/tmp/said 2>&1 && [ "$now" != "$before" ]; then
+            echo "FAIL $kind at call $skip: then it cannot be set back: $(cat /tmp/said)"
+            failed=1
+        fi
     done
 done
 /usr/lib/laptop/survive.sh faults 10 || failed=1

@@ -15,6 +15,7 @@ use engine::schedule::Schedule;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use recovery::databases::DATABASES_MAX;
+use recovery::services::WITNESS_FOLDER;
 use recovery::services::units::Units;
 use recovery::settings::knobs::Knobs;
 use serde::Deserialize;
@@ -407,6 +408,14 @@ fn check(config: &Config) -> anyhow::Result<()> {
         ensure!(
             config.checkpoint.services.is_empty(),
             "checkpoint.roots: {} and {UNITS} contain each other, and checkpoint.services restores what is there: leave one of them out",
+            root.display()
+        );
+    }
+    if let Some(root) = roots.iter().find(|root| contain(root, Path::new(WITNESS_FOLDER))) {
+        ensure!(
+            config.checkpoint.services.is_empty(),
+            "checkpoint.roots: {} and {WITNESS_FOLDER} contain each other, and who could restore what is there could make any file of a \
+             service known: leave checkpoint.services out, or this root",
             root.display()
         );
     }

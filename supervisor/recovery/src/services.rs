@@ -254,8 +254,9 @@ fn bring(units: &Units, executor: &mut dyn Executor, wanted: &[Service], whole: 
         let mut open: Vec<_> =
             wanted.iter().zip(now).filter_map(|(service, now)| turn(service, now.ok()?)).collect();
         open.retain(|(unit, _)| !failed.contains(*unit));
-        // What stops comes before what starts.
-        open.sort_by_key(|(_, up)| *up);
+        // What stops comes before what starts; and sockets come first: one does not start beside its service, and starts one that
+        // has stopped.
+        open.sort_by_key(|(unit, up)| (*up, !unit.ends_with(".socket")));
         for (unit, up) in open {
             let done = executor.perform(&Effect::Run { unit: unit.to_owned(), up });
             if let Err(error) = done {

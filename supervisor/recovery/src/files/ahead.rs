@@ -1,15 +1,19 @@
 //! Reading ahead: while one entry is looked at, the disk brings others.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope};
 
-use rustix::fs::{Advice, FileType, OFlags, Statx, fadvise};
+use rustix::fs::{Advice, FileType, OFlags, Statx, StatxAttributes, fadvise};
 
+use super::entry::STAGING;
 use super::known::KnownRoot;
 use super::read;
+use super::rules::Rules;
 
 /// So many names ahead of the one that is read.
 pub(super) const NAMES: usize = 16;
@@ -63,12 +67,17 @@ struct Met;
 
 impl Forerun {
     /// Begins it in a thread of its own, until [`Forerun::end`]. It is only a help: without it the walk takes longer.
-    pub(super) fn begin<'s>(&'s self, scope: &'s Scope<'s, '_>, top: &OwnedFd, known: &'s KnownRoot<'_>) {
+    pub(super) fn begin<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        top: &OwnedFd,
+        (known, rules): (&'s KnownRoot<'_>, &'s Rules),
+    ) {
         // Open once more: two that list a folder by the same descriptor would each get a part of it.
         let Ok(top) = read::open(top, c".", OFlags::DIRECTORY) else { return };
         self.tell(Some(b""));
         let run = move || {
-            let _ = self.folder(&top, &[], known, &mut 0);
+            let _ = self.folder(&top, &[], (known, rules), &mut 0);
         };
         let _ = thread::Builder::new().name("read-ahead".into()).spawn_scoped(scope, run);
     }
@@ -84,11 +93,12 @@ impl Forerun {
         walk.as_ref().is_none_or(|walk| names(path) <= names(walk))
     }
 
+    /// Goes only where the walk goes: what is mounted below may be far away, and what is left out is nobody's.
     fn folder(
         &self,
         dir: &OwnedFd,
         path: &[u8],
-        known: &KnownRoot<'_>,
+        (known, rules): (&KnownRoot<'_>, &Rules),
         brought: &mut u64,
     ) -> Result<(), Met> {
         let Ok(names) = read::names(dir, path) else { return Ok(()) };
@@ -101,10 +111,17 @@ impl Forerun {
             if count % TELL_EVERY == 0 && self.has_met(&child) {
                 return Err(Met);
             }
-            match look(dir, name) {
+            let looked = look(dir, name).filter(|(stat, kind)| {
+                let is_folder = *kind == FileType::Directory;
+                let is_left = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+                    || (path.is_empty() && name.to_bytes() == STAGING)
+                    || rules.leave_out(Path::new(OsStr::from_bytes(&child)), is_folder);
+                !is_left
+            });
+            match looked {
                 Some((_, FileType::Directory)) => {
                     if let Ok(folder) = read::open(dir, name, OFlags::DIRECTORY) {
-                        self.folder(&folder, &child, known, brought)?;
+                        self.folder(&folder, &child, (known, rules), brought)?;
                     }
                 }
                 Some((stat, FileType::RegularFile))

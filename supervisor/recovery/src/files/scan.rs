@@ -193,7 +193,7 @@ pub(crate) fn scan_after(
     std::thread::scope(|scope| {
         // A second look finds everything in memory.
         if before.is_none() {
-            forerun.begin(scope, &dir, &known);
+            forerun.begin(scope, &dir, (&known, rules));
         }
         let walked = walk.folder(&dir, &[], 1);
         forerun.tell(None);

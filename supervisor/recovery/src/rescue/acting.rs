@@ -162,17 +162,22 @@ impl<'a> Acting<'a> {
         }
         // After a crash: files from what was kept, all else from the log.
         let count = self.count()?;
-        if let Some(worker) = &mut self.worker {
-            restore::abandon(*worker, count)?;
-            let Before { settings, services } = Before::of(settings);
-            crate::settings::put_back(&self.places.knobs, *worker, &settings)?;
-            // Where systemd does not run they are left, here as in what is restored.
-            if self.places.units.is_there() {
-                crate::services::put_back(&self.places.units, *worker, &services)?;
-            }
-        }
         let changes: Vec<_> = writes.iter().map(change).collect();
-        bring_back(self.source, &changes)?;
+        let Some(worker) = &mut self.worker else {
+            bring_back(self.source, &changes)?;
+            return Ok(StepResult::Done);
+        };
+        // Whatever of it fails, the rest goes back; services come last.
+        let Before { settings, services } = Before::of(settings);
+        let files = restore::abandon(*worker, count).map(drop);
+        let settings = crate::settings::put_back(&self.places.knobs, *worker, &settings);
+        let tokens = bring_back(self.source, &changes).map(drop);
+        // Where systemd does not run they are left, here as in what is restored.
+        let services = match self.places.units.is_there() {
+            true => crate::services::put_back(&self.places.units, *worker, &services),
+            false => Ok(()),
+        };
+        files.and(settings).and(tokens).and(services)?;
         Ok(StepResult::Done)
     }
 }

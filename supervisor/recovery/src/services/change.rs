@@ -82,6 +82,12 @@ impl Changer {
         if let Some(words) = unmask(&status.enabled, enabled) {
             change(words)?;
         }
+        // While the file is there that says which links to take away.
+        let is_disabled =
+            status.enabled == "enabled" && !enabled.starts_with("enabled") && !is_masked(enabled);
+        if is_disabled {
+            change(&["disable", "--no-reload"])?;
+        }
         if *wanted != there {
             if State::of(&status.active) == State::Running {
                 self.mark(unit)?;
@@ -91,7 +97,14 @@ impl Changer {
         for words in settle(&status.enabled, enabled) {
             change(words)?;
         }
-        Ok(())
+        if status.enabled == *enabled {
+            return Ok(());
+        }
+        // systemd flushes none of the links that it makes and removes.
+        let path = self.units.folder.as_os_str().as_encoded_bytes();
+        let failed = |error| Error::io("flush the file system of", path, error);
+        let folder = fs::File::open(&self.units.folder).map_err(|error| Error::io("open", path, error))?;
+        rustix::fs::syncfs(folder).map_err(failed)
     }
 
     /// Starts or stops a unit; one that runs with older files is started anew.
@@ -139,7 +152,8 @@ fn unmask(now: &str, want: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// What leads from one enablement to another, once files are in place. What a file alone decides needs nothing.
+/// What leads from one enablement to another, once files are in place and what was enabled is not. What a file alone decides needs
+/// nothing.
 fn settle(now: &str, want: &str) -> Vec<&'static [&'static str]> {
     let mut words: Vec<&[&str]> = Vec::new();
     if now == want {
@@ -152,9 +166,7 @@ fn settle(now: &str, want: &str) -> Vec<&'static [&'static str]> {
         "enabled" => words.push(&["enable", "--no-reload"]),
         "enabled-runtime" => words.push(&["enable", "--no-reload", "--runtime"]),
         // Links to a masked unit may be there, too.
-        "disabled" | "indirect" if now == "enabled" || is_masked(now) => {
-            words.push(&["disable", "--no-reload"])
-        }
+        "disabled" | "indirect" if is_masked(now) => words.push(&["disable", "--no-reload"]),
         "masked" => words.push(&["mask", "--no-reload"]),
         "masked-runtime" => words.push(&["mask", "--no-reload", "--runtime"]),
         _ => {}

@@ -21,7 +21,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// take the log's disk away.
 const KINDS: [&str; 4] = [".service", ".socket", ".timer", ".path"];
 /// Never changed, whatever the list says, as beginnings of names: without them the machine, its users or what guards it is lost.
-const NEVER: [&str; 10] = [
+const NEVER: [&str; 11] = [
     "dsmild.",
     "dsmild@",
     "systemd-",
@@ -29,6 +29,7 @@ const NEVER: [&str; 10] = [
     "dbus-broker.",
     "user@",
     "user-runtime-dir@",
+    "debug-shell.",
     "emergency.",
     "rescue.",
     "init.",
@@ -195,10 +196,11 @@ impl Units {
     fn found(&self, unit: &str, status: Status) -> Result<Found, Error> {
         self.expect(unit, &status)?;
         let files = files::read(&self.folder, unit)?;
-        if status.load == "not-found" && files.is_empty() {
+        let state = State::of(&status.active);
+        // One whose file was taken away may run on.
+        if status.load == "not-found" && files.is_empty() && state == State::Stopped {
             return Err(Error::Invalid("there is no such unit".into()));
         }
-        let state = State::of(&status.active);
         let is_stale = state == State::Running && self.marks.join(unit).exists();
         let files = Some(UnitFiles { enabled: status.enabled, files });
         let service = Service { unit: unit.to_owned(), active: status.active, files };

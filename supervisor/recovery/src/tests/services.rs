@@ -49,7 +49,10 @@ for unit in "$@"; do
     fi
     [ "$words" = " list-units" ] || [ "$words" = " list-unit-files" ] || echo "$words $unit" >>"$at/log"
     case $words in
-    " list-unit-files") (cd "$at/units" && for one in *; do echo "$one $(cat "$one/enabled")"; done) ;;
+    " list-unit-files")
+        # It says by its status alone that no file has such a name.
+        [ "$unit" != 'nothing-*.service' ] || exit 1
+        (cd "$at/units" && for one in *; do echo "$one $(cat "$one/enabled")"; done) ;;
     " start" | " restart")
         if grep -qs broken "$at/system/$unit.d"/*.conf; then
             echo "Job for $unit failed." >&2
@@ -235,6 +238,15 @@ fn services_come_back_as_they_were() {
     restore.verify().unwrap();
     restore.clean_up().unwrap();
     assert_eq!(machine.is("a.service"), ["active", "enabled"]);
+}
+
+#[test]
+fn a_pattern_that_no_unit_matches_is_no_error() {
+    let bench = Bench::new();
+    let machine = Machinery::new(&bench);
+    let manifest = machine.capture(&bench, &["a.service", "nothing-*.service"]);
+    let (services, unread) = manifest.services();
+    assert_eq!((services.len(), unread.len()), (1, 0));
 }
 
 #[test]

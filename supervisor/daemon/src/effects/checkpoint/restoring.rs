@@ -148,14 +148,16 @@ pub(super) fn undo_after_crash(
     settings: &[Held],
 ) -> Result<Done, String> {
     let roots = count(owner)?;
-    restore::abandon(&mut owner.client, roots).map_err(text)?;
     let Before { settings, services } = Before::of(settings);
-    settings::put_back(&owner.knobs, &mut owner.client, &settings).map_err(text)?;
-    services::put_back(&owner.units, &mut owner.client, &services).map_err(text)?;
-    if let Some(mut device) = owner.device.as_deref() {
-        let changes: Vec<_> = writes.iter().map(change).collect();
-        put_back(&mut device, &changes).map_err(text)?;
-    }
+    // Whatever of it fails, the rest goes back: nobody tries it again. Services come last, for they may need all of it.
+    let files = restore::abandon(&mut owner.client, roots).map(drop);
+    let settings = settings::put_back(&owner.knobs, &mut owner.client, &settings);
+    let tokens = match owner.device.as_deref() {
+        Some(mut device) => put_back(&mut device, &writes.iter().map(change).collect::<Vec<_>>()).map(drop),
+        None => Ok(()),
+    };
+    let services = services::put_back(&owner.units, &mut owner.client, &services);
+    files.and(settings).and(tokens).and(services).map_err(text)?;
     Ok(Done::Step(StepResult::Done))
 }
 
