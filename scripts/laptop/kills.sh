@@ -3,8 +3,8 @@
 # the middle of writes, checkpoints and restores.
 set -e
 mkdir -p /srv/work
-laptop-survive writes "${1:-12}"
-laptop-survive checkpoints "${1:-12}"
-laptop-survive restores "${1:-12}"
-laptop-survive prunes "${1:-12}"
+laptop-survive writes "${1:-6}"
+laptop-survive checkpoints "${1:-6}"
+laptop-survive restores "${1:-6}"
+laptop-survive prunes "${1:-6}"
 /usr/lib/laptop/survive.sh kills 16
