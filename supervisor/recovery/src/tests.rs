@@ -10,6 +10,7 @@ mod files;
 mod known;
 mod privileges;
 mod property;
+mod random;
 mod remembered;
 mod rules;
 mod selective;

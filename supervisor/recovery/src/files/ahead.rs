@@ -66,7 +66,7 @@ pub(super) struct Forerun {
 struct Met;
 
 impl Forerun {
-    /// Begins it in a thread of its own, until [`Forerun::end`]. It is only a help: without it the walk takes longer.
+    /// Begins it in a thread of its own, until it meets the walk or the walk is over. It is only a help: without it the walk takes longer.
     pub(super) fn begin<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,

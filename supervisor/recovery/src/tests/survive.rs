@@ -15,6 +15,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use store::chunk::Chunks;
 
 use super::property::{Act, act, change_tree, perform, without_pipes};
+use super::random::{Random, seed};
 use super::tree::*;
 use crate::manifest::Manifest;
 use crate::restore::{Outcome, abandon, resume};
@@ -30,26 +31,6 @@ const AGAIN: u64 = 4;
 /// How much is done: `SURVIVE_ROLLBACK` is the number of states.
 fn times() -> usize {
     std::env::var("SURVIVE_ROLLBACK").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE)
-}
-
-fn seed() -> u64 {
-    std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.next().is_multiple_of(count)
-    }
 }
 
 /// Two states of two roots, each with its checkpoint.

@@ -14,6 +14,7 @@ use attacks::ATTACKS;
 use trial::{Count, Hands};
 use victim::Victim;
 
+use super::random::{Random, seed};
 use super::tree::is_root;
 
 /// Tries of each attack in a sample.
@@ -25,31 +26,6 @@ const OF_ONE: usize = 3;
 fn times() -> usize {
     let wanted = std::env::var("SURVIVE_TAMPERING").ok().and_then(|text| text.parse().ok());
     wanted.map_or(SAMPLE, |wanted: usize| wanted.div_ceil(ATTACKS.len()))
-}
-
-fn seed() -> u64 {
-    std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `end`; 0 where that is 0.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next()).unwrap() % end.max(1)
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
 }
 
 #[test]
