@@ -59,6 +59,13 @@ pub(super) struct Staging {
     pub(super) times: Option<Times>,
 }
 
+impl Drop for Staging {
+    /// Closing alone would leave the lock to whatever child has the descriptor until its exec.
+    fn drop(&mut self) {
+        let _ = flock(&self.dir, FlockOperation::Unlock);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) new: OwnedFd,
@@ -384,4 +391,21 @@ fn names(dir: &OwnedFd) -> Result<Vec<std::ffi::CString>, Error> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_ends_although_a_child_has_the_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let staging = Staging::create(&root, Way::InPlace).unwrap();
+        let inherited = staging.dir.try_clone().unwrap();
+        assert!(matches!(Staging::open(&root), Err(Error::Refused(_))), "it is locked");
+        drop(staging);
+        assert!(Staging::open(&root).unwrap().is_some());
+        drop(inherited);
+    }
 }

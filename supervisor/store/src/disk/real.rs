@@ -17,14 +17,23 @@ use super::{Disk, File, Lock, Mode};
 /// Facts and sealed chunks are for the owner and its group alone.
 const FILE_MODE: u32 = 0o640;
 const DIR_MODE: u32 = 0o750;
-/// How long a lock that somebody has is tried again: who had it may be gone, and a process that it was about to start has a copy until
-/// its exec.
+/// How long a lock that somebody has is tried again: who had it may have been killed, and a process that it was about to start has a
+/// copy until its exec.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The disk of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Real;
+
+/// A file whose lock ends with it, also where a child has the descriptor until its exec.
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
 
 impl Disk for Real {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
@@ -100,7 +109,7 @@ impl Disk for Real {
         let end = Instant::now() + LOCK_PATIENCE;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(Lock(Box::new(file)))),
+                Ok(()) => return Ok(Some(Lock(Box::new(Locked(file))))),
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < end => {
                     std::thread::sleep(LOCK_PAUSE);
                 }

@@ -7,7 +7,7 @@ use store::chunk::Chunks;
 
 use super::super::tree::*;
 use super::Random;
-use super::victim::{Victim, open};
+use super::victim::Victim;
 use crate::Error;
 use crate::manifest::Manifest;
 use crate::restore::{Machine, Restore, Scope};
@@ -86,7 +86,7 @@ impl Hands<'_> {
                 self.count.idle += u32::from(!changed);
             }
         }
-        let chunks = match open(&dir.join("chunks"), &KEY) {
+        let chunks = match Chunks::open(&dir.join("chunks"), &KEY) {
             Ok(chunks) => chunks,
             Err(error) => {
                 self.count.shut += 1;

@@ -62,17 +62,6 @@ pub(super) struct Victim {
     pub(super) states: BTreeMap<u64, State>,
 }
 
-/// Chunks in a folder; a child of another test may hold the lock until its exec.
-pub(super) fn open(dir: &Path, key: &[u8; 32]) -> Result<Chunks, store::Error> {
-    for _ in 0..1000 {
-        match Chunks::open(dir, key) {
-            Err(store::Error::Locked { .. }) => std::thread::sleep(std::time::Duration::from_millis(5)),
-            opened => return opened,
-        }
-    }
-    Chunks::open(dir, key)
-}
-
 pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -116,7 +105,7 @@ impl Victim {
                     let stored = crate::manifest::stored::Stored::decode(*number, &stored(*number)).unwrap();
                     wanted.extend(stored.chunks(&state.manifest));
                 }
-                open(&state.join("chunks"), &KEY).unwrap().prune(&wanted, &mut |_| ()).unwrap();
+                Chunks::open(&state.join("chunks"), &KEY).unwrap().prune(&wanted, &mut |_| ()).unwrap();
             }
         }
         let (told, states) = (victim.told.clone(), std::mem::take(&mut victim.states));
@@ -199,7 +188,7 @@ impl Victim {
 
     fn checkpoint(&mut self, state: &Path, number: u64, key: &[u8; 32]) {
         fs::create_dir_all(state).unwrap();
-        let mut chunks = open(&state.join("chunks"), key).unwrap();
+        let mut chunks = Chunks::open(&state.join("chunks"), key).unwrap();
         let roots = super::super::tree::open(&self.roots);
         let machine = Machine { roots: &roots, tokens: Some(&mut self.bank), ..Machine::default() };
         let name = format!("checkpoint {number}");
