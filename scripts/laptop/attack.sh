@@ -177,7 +177,7 @@ claim(daemon("restart"), "the daemon starts anew with another configuration")
 
 # Privileges.
 # Two of the helper's are for databases, of which this laptop has one.
-READ_ALL, RESTORE = 0x4, 0x8000001F | 0xC0
+READ_ALL, RESTORE = 0x4 | 1 << 28, 0x8000001F | 0xC0
 wrong = []
 for task in glob.glob(f"/proc/{pid()}/task/*"):
     fields, name = status_of(task + "/status"), open(task + "/comm").read().strip()
@@ -185,7 +185,7 @@ for task in glob.glob(f"/proc/{pid()}/task/*"):
     if "0" in fields["Uid"] + fields["Gid"] or fields["Groups"] or fields["NoNewPrivs"] != ["1"] or \
             held["CapInh"] or held["CapAmb"] or any(held[cap] & ~READ_ALL for cap in held):
         wrong.append((name, fields["Uid"], fields["Groups"], fields["NoNewPrivs"], held))
-claim(not wrong, "each thread of the daemon: no root, no groups, CAP_DAC_READ_SEARCH at most, no new privileges", wrong)
+claim(not wrong, "each thread of the daemon: no root, no groups, CAP_DAC_READ_SEARCH and CAP_LEASE at most, no new privileges", wrong)
 fields = status_of(f"/proc/{helper()}/status")
 held = {cap: int(fields[cap][0], 16) for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
 claim(held == {"CapInh": 0, "CapPrm": RESTORE, "CapEff": RESTORE, "CapBnd": RESTORE, "CapAmb": 0}

@@ -1,12 +1,13 @@
-//! The drop: from root to a user of the daemon's own, with one capability left.
+//! The drop: from root to a user of the daemon's own, with two capabilities left.
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
 
-/// What is left: a checkpoint reads files of every owner. Writing them is the restore helper's.
-const KEPT: [Capability; 1] = [Capability::CAP_DAC_READ_SEARCH];
+/// What is left: a checkpoint reads files of every owner, and asks of each whether somebody is writing it (`store::writers`). Writing
+/// them is the restore helper's.
+const KEPT: [Capability; 2] = [Capability::CAP_DAC_READ_SEARCH, Capability::CAP_LEASE];
 
 /// Limits what this process can ever gain again, through exec as well: bounding set, inheritable set, root's groups.
 ///
@@ -34,7 +35,7 @@ pub fn bound(kept: &[Capability]) -> anyhow::Result<()> {
     caps::clear(None, CapSet::Inheritable).context("dropping inheritable capabilities")
 }
 
-/// Becomes the user for good, with one capability left.
+/// Becomes the user for good, with two capabilities left.
 ///
 /// Threads that exist already lose all capabilities with the change of user; those that start later inherit ours.
 pub fn drop_to(user: &User) -> anyhow::Result<()> {
@@ -45,7 +46,7 @@ pub fn drop_to(user: &User) -> anyhow::Result<()> {
     prctl::set_keepcaps(true).context("keeping capabilities over the change of user")?;
     become_user(user.uid, user.gid)?;
     caps::set(None, CapSet::Permitted, &kept).context("dropping capabilities")?;
-    caps::set(None, CapSet::Effective, &kept).context("taking the kept capability into effect")?;
+    caps::set(None, CapSet::Effective, &kept).context("taking the kept capabilities into effect")?;
     prctl::set_keepcaps(false).context("ending the keeping of capabilities")?;
     anyhow::ensure!(
         setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_err(),

@@ -13,6 +13,7 @@
 //! - [`chunk`]: the encrypted, deduplicating, content-addressed chunk store
 //! - [`manifest`]: numbered files that are written once
 //! - [`blob`]: small files that are replaced as a whole or not at all
+//! - [`writers`]: who has a file open for writing
 //! - `disk`: the file operations that all of these are built on, real and simulated
 //! - `bytes`: fields of fixed size out of untrusted bytes
 //!
@@ -41,5 +42,6 @@ pub mod sha256;
 pub mod snapshot;
 pub mod tiles;
 pub mod verify;
+pub mod writers;
 
 pub use error::{Damage, Error, Place};

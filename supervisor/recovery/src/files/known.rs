@@ -6,6 +6,8 @@
 //! - the capture could see every change: it had the file system write everything first (`syncfs`), after which a write through a
 //!   mapping sets the ctime again. File systems of which this is not known are not trusted at all;
 //! - the ctime was old when the capture began: a change within the clock's grain leaves the same ctime;
+//! - nobody had the file open for writing when it was read: a write sets the ctime first and brings its bytes then, so what was read in
+//!   between would be known by the new ctime ([`store::writers`]);
 //! - the clock was not set back since, or an old ctime could come again;
 //! - it is the same file system, and not another one mounted there.
 //!
@@ -59,7 +61,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Of something that is not as it should be: no inode has this number.
+    /// Of something that is not as it should be, or was being written: no inode has this number.
     pub(crate) const UNKNOWN: Self = Self { inode: 0, ctime: Stamp { secs: 0, nanos: 0 } };
 
     /// Whether a change would show in the ctime of an entry that is looked at from this moment on.

@@ -99,7 +99,14 @@ impl fmt::Display for Why {
 pub(crate) struct Found {
     pub(crate) entry: Entry,
     pub(crate) nlink: u32,
+    /// By which it is known later; unknown where somebody was writing it.
     pub(crate) mark: Mark,
+}
+
+impl Found {
+    fn new(entry: Entry, stat: &Statx) -> Self {
+        Self { entry, nlink: stat.stx_nlink, mark: Mark::of(stat) }
+    }
 }
 
 /// A root as it is now.
@@ -189,7 +196,7 @@ pub(crate) fn scan_after(
     meta.xattrs = read::xattrs(&dir)
         .map_err(|e| Error::io("read the attributes of", b"", e))?
         .ok_or(Error::Limit { what: "extended attributes of a root", found: 0, limit: 0 })?;
-    walk.found(Entry { path: Vec::new(), meta, kind: Kind::Directory }, &stat)?;
+    walk.found(Found::new(Entry { path: Vec::new(), meta, kind: Kind::Directory }, &stat))?;
     std::thread::scope(|scope| {
         // A second look finds everything in memory.
         if before.is_none() {
@@ -223,10 +230,20 @@ struct Walk<'a> {
 
 /// What came of one look at one name.
 enum Look {
-    Entry { entry: Entry, stat: Box<Statx>, folder: Option<OwnedFd> },
+    Entry { found: Box<Found>, folder: Option<OwnedFd> },
     Left(Why),
     Gone,
     Again,
+}
+
+impl Look {
+    fn entry(found: Found) -> Self {
+        Self::Entry { found: Box::new(found), folder: None }
+    }
+
+    fn folder(found: Found, folder: OwnedFd) -> Self {
+        Self::Entry { found: Box::new(found), folder: Some(folder) }
+    }
 }
 
 impl Walk<'_> {
@@ -287,8 +304,8 @@ impl Walk<'_> {
 
     fn settle(&mut self, look: Look, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
         match look {
-            Look::Entry { entry, stat, folder } => {
-                self.found(entry, &stat)?;
+            Look::Entry { found, folder } => {
+                self.found(*found)?;
                 Ok(folder)
             }
             Look::Left(why) => {
@@ -321,7 +338,7 @@ impl Walk<'_> {
                 if stat.stx_nlink == 1
                     && let Some(entry) = self.known_link(dir, name, path, &stat) =>
             {
-                return Ok(Look::Entry { entry, stat: Box::new(stat), folder: None });
+                return Ok(Look::entry(Found::new(entry, &stat)));
             }
             FileType::Symlink => match rustix::fs::readlinkat(dir, name, Vec::new()) {
                 Ok(target) => Kind::Symlink { target: target.into_bytes() },
@@ -348,7 +365,7 @@ impl Walk<'_> {
         };
         let meta = Meta { xattrs, ..Meta::of(&stat) };
         let entry = Entry { path: path.to_vec(), meta, kind };
-        Ok(Look::Entry { entry, stat: Box::new(stat), folder: None })
+        Ok(Look::entry(Found::new(entry, &stat)))
     }
 
     fn directory(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Result<Look, Error> {
@@ -362,7 +379,7 @@ impl Walk<'_> {
             return Ok(Look::Again);
         }
         if let Some(entry) = self.known.unchanged(path, &now).filter(|entry| entry.kind == Kind::Directory) {
-            return Ok(Look::Entry { entry, stat: Box::new(now), folder: Some(folder) });
+            return Ok(Look::folder(Found::new(entry, &now), folder));
         }
         let Some(xattrs) = read::xattrs(&folder).map_err(|e| Error::io("read the attributes of", path, e))?
         else {
@@ -370,7 +387,7 @@ impl Walk<'_> {
         };
         let meta = Meta { xattrs, ..Meta::of(&now) };
         let entry = Entry { path: path.to_vec(), meta, kind: Kind::Directory };
-        Ok(Look::Entry { entry, stat: Box::new(now), folder: Some(folder) })
+        Ok(Look::folder(Found::new(entry, &now), folder))
     }
 
     fn file(
@@ -384,7 +401,7 @@ impl Walk<'_> {
         let unread = self.unread(dir, name, path, stat);
         self.is_reading = unread.is_none();
         if let Some(entry) = unread {
-            return Ok(Look::Entry { entry, stat: Box::new(*stat), folder: None });
+            return Ok(Look::entry(Found::new(entry, stat)));
         }
         let failed = |action| move |e: Errno| Error::io(action, path, e);
         let open = match read::open(dir, name, OFlags::empty()) {
@@ -399,12 +416,15 @@ impl Walk<'_> {
         let Some(xattrs) = read::xattrs(&open).map_err(failed("read the attributes of"))? else {
             return Ok(Look::Left(Why::Attributes));
         };
+        // Asked after the look at it and before it is read: who writes from here on sets its ctime anew.
+        let is_steady = self.scan.is_trusted() && store::writers::has_none(&open);
+        let mark = if is_steady { Mark::of(&before) } else { Mark::UNKNOWN };
         let meta = Meta { xattrs, ..Meta::of(&before) };
         let key = (before.stx_dev_major, before.stx_dev_minor, before.stx_ino);
         if let Some(to) = self.links.get(&key) {
             let kind = Kind::HardLink { to: to.clone() };
             let entry = Entry { path: path.to_vec(), meta, kind };
-            return Ok(Look::Entry { entry, stat: Box::new(before), folder: None });
+            return Ok(Look::entry(Found { mark, ..Found::new(entry, &before) }));
         }
         let open = File::from(open);
         let pieces = self.contents.take(&open, Path::new(OsStr::from_bytes(path)))?;
@@ -417,7 +437,7 @@ impl Walk<'_> {
             self.links.insert(key, path.to_vec());
         }
         let entry = Entry { path: path.to_vec(), meta, kind: Kind::Regular { size, pieces } };
-        Ok(Look::Entry { entry, stat: Box::new(before), folder: None })
+        Ok(Look::entry(Found { mark, ..Found::new(entry, &before) }))
     }
 
     fn known_link(&self, dir: &OwnedFd, name: &CStr, path: &[u8], stat: &Statx) -> Option<Entry> {
@@ -450,12 +470,12 @@ impl Walk<'_> {
         Some(entry)
     }
 
-    fn found(&mut self, entry: Entry, stat: &Statx) -> Result<(), Error> {
+    fn found(&mut self, found: Found) -> Result<(), Error> {
         if self.scan.entries.len() >= ENTRIES_MAX {
             let limit = length(ENTRIES_MAX);
             return Err(Error::Limit { what: "entries of a root", found: limit + 1, limit });
         }
-        self.scan.entries.push(Found { entry, nlink: stat.stx_nlink, mark: Mark::of(stat) });
+        self.scan.entries.push(found);
         Ok(())
     }
 }

@@ -42,15 +42,18 @@ fn roots(dir: &Path) -> [PathBuf; 2] {
 
 /// One run of the child: what it does, killed before one operation.
 fn child(dir: &Path, (what, way): (&str, Way), at: u64) -> bool {
-    let status = Command::new(std::env::current_exe().unwrap())
+    let alone = children();
+    let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::crash::child_process", "--ignored", "--quiet"])
         .env(DIR, dir)
         .env(WHAT, what)
         .env(WAY, if way == Way::Exchange { "exchange" } else { "in place" })
         .env(AT, at.to_string())
         .stdout(std::process::Stdio::null())
-        .status()
+        .spawn()
         .unwrap();
+    drop(alone);
+    let status = child.wait().unwrap();
     // Anything else than success or the kill is a failure of the code under test.
     use std::os::unix::process::ExitStatusExt;
     assert!(status.success() || status.signal() == Some(9), "{what} killed at {at}: {status}");

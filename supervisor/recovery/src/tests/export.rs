@@ -12,6 +12,7 @@ use crate::Error;
 use crate::export::tar;
 
 fn is_there() -> bool {
+    let _alone = children();
     let there = Command::new("tar")
         .arg("--version")
         .output()
@@ -23,6 +24,7 @@ fn is_there() -> bool {
 }
 
 fn run(arguments: &[&str], archive: &Path) -> String {
+    let _alone = children();
     let output = Command::new("tar").args(arguments).arg("-f").arg(archive).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");

@@ -86,6 +86,7 @@ pub(super) fn read(bench: &Bench, known: &Known<'_>) -> Vec<String> {
 
 #[test]
 fn what_has_not_changed_is_not_read_and_found_the_same() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     let known = || Known::at(later(7200), [&before]);
@@ -96,6 +97,7 @@ fn what_has_not_changed_is_not_read_and_found_the_same() {
 
 #[test]
 fn each_change_is_seen_also_one_that_keeps_size_and_mtime() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     let known = || Known::at(later(7200), [&before]);
@@ -127,6 +129,7 @@ fn each_change_is_seen_also_one_that_keeps_size_and_mtime() {
 
 #[test]
 fn a_name_of_a_linked_file_that_goes_leaves_the_other() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     let known = || Known::at(later(7200), [&before]);
@@ -143,6 +146,7 @@ fn a_name_of_a_linked_file_that_goes_leaves_the_other() {
 
 #[test]
 fn what_changed_just_before_a_capture_is_read_by_the_next() {
+    let _steady = without_children();
     let bench = Bench::new();
     fs::write(bench.root.join("old"), "old").unwrap();
     std::thread::sleep(Duration::from_millis(3100));
@@ -153,6 +157,7 @@ fn what_changed_just_before_a_capture_is_read_by_the_next() {
 
 #[test]
 fn a_clock_that_was_set_back_makes_everything_unknown() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     // Before the capture by the wall clock.
@@ -168,6 +173,7 @@ fn a_clock_that_was_set_back_makes_everything_unknown() {
 
 #[test]
 fn another_folder_in_its_place_is_not_known() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     let aside = bench.root.with_extension("aside");
@@ -181,10 +187,27 @@ fn another_folder_in_its_place_is_not_known() {
 
 #[test]
 fn a_known_file_whose_chunks_are_gone_is_read() {
+    let _steady = without_children();
     let bench = Bench::new();
     let before = captured(&bench);
     let root = Root::open(&bench.root).unwrap();
     let mut count = Count(Vec::new(), true);
     scan(&root, &mut count, &Known::at(later(7200), [&before])).unwrap();
     assert_eq!(count.0.len(), 4);
+}
+
+#[test]
+fn what_is_open_for_writing_is_read_until_it_was_closed() {
+    let _steady = without_children();
+    let bench = Bench::new();
+    let first = captured(&bench);
+    let known = |manifest| Known::at(later(7200), [manifest]);
+    let writer = File::options().append(true).open(bench.root.join("a")).unwrap();
+    assert_eq!(read(&bench, &known(&first)), [] as [&str; 0], "nothing was written yet");
+    fs::set_permissions(bench.root.join("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    let second = capture(&bench, known(&first), later(7000));
+    assert_eq!(read(&bench, &known(&second)), ["a"], "what a write that is under way brings would not show");
+    drop(writer);
+    let third = capture(&bench, known(&second), later(7000));
+    assert_eq!(read(&bench, &known(&third)), [] as [&str; 0]);
 }

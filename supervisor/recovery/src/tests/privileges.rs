@@ -77,12 +77,14 @@ fn an_unprivileged_process_restores_through_the_helper_as_root() {
     let roots = vec![root.clone()];
     let worker = crate::worker::Worker::new(&roots).unwrap();
     let helper = std::thread::spawn(move || serve(&listener.accept().unwrap().0, worker));
-    let status = Command::new(std::env::current_exe().unwrap())
+    let alone = children();
+    let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tests::privileges::child_process", "--ignored", "--quiet"])
         .env(DIR, dir.path())
-        .status()
+        .spawn()
         .unwrap();
-    assert!(status.success());
+    drop(alone);
+    assert!(child.wait().unwrap().success());
     helper.join().unwrap().unwrap();
     assert_same(&picture(&root), &before, "after the restore");
 }

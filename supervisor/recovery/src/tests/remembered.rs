@@ -80,6 +80,7 @@ impl Scene {
 
 #[test]
 fn after_a_restore_nothing_is_read_that_did_not_change_since() {
+    let _steady = without_children();
     for way in [Way::InPlace, Way::Exchange] {
         let scene = Scene::new();
         let remembered = scene.restore(way, || {});
@@ -98,6 +99,7 @@ fn after_a_restore_nothing_is_read_that_did_not_change_since() {
 
 #[test]
 fn what_changes_in_the_middle_of_a_restore_is_not_remembered() {
+    let _steady = without_children();
     for way in [Way::InPlace, Way::Exchange] {
         let scene = Scene::new();
         let path = scene.bench.root.join("d/e");
@@ -108,6 +110,7 @@ fn what_changes_in_the_middle_of_a_restore_is_not_remembered() {
 
 #[test]
 fn what_is_kept_is_this_repositorys_and_of_that_checkpoint() {
+    let _steady = without_children();
     let scene = Scene::new();
     let remembered = scene.restore(Way::Exchange, || {});
     let dir = scene.bench.root.with_file_name("checkpoints");

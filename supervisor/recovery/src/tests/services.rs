@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::RwLockWriteGuard;
 
 use store::chunk::Chunks;
 use types::time::Time;
@@ -74,10 +75,13 @@ exit 0
 struct Machinery {
     at: PathBuf,
     witness: Witness,
+    /// It is executed again and again, which fails while another child has it open for writing.
+    _alone: RwLockWriteGuard<'static, ()>,
 }
 
 impl Machinery {
     fn new(bench: &Bench) -> Self {
+        let alone = children();
         let at = bench.root.parent().unwrap().join("systemd");
         for folder in ["system", "units", "booted"] {
             fs::create_dir_all(at.join(folder)).unwrap();
@@ -86,7 +90,7 @@ impl Machinery {
         fs::write(at.join("systemctl"), SYSTEMCTL).unwrap();
         fs::set_permissions(at.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
         let witness = Witness::Folder(at.join("witness"));
-        let machine = Self { at, witness };
+        let machine = Self { at, witness, _alone: alone };
         machine.unit("a.service", "active", "enabled");
         machine.unit("b.timer", "inactive", "disabled");
         machine.drop_in("a.service", "10-limit", "[Service]\nMemoryMax=1G\n");

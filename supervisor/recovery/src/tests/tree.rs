@@ -7,7 +7,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, Timespec, Timestamps, XattrFlags, mkfifoat, utimensat};
 use store::chunk::Chunks;
@@ -20,6 +21,19 @@ use crate::manifest::Manifest;
 use crate::restore::{self, Machine, Restore, Scope};
 use crate::worker::Worker;
 use crate::worker::effect::{Executor, Way};
+
+/// Processes that are started, and tests that must not have a file of theirs open in one.
+static CHILDREN: RwLock<()> = RwLock::new(());
+
+/// No other test starts a process meanwhile: until its exec that would have all files open that are being written now.
+pub(crate) fn without_children() -> RwLockReadGuard<'static, ()> {
+    CHILDREN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For whoever starts one, until it runs.
+pub(crate) fn children() -> RwLockWriteGuard<'static, ()> {
+    CHILDREN.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Everything about an entry that a restore promises.
 #[derive(Clone, PartialEq, Eq)]
@@ -266,14 +280,7 @@ impl Bench {
     }
 
     pub(crate) fn chunks(&self) -> Chunks {
-        // A process that another test is about to start holds all locks of this one until its exec.
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            match Chunks::open(&self.store, &KEY) {
-                Err(store::Error::Locked { .. }) if Instant::now() < end => std::thread::yield_now(),
-                chunks => return chunks.unwrap(),
-            }
-        }
+        Chunks::open(&self.store, &KEY).unwrap()
     }
 
     pub(crate) fn capture(&self, chunks: &mut Chunks) -> Manifest {
