@@ -29,6 +29,7 @@ pub mod rules;
 pub mod scan;
 mod selection;
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ use crate::worker::effect::{Effect, Executor, Progress, Shared, Way};
 use entry::Stamp;
 use known::{Before, Known};
 use plan::RootPlan;
-use read::Contents;
+use read::{Contents, Likely};
 use root::Root;
 use rules::Rules;
 use scan::{Scan, Why};
@@ -59,6 +60,8 @@ pub struct Files<'a> {
     recognised: u64,
     /// How roots come back that can be exchanged.
     way: Way,
+    /// What comes back is checked when it is staged, and not already when it is planned.
+    checks_late: bool,
     /// For each captured folder: what to do.
     plans: Vec<Planned>,
 }
@@ -81,13 +84,19 @@ impl<'a> Files<'a> {
     /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
     pub fn new(roots: &'a [Root], executor: Option<Shared<'a>>, known: Known<'a>) -> Self {
         let (paths, plans) = (Vec::new(), Vec::new());
-        Self { roots, executor, known, paths, recognised: 0, way: Way::InPlace, plans }
+        Self { roots, executor, known, paths, recognised: 0, way: Way::InPlace, checks_late: false, plans }
     }
 
     /// Restores roots this way, where it can be.
     #[must_use]
     pub fn by(self, way: Way) -> Self {
         Self { way, ..self }
+    }
+
+    /// Checks the chunks of what comes back when they are staged, and not already for the plan.
+    #[must_use]
+    pub fn checking_late(self, checks_late: bool) -> Self {
+        Self { checks_late, ..self }
     }
 
     /// Plans and restores nothing but what is at or below these absolute paths; everything where there is none.
@@ -173,7 +182,8 @@ impl<'a> Files<'a> {
             let began = scan::now();
             let before = self.plans.iter().find(|planned| planned.number == number);
             let seen = before.map(Planned::seen);
-            let scan = scan::scan_after(root, &mut read::Name(chunks), &self.known, seen.as_ref())?;
+            let scan =
+                scan::scan_after(root, &mut Likely::new(chunks, &tree.entries), &self.known, seen.as_ref())?;
             let way = self.way_of(root, &scan).0;
             let plan = plan::plan((&tree.entries, &tree.notes), &scan, &selection, way);
             let (way, began) = before.map_or((way, began), |planned| (planned.way, planned.began));
@@ -245,12 +255,14 @@ impl Component for Files<'_> {
         if let Part::Files { roots } = want {
             self.plans = self.compare(want, chunks)?;
             // What is not put back is not needed; who trusts nothing has all of it checked.
-            for tree in roots.iter().filter(|_| self.known.is_nothing() && self.paths.is_empty()) {
-                restore::check_chunks(tree, 0..tree.entries.len(), chunks)?;
-            }
+            let checks_all = self.known.is_nothing() && self.paths.is_empty();
             for planned in &self.plans {
                 let Some(tree) = roots.get(planned.place) else { continue };
-                restore::check_chunks(tree, planned.plan.places.iter().copied(), chunks)?;
+                let staged: HashSet<usize> = planned.plan.places.iter().copied().collect();
+                let is_checked = |place: &usize| {
+                    if staged.contains(place) { !self.checks_late } else { checks_all }
+                };
+                restore::check_chunks(tree, (0..tree.entries.len()).filter(is_checked), chunks)?;
             }
         }
         Ok(differences(want, &self.plans))
@@ -315,8 +327,13 @@ impl Component for Files<'_> {
             let (Some(root), Some(tree)) = (root, trees.get(planned.place)) else { continue };
             // The old root is gone, and with it the second names: once more another ctime.
             let marks = if planned.is_exchange() {
-                scan::scan_after(root, &mut read::Name(chunks), &self.known, Some(&planned.seen()))?
-                    .marks_of(&tree.entries)
+                scan::scan_after(
+                    root,
+                    &mut Likely::new(chunks, &tree.entries),
+                    &self.known,
+                    Some(&planned.seen()),
+                )?
+                .marks_of(&tree.entries)
             } else {
                 planned.scan.marks_of(&tree.entries)
             };

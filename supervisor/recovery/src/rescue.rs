@@ -137,6 +137,7 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
         known: acting::known(asked.paranoid, journal.now(), newest.iter().chain([&manifest])),
         scope: places.within(asked.scope.clone()),
         way: acting::way(asked.in_place),
+        checks_late: false,
         settings: Some(&places.knobs),
         databases: Some(&places.databases),
         services: Some(&places.units),

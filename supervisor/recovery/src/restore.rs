@@ -64,6 +64,9 @@ pub struct Machine<'a> {
     pub scope: Scope,
     /// How a restore brings folders back that can be exchanged; in place by default.
     pub way: Way,
+    /// A restore, which is not planned alone, checks the chunks of the files that come back when it stages them: before anything is put in
+    /// its place, but once and not twice.
+    pub checks_late: bool,
     /// The settings of the kernel, as the executor's own list has them; none where they are left out.
     pub settings: Option<&'a Knobs>,
     /// The databases, as the executor's own list has them behind its roots; none where they are left out. Also to capture them
@@ -118,7 +121,7 @@ impl<'a> Machine<'a> {
         let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
         if files {
             let files = Files::new(self.roots, executor.clone(), self.known).within(paths).by(way);
-            components.push(Box::new(files));
+            components.push(Box::new(files.checking_late(self.checks_late)));
         }
         if let Some(paths) = self.databases.filter(|_| databases) {
             let places = Places { paths, first: self.roots.len() };
@@ -229,7 +232,8 @@ pub enum Phase {
 }
 
 impl<'a> Restore<'a> {
-    /// Validates a checkpoint and plans its restore. Changes nothing. With `leave_obstacles` what cannot be
+    /// Validates a checkpoint and plans its restore. Changes nothing. What [`Machine::checks_late`] leaves for later is found in
+    /// [`Restore::prepare`]. With `leave_obstacles` what cannot be
     /// restored, such as a token that may not be written, is left as it is; without it it makes `prepare` refuse.
     ///
     /// # Errors
@@ -282,6 +286,7 @@ impl<'a> Restore<'a> {
     ///
     /// # Errors
     ///
+    /// - [`Error::Store`], [`Error::Damaged`]: a chunk is not whole, where that was not checked before
     /// - [`Error::Refused`]: something cannot be restored
     /// - [`Error::Unfinished`]: an earlier restore is in the way
     /// - else what went wrong

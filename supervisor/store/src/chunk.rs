@@ -5,6 +5,7 @@
 //! - `config`: the text file `config`: what the store was created with, sealed by the key
 //! - `keys`: what is derived from the key
 //! - `split`: a stream into chunks
+//! - `ahead`: chunks opened by several threads before they are taken
 //! - `codec`: a chunk compressed, and back
 //! - `pipeline`: the threads that compress and write while the caller reads on
 //! - `packs`: all pack files, and the one that is being written
@@ -24,6 +25,7 @@
 //! - No (key, nonce) pair seals twice: each pack has a random identity and so a key of its own, and counts its nonces.
 //! - `get` returns what was put, or an error.
 
+mod ahead;
 mod codec;
 mod config;
 mod keys;
@@ -53,6 +55,7 @@ use packs::{Packs, Source};
 use pipeline::Pipeline;
 use split::Cutter;
 
+pub use ahead::{AHEAD_BYTES_MAX, Ahead};
 pub use split::Splitter;
 
 /// The largest chunk before compression, in bytes.

@@ -100,6 +100,7 @@ pub fn back(repository: &Path, tree: &Path, way: Way, trust: Trust) -> anyhow::R
             Trust::Nothing => Known::default(),
         },
         way,
+        checks_late: true,
         ..Machine::default()
     };
     let mut restore = Restore::begin(machine, manifest, &chunks, false)?;

@@ -1,8 +1,9 @@
 //! Reading one entry: its metadata, attributes and contents.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use store::chunk::Chunks;
 
-use super::entry::{Piece, XATTR_BYTES_MAX, Xattr, is_kept};
+use super::entry::{Entry, Kind, Piece, XATTR_BYTES_MAX, Xattr, is_kept};
 use super::scan::ENTRIES_MAX;
 use crate::Error;
 use crate::error::length;
@@ -56,6 +57,56 @@ impl Contents for Name<'_> {
             pieces.push(Piece::new(self.0.id(chunk), u32::try_from(chunk.len()).unwrap_or(u32::MAX)));
         }
         Ok(pieces)
+    }
+
+    fn has(&self, _: &[Piece]) -> bool {
+        true
+    }
+}
+
+/// Names them, where a checkpoint says what they most likely are: then nothing need be cut.
+pub(crate) struct Likely<'a> {
+    name: Name<'a>,
+    /// The contents of regular files by their path in the root.
+    pieces: HashMap<&'a [u8], &'a [Piece]>,
+}
+
+impl<'a> Likely<'a> {
+    pub(crate) fn new(chunks: &'a Chunks, entries: &'a [Entry]) -> Self {
+        let pieces = entries.iter().filter_map(|entry| match &entry.kind {
+            Kind::Regular { pieces, .. } => Some((entry.path.as_slice(), pieces.as_slice())),
+            _ => None,
+        });
+        Self { name: Name(chunks), pieces: pieces.collect() }
+    }
+
+    /// Whether a file, read from its beginning, holds just this.
+    fn holds(&self, mut file: &File, pieces: &[Piece]) -> io::Result<bool> {
+        let mut buffer = Vec::new();
+        for piece in pieces {
+            let bytes = u64::from(piece.bytes);
+            buffer.clear();
+            let read = length(file.take(bytes).read_to_end(&mut buffer)?);
+            if read != bytes || self.name.0.id(&buffer) != piece.id() {
+                return Ok(false);
+            }
+        }
+        Ok(file.read(&mut [0])? == 0)
+    }
+}
+
+impl Contents for Likely<'_> {
+    fn take(&mut self, mut file: &File, path: &Path) -> Result<Vec<Piece>, Error> {
+        use std::os::unix::ffi::OsStrExt;
+        let path_bytes = path.as_os_str().as_bytes();
+        let failed = |e: io::Error| Error::io("read", path_bytes, e);
+        if let Some(pieces) = self.pieces.get(path_bytes) {
+            if self.holds(file, pieces).map_err(failed)? {
+                return Ok(pieces.to_vec());
+            }
+            file.rewind().map_err(failed)?;
+        }
+        self.name.take(file, path)
     }
 
     fn has(&self, _: &[Piece]) -> bool {

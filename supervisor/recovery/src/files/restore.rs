@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
+use std::thread;
 
-use store::chunk::Chunks;
+use store::chunk::{Ahead, Chunks};
 
 use super::entry::{Entry, Kind, Piece};
 use super::plan::RootPlan;
@@ -15,8 +16,6 @@ use crate::worker::effect::{Body, Effect, Step, Way};
 
 /// What each staged entry may take besides its content: an inode and its share of a folder.
 const ENTRY_BYTES: u64 = 4096;
-/// So much of contents the disk is asked for before it is read.
-const AHEAD_BYTES: u64 = 8 << 20;
 
 /// Checks that every chunk of the entries at these places is there and authentic.
 pub(super) fn check_chunks(
@@ -30,22 +29,16 @@ pub(super) fn check_chunks(
         let Kind::Regular { pieces, .. } = &entry.kind else { continue };
         needed.extend(pieces.iter().filter(|piece| seen.insert(piece.id())).map(|piece| (entry, piece)));
     }
-    let (mut ahead, mut bytes_ahead) = (needed.iter(), 0);
-    for (entry, piece) in &needed {
-        while bytes_ahead < AHEAD_BYTES
-            && let Some((_, next)) = ahead.next()
-        {
-            chunks.expect(&next.id());
-            bytes_ahead += u64::from(next.bytes);
-        }
-        get(entry, piece, chunks)?;
-        bytes_ahead = bytes_ahead.saturating_sub(u64::from(piece.bytes));
-    }
-    Ok(())
+    let wanted: Vec<_> = needed.iter().map(|(_, piece)| piece.id()).collect();
+    thread::scope(|scope| {
+        let mut ahead = chunks.ahead(scope, &wanted)?;
+        needed.iter().try_for_each(|(entry, piece)| next(entry, piece, &mut ahead).map(drop))
+    })
 }
 
-fn get(entry: &Entry, piece: &Piece, chunks: &Chunks) -> Result<Vec<u8>, Error> {
-    let bytes = chunks.get(&piece.id())?;
+/// The next chunk, which must be this piece of an entry.
+fn next(entry: &Entry, piece: &Piece, ahead: &mut Ahead) -> Result<Vec<u8>, Error> {
+    let bytes = ahead.take()?;
     if length(bytes.len()) != u64::from(piece.bytes) {
         return Err(Error::Damaged(format!("a chunk of {} has another size", shown(&entry.path))));
     }
@@ -69,7 +62,7 @@ pub(super) fn check_space(root: &Root, tree: &Tree, plan: &RootPlan) -> Result<(
     Ok(())
 }
 
-/// Stages everything that a plan puts anew, and its steps.
+/// Stages everything that a plan puts anew, and its steps. Chunks that are not whole are found here, before anything is in its place.
 pub(super) fn stage(
     (root, way): (u16, Way),
     tree: &Tree,
@@ -77,7 +70,41 @@ pub(super) fn stage(
     chunks: &Chunks,
     perform: &mut dyn FnMut(&Effect) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let entries = plan.places.iter().filter_map(|place| tree.entries.get(*place));
+    let wanted: Vec<_> = entries
+        .flat_map(|entry| match &entry.kind {
+            Kind::Regular { pieces, .. } => pieces.as_slice(),
+            _ => &[],
+        })
+        .map(Piece::id)
+        .collect();
     perform(&Effect::Open { root, way })?;
+    thread::scope(|scope| {
+        let mut ahead = chunks.ahead(scope, &wanted)?;
+        stage_new(root, tree, plan, &mut ahead, perform)
+    })?;
+    for path in &plan.removes {
+        perform(&Effect::Add { root, step: Step::Remove { path: path.clone() } })?;
+    }
+    for (place, number) in plan.places.iter().zip(0u64..) {
+        let Some(entry) = tree.entries.get(*place) else { continue };
+        perform(&Effect::Add { root, step: Step::Place { path: entry.path.clone(), number } })?;
+    }
+    for entry in plan.metas.iter().filter_map(|place| tree.entries.get(*place)) {
+        let step = Step::Meta { path: entry.path.clone(), meta: entry.meta.clone() };
+        perform(&Effect::Add { root, step })?;
+    }
+    perform(&Effect::Commit { root })
+}
+
+/// Stages the new entries.
+fn stage_new(
+    root: u16,
+    tree: &Tree,
+    plan: &RootPlan,
+    ahead: &mut Ahead,
+    perform: &mut dyn FnMut(&Effect) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut numbers: HashMap<&[u8], u64> = HashMap::new();
     for (place, number) in plan.places.iter().zip(0u64..) {
         let Some(entry) = tree.entries.get(*place) else { continue };
@@ -94,22 +121,11 @@ pub(super) fn stage(
         perform(&Effect::Stage { root, number, meta: entry.meta.clone(), body })?;
         if let Kind::Regular { pieces, .. } = &entry.kind {
             for piece in pieces {
-                perform(&Effect::Data { root, bytes: get(entry, piece, chunks)? })?;
+                perform(&Effect::Data { root, bytes: next(entry, piece, ahead)? })?;
             }
             perform(&Effect::Seal { root })?;
         }
         numbers.insert(&entry.path, number);
     }
-    for path in &plan.removes {
-        perform(&Effect::Add { root, step: Step::Remove { path: path.clone() } })?;
-    }
-    for (place, number) in plan.places.iter().zip(0u64..) {
-        let Some(entry) = tree.entries.get(*place) else { continue };
-        perform(&Effect::Add { root, step: Step::Place { path: entry.path.clone(), number } })?;
-    }
-    for entry in plan.metas.iter().filter_map(|place| tree.entries.get(*place)) {
-        let step = Step::Meta { path: entry.path.clone(), meta: entry.meta.clone() };
-        perform(&Effect::Add { root, step })?;
-    }
-    perform(&Effect::Commit { root })
+    Ok(())
 }

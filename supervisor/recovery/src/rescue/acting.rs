@@ -138,6 +138,7 @@ impl<'a> Acting<'a> {
             known: known(paranoid, self.now, self.newest.into_iter().chain([self.manifest])),
             scope,
             way: way(in_place),
+            checks_late: true,
             settings: Some(&self.places.knobs),
             databases: Some(&self.places.databases),
             services: Some(&self.places.units),

@@ -108,6 +108,11 @@ pub(super) fn remove_xattr(path: &[u8], name: &[u8]) -> Result<(), Errno> {
     fs::lremovexattr(path, name)
 }
 
+/// Has the kernel begin to write a file's bytes, so that less is left when everything is made durable. A hint.
+pub(super) fn write_soon(file: impl AsFd) {
+    let _ = fs::fadvise(file, 0, None, fs::Advice::DontNeed);
+}
+
 /// Moves a name; what stands at the new one is never replaced.
 pub(super) fn rename(from: impl AsFd, name: &CStr, to: impl AsFd, new: &CStr) -> Result<(), Errno> {
     point();

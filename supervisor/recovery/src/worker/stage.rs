@@ -15,6 +15,9 @@ use crate::files::read;
 use crate::files::root::Root;
 use crate::files::scan::ENTRIES_MAX;
 
+/// A file of so many bytes is worth a write of its own.
+const SOON_BYTES: u64 = 256 << 10;
+
 /// A regular file whose bytes are coming.
 #[derive(Debug)]
 pub(super) struct Growing {
@@ -112,6 +115,9 @@ impl Staging {
         }
         let failed = |e| Error::io("finish staged entry", growing.name.to_bytes(), e);
         ops::truncate(&growing.file, growing.size).map_err(failed)?;
+        if growing.size >= SOON_BYTES {
+            ops::write_soon(&growing.file);
+        }
         meta::set(&growing.file, &growing.meta, growing.name.to_bytes())
     }
 

@@ -287,6 +287,7 @@ impl Owner {
             known: look.known(before.iter().chain([&wanted]), &remembered),
             scope: part.scope,
             way: part.way,
+            checks_late: false,
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
             services: Some(&self.units),

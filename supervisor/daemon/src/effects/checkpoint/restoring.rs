@@ -42,6 +42,7 @@ pub(super) fn restore(
         known: look.known(before.iter().chain([&wanted]), &remembered),
         scope: part.scope,
         way: part.way,
+        checks_late: true,
         settings: Some(knobs),
         databases: Some(databases),
         services: Some(units),
@@ -53,7 +54,7 @@ pub(super) fn restore(
     };
     let report = restore.plan().report(number);
     drop(answer.send(Ok(Done::Step(StepResult::Planned(report.clone())))));
-    match serve(&mut restore, &report, reader, jobs) {
+    match serve(&mut restore, number, &report, reader, jobs) {
         End::Done => remember(&mut restore, look, reader),
         End::Gone => {}
         End::Undo { answer, result, writes, settings } => {
@@ -83,7 +84,13 @@ fn remember(restore: &mut Restore<'_>, look: Look, reader: Reader<'_>) {
     }
 }
 
-fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, jobs: &Receiver<Job>) -> End {
+fn serve(
+    restore: &mut Restore<'_>,
+    number: u64,
+    report: &PlanReport,
+    reader: Reader<'_>,
+    jobs: &Receiver<Job>,
+) -> End {
     while let Ok(Job { task, told, answer }) = jobs.recv() {
         let reader = reader.held_against(&told);
         if let Task::Undo { writes, settings } = task {
@@ -91,7 +98,10 @@ fn serve(restore: &mut Restore<'_>, report: &PlanReport, reader: Reader<'_>, job
             return End::Undo { answer, result, writes, settings };
         }
         let (result, is_over) = match &task {
-            Task::Phase(Phase::Prepare) => (done(restore.prepare()), false),
+            Task::Phase(Phase::Prepare) => {
+                let result = restore.prepare().map_err(|error| reader.damaged(number, error));
+                (result.map(|()| Done::Step(StepResult::Done)), false)
+            }
             Task::Phase(Phase::Execute) => (done(restore.execute()), false),
             Task::Phase(Phase::Verify) => {
                 let result = restore.verify().map_err(text);
