@@ -90,7 +90,7 @@ tampering() { in_memory TAMPERING 4800 tampering; }
 # With a software TPM, in the daemon's own tests.
 anchor() {
     local status=0
-    SURVIVE_ANCHOR=${TIMES:-1000} SEED=${SEED:-1} "$ROOT/scripts/cargo.sh" test -q -p daemon survive -- --nocapture |
+    SURVIVE_ANCHOR=${TIMES:-3800} SEED=${SEED:-1} "$ROOT/scripts/cargo.sh" test -q -p daemon survive -- --nocapture |
         sed -n 's/^.*\(figure {\)/\1/p; /FAILED\|panicked\|undetected:/p' || status=1
     return $status
 }

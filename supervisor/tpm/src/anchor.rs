@@ -29,7 +29,8 @@
 //!
 //! - Between two anchorings only the orderly counter tells: an older copy of the disk *from after the last anchoring* is
 //!   detected while the chip keeps its power. After a power loss that counter jumps forward (by at most 255 on swtpm),
-//!   and a copy from after the last anchoring passes for the newest: that is the window. `check` says so (`is_window_open`).
+//!   and a copy from after the last anchoring that lacks no more heads than that passes for the newest: that is the window. `check` says so
+//!   (`is_window_open`). A suspend is no power loss: the chip is told to keep its state, and counts a restart but no reset.
 //! - An attacker with root on the running machine can act as the daemon.
 //! - TPM2_Clear removes the anchor together with the storage root key: that shows as another TPM.
 //! - Denial: who knows the owner's authorisation can remove the anchor. It is detected, not prevented.

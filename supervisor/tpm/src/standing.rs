@@ -19,6 +19,8 @@ pub struct Expected {
     pub orderly: u64,
     /// The chip's resets and restarts when the newest head was made.
     pub epoch: (u32, u32),
+    /// How far the chip lets an orderly counter jump at a loss of power, as its `TPM_PT_ORDERLY_COUNT` says; 0 where it does not say.
+    pub jump_max: u32,
 }
 
 /// The log is the newest that the chip knows of.
@@ -28,7 +30,7 @@ pub struct Standing {
     pub is_increment_missing: bool,
     /// How far the orderly counter is ahead of what the newest head names: it jumps at a power loss.
     pub orderly_jump: u64,
-    /// The chip lost power since the newest head: heads after the last anchoring may be missing, unseen.
+    /// The chip lost power since the newest head: heads after the last anchoring may be missing, unseen, as many as it can have jumped over.
     pub is_window_open: bool,
 }
 
@@ -110,13 +112,24 @@ pub fn check(
     if root_at(point.size) != Some(point.root) {
         return Err(Violation::Forked { size: point.size });
     }
-    let is_window_open = (anchor.clock.resets, anchor.clock.restarts) != expected.epoch;
+    // A chip that slept was told to before, and has kept all it knew: then only its restarts are counted.
+    let is_window_open = anchor.clock.resets != expected.epoch.0;
     let orderly_jump = anchor.orderly.saturating_sub(expected.orderly);
-    if !is_window_open || orderly_jump == 0 {
+    if !is_window_open || orderly_jump > jump_max(expected, anchor) || orderly_jump == 0 {
         // Without a power loss it counts as the other does.
         counted(expected.orderly, anchor.orderly)?;
     }
     Ok(Standing { is_increment_missing, orderly_jump, is_window_open })
+}
+
+/// How far the orderly counter can have jumped since the newest head: at each loss of power as far as the chip says, and by the count of that
+/// head itself. What is beyond counts heads that are missing.
+fn jump_max(expected: &Expected, anchor: &Anchor) -> u64 {
+    if expected.jump_max == 0 {
+        return u64::MAX;
+    }
+    let losses = anchor.clock.resets.saturating_sub(expected.epoch.0).max(1);
+    u64::from(losses).saturating_mul(expected.jump_max.into()).saturating_add(1)
 }
 
 /// Whether the increment is missing between what the newest head names and what the chip has counted.

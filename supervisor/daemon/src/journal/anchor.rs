@@ -12,7 +12,7 @@ use engine::Event;
 use store::head::{Head, SignedHead};
 use store::log::Log;
 use store::tiles::prover::Prover;
-use tpm::{Anchor, AnchorHandles, AnchorNames, Expected, HeadDigest, Standing, Violation};
+use tpm::{Anchor, AnchorHandles, AnchorNames, Expected, HeadDigest, KeyOrigin, Standing, Violation};
 use types::hash::Hash;
 
 use super::counts::{Counts, Named, hash, point};
@@ -27,14 +27,16 @@ pub async fn begin(
     sign: impl AsyncFn(Head) -> anyhow::Result<SignedHead>,
 ) -> anyhow::Result<(Counts, Vec<Event>)> {
     let mut events = Vec::new();
+    let writes_every =
+        tpm.orderly_writes_every().await.context("asking how often the TPM writes a counter down")?;
     let found = tpm.read_anchor(AnchorHandles::default()).await;
     let (found, standing) = match found {
+        Ok(None) if named(log)?.is_none() && !is_first(log, tpm) => (None, Err(NEVER.to_owned())),
         Ok(found) => {
-            let standing = compare(log, dir, found.as_ref())?;
+            let standing = compare(log, dir, found.as_ref(), writes_every)?;
             (found, standing)
         }
-        // Cut off while it was being made: no head names it yet. Who removes a part of a log's anchor could remove all of it.
-        Err(tpm::Error::NvMissing { .. } | tpm::Error::NvUnwritten { .. }) if named(log)?.is_none() => {
+        Err(tpm::Error::NvMissing { .. } | tpm::Error::NvUnwritten { .. }) if is_first(log, tpm) => {
             (None, Ok(None))
         }
         Err(
@@ -73,12 +75,11 @@ pub async fn begin(
             define(log, origin, tpm).await?
         }
         (Err(why), _, None) => bail!(
-            "{why}. dsmild does not start on a log that may have been put back or cut. If you know why it is so, after a new mainboard or a \
-             restored disk: “dsmild run --accept-anchor 'WHY'” makes a new anchor and records the reason"
+            "{why}. dsmild does not start on a log that may have been put back, cut or emptied. If you know why it is so, after a new \
+             mainboard, a restored disk, or a very first start that was cut off: “dsmild run --accept-anchor 'WHY'” makes a new anchor and \
+             records the reason"
         ),
     };
-    let writes_every =
-        tpm.orderly_writes_every().await.context("asking how often the TPM writes a counter down")?;
     let mut counts = Counts::new(&anchor, writes_every, every, stands);
     // A daemon that starts over and over must not wear the chip out.
     let anchors = counts.is_due(true);
@@ -118,6 +119,7 @@ fn compare(
     log: &Log,
     dir: &Path,
     found: Option<&Anchor>,
+    jump_max: u32,
 ) -> anyhow::Result<Result<Option<Standing>, String>> {
     let Some(named) = named(log)? else {
         return Ok(match found {
@@ -139,6 +141,7 @@ fn compare(
         counter: named.counter,
         orderly: named.orderly,
         epoch: named.epoch,
+        jump_max,
     };
     let mut fault = None;
     let standing = tpm::check(&expected, found, |at| {
@@ -163,12 +166,22 @@ const NOBODYS: AnchorNames = AnchorNames {
     orderly: tpm::NvName([0; 34]),
 };
 
+/// A log that says nothing of an anchor, and a chip without one, under keys that are not new.
+const NEVER: &str = "neither the TPM nor the log knows of an anchor, although this is not the first start: the TPM's was removed, and the log's \
+                     heads with it; or the log had none until now";
+
+/// Whether the keys were made at this very start, so that there was no log before which somebody could have emptied. Nothing on the disk could
+/// tell that: who empties the log can write it, too.
+fn is_first(log: &Log, tpm: &tpm::Handle) -> bool {
+    tpm.key_origin() == KeyOrigin::Created && log.newest_head().is_none() && log.size() == 0
+}
+
 /// The first start was cut off after the anchor was made and before a head names it: it is the log's, and was written once.
 fn is_being_made(log: &Log, anchor: &Anchor) -> bool {
     let record = &anchor.record;
     let is_at_its_place = match log.newest_head() {
         Some(newest) => (newest.head().size, newest.head().root) == (record.point.size, record.point.root),
-        None => record.point.size <= log.size(),
+        None => (record.point.size, record.point.root) == (log.size(), log.root()),
     };
     record.writes == 1 && record.point.log_id == log.id() && is_at_its_place
 }

@@ -226,9 +226,9 @@ impl Counts {
             self.window.counted();
         }
         if let Some(anchor) = &paid.anchor {
-            // Where it was asked, what it says counts: it may have lost power, or slept, meanwhile.
+            // Where it was asked, what it says counts: it may have lost power meanwhile. One that slept has lost nothing.
             let epoch = (anchor.clock.resets, anchor.clock.restarts);
-            self.lost_power |= epoch != self.now.epoch;
+            self.lost_power |= epoch.0 != self.now.epoch.0;
             self.now = Named { counter: anchor.counter, orderly: anchor.orderly, epoch, ..self.now };
         }
         if let Some(size) = paid.size {

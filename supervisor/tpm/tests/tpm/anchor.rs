@@ -35,6 +35,7 @@ fn disk(anchor: &Anchor, size: u64) -> Expected {
         counter: anchor.counter,
         orderly: anchor.orderly,
         epoch: (anchor.clock.resets, anchor.clock.restarts),
+        jump_max: 256,
     }
 }
 
@@ -79,9 +80,41 @@ async fn it_moves_forward_and_counts_its_writes() {
     let standing = compare(&disk(&last, 14), &anchor).unwrap();
     assert!(standing.is_window_open);
     assert_eq!(standing.orderly_jump, anchor.orderly - last.orderly);
+    // One loss of power does not explain any jump; two may explain more.
+    let ahead = |jump| Anchor { orderly: last.orderly + jump, ..anchor };
+    let named = disk(&last, 14);
+    assert!(compare(&named, &ahead(257)).is_ok());
+    assert!(matches!(compare(&named, &ahead(258)), Err(Violation::RolledBack { .. })));
+    let clock = tpm::Clock { resets: anchor.clock.resets + 1, ..anchor.clock };
+    assert!(compare(&named, &Anchor { clock, ..ahead(258) }).is_ok());
+    let silent = Expected { jump_max: 0, ..named };
+    assert!(compare(&silent, &ahead(258)).is_ok(), "a chip that does not say how far it jumps");
     tpm.forget_anchor(handles()).await.unwrap();
     assert_eq!(tpm.read_anchor(handles()).await.unwrap(), None);
     assert_eq!(check(&disk(&last, 14), None, |_| None), Err(Violation::Missing));
+}
+
+#[tokio::test]
+async fn a_chip_that_slept_tells_what_it_told_before() {
+    let machine = Machine::new();
+    let mut swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let first = tpm.define_anchor(handles(), point(0)).await.unwrap();
+    let mut states = vec![first];
+    for _ in 0..3 {
+        tpm.increment_orderly(handles()).await.unwrap();
+        states.push(tpm.read_anchor(handles()).await.unwrap().unwrap());
+    }
+    tpm.shutdown().await.unwrap();
+    swtpm.sleep();
+    let tpm = machine.open(&swtpm);
+    let anchor = tpm.read_anchor(handles()).await.unwrap().unwrap();
+    assert_eq!(anchor.orderly, states[3].orderly, "nothing was lost");
+    assert_eq!(anchor.clock.resets, first.clock.resets);
+    assert_ne!(anchor.clock.restarts, first.clock.restarts);
+    assert!(!compare(&disk(&states[3], 9), &anchor).unwrap().is_window_open);
+    // The chip may not have counted the newest head; but it has counted what an older copy does not know.
+    assert!(matches!(compare(&disk(&states[2], 9), &anchor), Err(Violation::RolledBack { .. })));
 }
 
 #[tokio::test]

@@ -65,6 +65,16 @@ impl Swtpm {
         self.child = Self::try_start(&self.state, self.port).expect("the ports are reserved");
     }
 
+    /// A suspend as the kernel does it: the chip is told to keep its state (TPM2_Shutdown with TPM_SU_STATE), then it has no power for a
+    /// while.
+    pub fn sleep(&mut self) {
+        let mut chip = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        chip.write_all(&[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x45, 0, 1]).unwrap();
+        assert_eq!(message(&mut chip).unwrap(), [0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]);
+        drop(chip);
+        self.restart();
+    }
+
     /// Puts another machine's chip in its place.
     pub fn restart_with(&mut self, other: &Machine) {
         self.state = other.folder.path().join("state");

@@ -3,10 +3,12 @@
 //! `cargo test` does a sample, `make survive WHAT=anchor` the whole; `SURVIVE_ANCHOR` is the number of trials. Each ends with lines that
 //! `scripts/survive.sh` reads.
 
+use tpm::{AnchorHandles, NvKind, NvWriter};
+
 use super::*;
 
 /// Trials of the sample.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 2 * ATTACKS.len();
 /// Trials with one machine: its chip allows so many anchorings at once.
 const OF_MACHINE: usize = 12;
 
@@ -17,16 +19,74 @@ enum Attack {
     None,
     /// The power fails, and nothing else.
     Power,
+    /// The machine sleeps, and nothing else.
+    Sleep,
     /// A copy of before is put back.
     Older,
     /// The same after the power failed.
     OlderUnpowered,
+    /// The same after the machine slept.
+    OlderSlept,
     /// The log is removed.
     Removed,
     /// The log of another machine is put there.
     Other,
+    /// All that says something of the anchor is removed from the log.
+    Headless,
     /// One of the anchor's indices is removed.
-    Undefined(u32),
+    Undefined(usize),
+    /// And made again, as who knows no key of ours can make it, or with our attributes and policy.
+    Recreated(usize, NvWriter),
+    /// The whole anchor is removed, and the log with it.
+    Emptied,
+    /// The whole anchor is removed, and all that says something of it from the log.
+    Forgotten,
+}
+
+/// In turn, so that a run has as many of each.
+const ATTACKS: [Attack; 19] = [
+    Attack::None,
+    Attack::Older,
+    Attack::OlderUnpowered,
+    Attack::OlderSlept,
+    Attack::Removed,
+    Attack::Power,
+    Attack::Other,
+    Attack::Headless,
+    Attack::Undefined(0),
+    Attack::Undefined(1),
+    Attack::Undefined(2),
+    Attack::Sleep,
+    Attack::Recreated(0, NvWriter::Value),
+    Attack::Recreated(0, NvWriter::Key),
+    Attack::Recreated(1, NvWriter::Value),
+    Attack::Recreated(1, NvWriter::Key),
+    Attack::Recreated(2, NvWriter::Value),
+    Attack::Emptied,
+    Attack::Forgotten,
+];
+
+impl Attack {
+    /// Whether the anchor is as it was afterwards.
+    const fn leaves_the_chip(self) -> bool {
+        !matches!(self, Self::Undefined(_) | Self::Recreated(..) | Self::Emptied | Self::Forgotten)
+    }
+}
+
+/// One of the anchor's indices, and what it is.
+fn index(place: usize) -> (u32, NvKind) {
+    let AnchorHandles { counter, record, orderly } = AnchorHandles::default();
+    [(counter, NvKind::Counter), (record, NvKind::Bytes(84)), (orderly, NvKind::OrderlyCounter)][place]
+}
+
+/// Removes the heads of a log; its entries stay.
+fn behead(log: &Path) {
+    for entry in std::fs::read_dir(log).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.ends_with(".heads") || name == "checkpoint" {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
 }
 
 /// xorshift64*.
@@ -38,19 +98,6 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end
-    }
-
-    fn attack(&mut self) -> Attack {
-        let indices = [COUNTER, [0x01, 0x80, 0xd5, 0x11], ORDERLY];
-        match self.below(10) {
-            0 | 1 => Attack::None,
-            2 => Attack::Power,
-            3 | 4 => Attack::Older,
-            5 | 6 => Attack::OlderUnpowered,
-            7 => Attack::Removed,
-            8 => Attack::Other,
-            _ => Attack::Undefined(u32::from_be_bytes(indices[usize::try_from(self.below(3)).unwrap()])),
-        }
     }
 }
 
@@ -81,10 +128,15 @@ impl Site {
         Self { laptop, swtpm, tpm, older }
     }
 
-    async fn power_loss(&mut self) {
+    /// Ends the process, in which the keys may have been made, and begins another; in between something happens to the chip.
+    async fn anew(&mut self, meanwhile: impl FnOnce(&mut Swtpm)) {
         self.tpm.shutdown().await.unwrap();
-        self.swtpm.restart();
+        meanwhile(&mut self.swtpm);
         self.tpm = self.laptop.machine.open(&self.swtpm);
+    }
+
+    async fn is_refused(&self) -> bool {
+        self.laptop.begin(&self.tpm).await.is_err()
     }
 
     /// Works, and keeps a copy of some moment after which at least one head was counted. Gives the facts of the copy, and how many
@@ -117,7 +169,7 @@ impl Site {
         if let Some(other) = other {
             copy(other, &log);
         }
-        let refused = self.laptop.begin(&self.tpm).await.is_err();
+        let refused = self.is_refused().await;
         if log.exists() {
             std::fs::remove_dir_all(&log).unwrap();
         }
@@ -127,39 +179,73 @@ impl Site {
 }
 
 /// One attack; whether what may follow is on the same machine.
-async fn trial(site: &mut Site, stranger: &Path, random: &mut Random, tally: &mut Tally) -> bool {
+async fn trial(
+    site: &mut Site,
+    (attack, stranger): (Attack, &Path),
+    random: &mut Random,
+    tally: &mut Tally,
+) -> bool {
     let (size, anchored) = site.work(random).await;
-    let attack = random.attack();
-    if matches!(attack, Attack::Power | Attack::OlderUnpowered) {
-        site.power_loss().await;
+    site.anew(|swtpm| match attack {
+        Attack::Power | Attack::OlderUnpowered => swtpm.restart(),
+        Attack::Sleep | Attack::OlderSlept => swtpm.sleep(),
+        _ => {}
+    })
+    .await;
+    if !attack.leaves_the_chip() {
+        spoil_the_anchor(&site.tpm, attack).await;
     }
     let older = site.older.clone();
     let refused = match attack {
-        Attack::None | Attack::Power => {
+        Attack::None | Attack::Power | Attack::Sleep => {
             tally.sound += 1;
-            let refused = site.laptop.begin(&site.tpm).await.is_err();
+            let refused = site.is_refused().await;
             tally.false_alarms += usize::from(refused);
             return !refused;
         }
-        // All that was anchored is there: it is the window that the documentation speaks of. It must not be taken for damage either.
+        // All that was anchored is there: it is the window that the documentation speaks of.
         Attack::OlderUnpowered if size >= anchored => {
-            tally.in_window += 1;
+            let refused = site.is_refused_with(Some(&older)).await;
+            tally.in_window += usize::from(!refused);
             return false;
         }
-        Attack::Older | Attack::OlderUnpowered => site.is_refused_with(Some(&older)).await,
-        Attack::Removed => site.is_refused_with(None).await,
-        Attack::Other => site.is_refused_with(Some(stranger)).await,
-        Attack::Undefined(index) => {
-            site.tpm.nv_undefine(index).await.unwrap();
-            site.laptop.begin(&site.tpm).await.is_err()
+        Attack::Older | Attack::OlderUnpowered | Attack::OlderSlept => {
+            site.is_refused_with(Some(&older)).await
         }
+        Attack::Removed | Attack::Emptied => site.is_refused_with(None).await,
+        Attack::Other => site.is_refused_with(Some(stranger)).await,
+        Attack::Headless | Attack::Forgotten => {
+            let headless = site.laptop.folder.path().join("headless");
+            copy(&site.laptop.log(), &headless);
+            behead(&headless);
+            let refused = site.is_refused_with(Some(&headless)).await;
+            std::fs::remove_dir_all(headless).unwrap();
+            refused
+        }
+        Attack::Undefined(_) | Attack::Recreated(..) => site.is_refused().await,
     };
     tally.attacks += 1;
     if !refused {
         println!("seed of this run: undetected: {attack:?}, {size} of a log anchored at {anchored}");
         tally.undetected += 1;
     }
-    refused && !matches!(attack, Attack::Undefined(_))
+    refused && attack.leaves_the_chip()
+}
+
+async fn spoil_the_anchor(tpm: &tpm::Handle, attack: Attack) {
+    match attack {
+        Attack::Undefined(place) => tpm.nv_undefine(index(place).0).await.unwrap(),
+        Attack::Recreated(place, writer) => {
+            let (index, kind) = index(place);
+            tpm.nv_undefine(index).await.unwrap();
+            tpm.nv_define(index, kind, writer).await.unwrap();
+            if writer == NvWriter::Value && place == 2 {
+                // What he brings it to is above all that a head names; whether he can is not the question.
+                let _ = tpm.increment_orderly(AnchorHandles::default()).await;
+            }
+        }
+        _ => tpm.forget_anchor(AnchorHandles::default()).await.unwrap(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,13 +254,15 @@ async fn survive_no_other_log_and_no_other_anchor_goes_undetected() {
     let times = number("SURVIVE_ANCHOR").map_or(SAMPLE, |times: u64| usize::try_from(times).unwrap());
     let mut random = Random(number("SEED").unwrap_or(1) | 1 << 40);
     let (mut tally, mut tried) = (Tally::default(), 0);
+    let mut attacks = ATTACKS.iter().copied().cycle();
     let other = Site::new();
     other.work(&mut random).await;
     while tried < times {
         let mut site = Site::new();
         for _ in 0..OF_MACHINE.min(times - tried) {
             tried += 1;
-            if !trial(&mut site, &other.laptop.log(), &mut random, &mut tally).await {
+            let attack = attacks.next().unwrap();
+            if !trial(&mut site, (attack, &other.laptop.log()), &mut random, &mut tally).await {
                 break;
             }
         }
