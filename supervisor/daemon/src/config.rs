@@ -33,7 +33,7 @@ const RESTORE: &str = "restore";
 /// Where the administrator's units and drop-ins are.
 const UNITS: &str = "/etc/systemd/system";
 /// Where dsmild may lack something, and what.
-const LACKS: [&str; 4] = ["anchor", "device", "probes", "zones"];
+const LACKS: [&str; 5] = ["anchor", "device", "probes", "tpm", "zones"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,7 +47,7 @@ pub struct Config {
     pub user: String,
     /// The kernel module's node.
     pub device: PathBuf,
-    /// What the daemon may start without: of `anchor`, `device`, `probes`, `zones`. Every reply then says so.
+    /// What the daemon may start without: of `anchor`, `device`, `probes`, `tpm`, `zones`. Every reply then says so.
     pub without: Vec<String>,
     /// Who may do what.
     pub people: People,
@@ -506,7 +506,7 @@ mod tests {
         for (text, named) in [
             ("[tokens]\nallow = [\"0x18000\"]", "0x18000"),
             ("[tokens]\nalow = []", "alow"),
-            ("without = [\"tpm\"]", "tpm"),
+            ("without = [\"tmp\"]", "tmp"),
             ("[tokens]\nconfirm_s = 0", "confirm_s"),
             ("[people]\nowners = [\"nobody-of-this-name\"]", "nobody-of-this-name"),
             ("[log]\nnote_bytes = 32769", "note_bytes"),

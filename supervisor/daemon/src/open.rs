@@ -63,19 +63,56 @@ pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result
         let none: anyhow::Result<()> = Err(anyhow::anyhow!("the machine shows no thermal zone"));
         or_lack(&config, "zones", none, &mut missing)?;
     }
-    if config.may_lack("anchor") {
+    let (tpm, retired) = keys(&config, is_new_machine, &mut missing)?;
+    if config.may_lack("anchor") || tpm.is_without_chip() {
         missing
             .push("anchor: a log that was cut back or an older copy of the disk is not noticed".to_owned());
     }
-    let mut chip = tpm::Config::new(config.state.join("tpm"));
-    chip.tcti.clone_from(&config.tpm.tcti);
-    let (tpm, retired) = chip_of(&chip, is_new_machine)?;
     let roots =
         Root::open_quiet(&config.checkpoint.roots).context("opening the folders of checkpoint.roots")?;
     let rules = Arc::new(Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?);
     let roots = roots.into_iter().map(|root| root.without(&rules)).collect();
     let listener = listen(&config, &user)?;
     Ok(Opened { config, user, device, tpm, retired, probes, zones, roots, restore, listener, missing })
+}
+
+/// Where a key in software lies, which takes the TPM's place.
+const SOFTWARE: &str = "software-key";
+
+/// The keys of the log: the TPM's, or where the configuration says so, and there is no TPM, one in software. What signed the log once goes
+/// on signing it: a TPM that fails for a while, or appears one day, does not change hands.
+fn keys(
+    config: &Config,
+    is_new_machine: bool,
+    missing: &mut Vec<String>,
+) -> anyhow::Result<(tpm::Handle, Vec<tpm::Retired>)> {
+    let mut chip = tpm::Config::new(config.state.join("tpm"));
+    chip.tcti.clone_from(&config.tpm.tcti);
+    let software = tpm::Config::new(config.state.join(SOFTWARE));
+    if !config.may_lack("tpm") {
+        anyhow::ensure!(
+            !software.has_keys(),
+            "the log was signed by the key in {}: say without = [\"tpm\"], or move the whole state folder away and begin anew",
+            software.key_dir.display()
+        );
+        return chip_of(&chip, is_new_machine);
+    }
+    let why = if software.has_keys() {
+        "the log goes on with the key that it began with".to_owned()
+    } else if chip.has_keys() {
+        return chip_of(&chip, is_new_machine);
+    } else {
+        match chip_of(&chip, is_new_machine) {
+            Err(error) if matches!(error.downcast_ref(), Some(tpm::Error::Unavailable { .. })) => {
+                format!("{error:#}")
+            }
+            opened => return opened,
+        }
+    };
+    tracing::warn!("going on without a TPM: {why}");
+    missing.push("tpm: a key in software signs the log: who can read the disk can sign, too".to_owned());
+    let handle = tpm::start_software(&software).context("opening the key that takes the TPM's place")?;
+    Ok((handle, Vec::new()))
 }
 
 /// The TPM. On a new machine the keys of the old one are put aside first.
@@ -95,7 +132,10 @@ fn chip_of(config: &tpm::Config, is_new_machine: bool) -> anyhow::Result<(tpm::H
         started => started,
     };
     let tpm = started.with_context(|| {
-        format!("the TPM at {}: the log must be signed, so dsmild does not start without", config.tcti)
+        format!(
+            "the TPM at {}: the log must be signed, so dsmild does not start without unless the configuration says without = [\"tpm\"]",
+            config.tcti
+        )
     })?;
     let retired = if is_new_machine { tpm::retired(&config.key_dir)? } else { Vec::new() };
     Ok((tpm, retired))

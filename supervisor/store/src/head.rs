@@ -29,6 +29,9 @@ pub const NOTE_BYTES_MAX: usize = u16::MAX as usize;
 /// The most signatures that are read: a signer, its successors, and witnesses.
 pub const SIGNATURES_MAX: usize = 64;
 
+/// The line of extension of a head that was signed without a TPM: who can read that machine's disk has the key, too.
+pub const SOFTWARE_KEY: &str = "dsmil-key/1 software";
+
 /// What a log claims: this many entries, with this root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -43,6 +46,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether it says that no TPM has signed it; see [`SOFTWARE_KEY`].
+    #[must_use]
+    pub fn is_by_software_key(&self) -> bool {
+        self.extensions.iter().any(|line| line == SOFTWARE_KEY)
+    }
+
     /// The text that is signed: three lines or more, each ended by a newline.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::key_dir::Role;
+
 /// The TPM through the kernel's resource manager.
 pub const TCTI_DEVICE: &str = "device:/dev/tpmrm0";
 
@@ -36,5 +38,11 @@ impl Config {
             // A chip may spend 2 s on one command, and a few can be ahead in the queue.
             deadline: Duration::from_secs(10),
         }
+    }
+
+    /// Whether keys were made there before.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.key_dir.join(Role::Head.file()).exists()
     }
 }

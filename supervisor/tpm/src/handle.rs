@@ -147,6 +147,11 @@ impl Handle {
         self.facts.attestation_key.as_ref()
     }
 
+    /// Whether there is no chip, but a key in software: [`start_software`].
+    pub fn is_without_chip(&self) -> bool {
+        self.facts.attestation_key.is_none()
+    }
+
     /// Whether the head key was made at this start.
     pub fn key_origin(&self) -> KeyOrigin {
         self.facts.key_origin

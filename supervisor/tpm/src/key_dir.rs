@@ -30,7 +30,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const fn file(self) -> &'static str {
+    pub(crate) const fn file(self) -> &'static str {
         match self {
             Self::Head => "signing.key",
             Self::General => "general.key",

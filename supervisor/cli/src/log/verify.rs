@@ -57,6 +57,9 @@ struct Verified {
     root: Option<String>,
     signed: bool,
     key: Option<String>,
+    /// The newest head says that no TPM has signed it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    software_key: bool,
     torn_bytes: u64,
     /// Entries of the head that the verifier trusts; none where none was given, and then nothing is known of later ones.
     trusted: Option<u64>,
@@ -173,6 +176,7 @@ fn verified(dir: &Path, report: &Report, keys: &[PublicKey]) -> Verified {
         root: report.head.as_ref().map(|head| head.root.to_string()),
         signed: report.signed,
         key: report.signed.then(|| ids.join(" or ")),
+        software_key: report.head.as_ref().is_some_and(Head::is_by_software_key),
         torn_bytes: report.torn_bytes,
         trusted: None,
         certified: None,
@@ -202,6 +206,12 @@ fn text(verified: &Verified) -> String {
             None => "not checked: give the machine's public key with --key".to_owned(),
         },
     );
+    if verified.software_key {
+        row(
+            "without TPM",
+            "a key in software signs: who can read that machine's disk can sign, too".to_owned(),
+        );
+    }
     row(
         "rewound",
         match verified.trusted {

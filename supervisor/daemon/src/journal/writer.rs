@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use engine::Room;
 use nix::sys::statvfs::statvfs;
-use store::head::{Head, PublicKey, SignedHead};
+use store::head::{Head, PublicKey, SOFTWARE_KEY, SignedHead};
 use store::log::Log;
 use tokio::runtime::Handle;
 
@@ -235,7 +235,9 @@ impl<T: Send + 'static> Writer<T> {
             counts.promise(anchors)
         });
         let (line, promise) = promised.unzip();
-        (self.log.head(&self.origin, line.into_iter().collect()), promise.unwrap_or_default())
+        let software = self.tpm.is_without_chip().then(|| SOFTWARE_KEY.to_owned());
+        let lines = line.into_iter().chain(software).collect();
+        (self.log.head(&self.origin, lines), promise.unwrap_or_default())
     }
 
     fn pay(&mut self, owed: Owed) {
