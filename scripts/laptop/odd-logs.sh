@@ -186,5 +186,70 @@ claim(accepted.wait(60) == 0, "and stops in order")
 daemon("start")
 status, said = run("dsmil", "log", "verify", "--key", KEY, "--head", HEAD)
 claim(status == 0 and "archived" not in said, "it verifies as a whole, from the first entry on and behind the head from before", said)
+
+# What an answer acknowledges is in the log, and can be proven.
+status, said = run("dsmil", "tokens", "get", "0x8060", "--json", "--quiet")
+value = json.loads(said)["answer"]["values"][0]["value"]
+status, said = run("dsmil", "tokens", "set", f"0x8060={value ^ 1}", "--json", "--quiet")
+facts = json.loads(said)["behind"].get("facts", {})
+claim(status == 0 and facts.get("first", -1) <= facts.get("last", -2), "the answer to an order says where the log has it", said)
+run("dsmil", "tokens", "set", f"0x8060={value}")
+status, said = run("dsmil", "log", "show", str(facts["last"]))
+claim(status == 0 and "finished" in said.lower(), "there is the end of the order", said)
+time.sleep(1.5)
+status, said = run("dsmil", "log", "prove", str(facts["last"]), "--out", "/root/acknowledged")
+claim(status == 0 and run("dsmil", "log", "verify-proof", "/root/acknowledged", "--key", KEY)[0] == 0, "and a proof of it", said)
+daemon("stop")
+
+# Without a TPM, where the configuration says so.
+SOFT = "/var/lib/dsmil-soft"
+good = open(CONFIG).read()
+
+
+def begins(config, wait=120):
+    """Starts a daemon under another configuration until it answers; none where it ends by itself."""
+    with open("/root/soft.toml", "w") as file:
+        file.write(config)
+    said = open("/root/soft.log", "w")
+    process = subprocess.Popen(["dsmild", "--config", "/root/soft.toml"], stdout=said, stderr=said)
+    for _ in range(wait * 20):
+        if process.poll() is not None:
+            return None
+        if run("dsmil", "status", "--quiet")[0] == 0:
+            return process
+        time.sleep(0.05)
+    return process
+
+
+def soft(without, tcti="device:/dev/nothing"):
+    return f'state = "{SOFT}"\nwithout = {without}\n{good}\n[tpm]\ntcti = "{tcti}"\n'
+
+
+claim(begins(soft("[]")) is None and "without = [\"tpm\"]" in open("/root/soft.log").read(), "without a TPM it does not start unless told to",
+      open("/root/soft.log").read())
+process = begins(soft('["tpm"]'))
+claim(process is not None, "told to, it starts", open("/root/soft.log").read())
+status, said = run("dsmil", "status", "--json")
+missing = json.loads(said)["behind"]["missing"] if status == 0 else []
+claim([one.split(":")[0] for one in missing] == ["tpm", "anchor"], "each reply says what is missing", said)
+status, said = run("dsmil", "checkpoint", "create", "soft")
+claim(status == 0, "a checkpoint is taken", said)
+status, said = run("dsmil", "tpm", "status")
+claim(status == 0 and "software" in said.lower(), "the TPM's status calls it software", said)
+status, said = run("dsmil", "tpm", "quote", "--nonce", "00112233")
+claim(status != 0 and "panicked" not in said, "a quote is refused", said)
+time.sleep(1.5)
+status, said = run("dsmil", "log", "verify", "--dir", f"{SOFT}/log", "--key", f"{SOFT}/log/key.pem")
+claim(status == 0 and "a key in software signs" in said, "the head says so, and verify tells", said)
+process.terminate()
+claim(process.wait(60) == 0, "it stops in order")
+claim(begins(soft("[]", "device:/dev/tpmrm0")) is None and "software-key" in open("/root/soft.log").read(),
+      "a TPM does not take over what a key in software began", open("/root/soft.log").read())
+process = begins(soft('["tpm"]', "device:/dev/tpmrm0"))
+status, said = run("dsmil", "checkpoint", "verify", "soft")
+claim(process is not None and status == 0, "with the setting it goes on with its own key", said)
+process.terminate()
+process.wait(60)
+daemon("start")
 sys.exit(1 if failed else 0)
 PYTHON

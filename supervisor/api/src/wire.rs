@@ -287,6 +287,18 @@ pub struct Behind {
     /// Guarantees that this start lacks, for people.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Where the log has what the answer acknowledges; absent where nothing was recorded for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
+}
+
+/// Entries of the log, each of which can be proven (`dsmil log prove`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// The first, from 0.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
 }
 
 /// The message.

@@ -191,13 +191,16 @@ impl World {
         let info = self.device.as_ref().and_then(|device| device.info().ok());
         wire::Behind {
             firmware: info.as_ref().map_or("none", |info| backend(info.backend)).to_owned(),
-            emulated: info.is_some_and(|info| info.hypervisor) || self.tpm.identity().is_software(),
+            // A key without a chip emulates nothing; it is one of what is missing.
+            emulated: info.is_some_and(|info| info.hypervisor)
+                || (self.tpm.identity().is_software() && !self.tpm.is_without_chip()),
             missing: self
                 .missing
                 .iter()
                 .cloned()
                 .chain(self.repository.locked().map(|why| locked(&why)))
                 .collect(),
+            facts: None,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use api::server::{Incoming, Payload, Replies};
-use api::wire::{self, Response, convert};
+use api::wire::{self, Facts, Response, convert};
 use engine::reply::{Body, Refusal};
 use engine::state::Work;
 use engine::{Command, Decision, Event, Fact, Input, Outcome, Record, RequestId, State, StepResult};
@@ -112,7 +112,8 @@ pub async fn run(
         missing,
         ..
     } = opened;
-    let anchor_s = (!config.may_lack("anchor")).then(|| u64::from(config.log.anchor_s));
+    let is_anchored = !(config.may_lack("anchor") || tpm.is_without_chip());
+    let anchor_s = is_anchored.then(|| u64::from(config.log.anchor_s));
     let log = journal::Config {
         dir: config.state.join("log"),
         file_bytes: u64::from(config.log.file_mib) << 20,
@@ -272,16 +273,18 @@ impl Loop {
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
-        for reply in self.decide(event)? {
-            self.reply(reply);
+        let (replies, facts) = self.decide(event)?;
+        for reply in replies {
+            self.reply(reply, facts);
         }
         Ok(())
     }
 
-    /// Decides and folds in; the replies are for the caller to address.
-    fn decide(&mut self, event: Event) -> anyhow::Result<Vec<engine::Reply>> {
+    /// Decides and folds in; the replies are for the caller to address, with where the log has what was recorded.
+    fn decide(&mut self, event: Event) -> anyhow::Result<(Vec<engine::Reply>, Option<Facts>)> {
         let input = Input { time: self.clock.now(), room: self.journal.room(), event };
         let Decision { facts, replies } = engine::decide(&self.state, &input)?;
+        let first = self.state.facts;
         for fact in facts {
             let record = Record::new(input.time, fact);
             let index = self.state.facts;
@@ -292,7 +295,8 @@ impl Loop {
             // A checkpoint is only as good as the log that tells of it.
             self.batch.sign |= matches!(&record.fact, Fact::Finished { outcome: Outcome::Signed { .. }, .. });
         }
-        Ok(replies)
+        let last = self.state.facts.checked_sub(1).filter(|last| *last >= first);
+        Ok((replies, last.map(|last| Facts { first, last })))
     }
 
     fn asked(&mut self, asked: Incoming) -> anyhow::Result<()> {
@@ -300,7 +304,7 @@ impl Loop {
         if let Command::Query(query) = command {
             if let Err(refusal) = query.admit(&self.state.rules, &peer) {
                 let body = Body::Refused(refusal);
-                self.batch.outputs.push(Output::Reply { body, beside: None, request, replies });
+                self.batch.outputs.push(Output::Reply { body, beside: None, facts: None, request, replies });
                 return Ok(());
             }
             let view = Box::new(query::View::new(&self.state, &query, self.clock.now()));
@@ -321,20 +325,28 @@ impl Loop {
             && !self.world.beside().give(request, bytes)
         {
             let body = Body::Refused(Refusal::Busy("as much as can be handed over at once".to_owned()));
-            self.batch.outputs.push(Output::Reply { body, beside: None, request: given, replies });
+            self.batch.outputs.push(Output::Reply {
+                body,
+                beside: None,
+                facts: None,
+                request: given,
+                replies,
+            });
             return Ok(());
         }
-        for reply in self.decide(Event::Asked { request, peer, command })? {
+        let (decided, facts) = self.decide(Event::Asked { request, peer, command })?;
+        for reply in decided {
             if reply.request == request {
                 waits &= !is_final(&reply.body);
                 self.batch.outputs.push(Output::Reply {
                     beside: self.beside(&reply),
                     body: reply.body,
+                    facts,
                     request: given,
                     replies: replies.clone(),
                 });
             } else {
-                self.reply(reply);
+                self.reply(reply, facts);
             }
         }
         if waits {
@@ -352,7 +364,7 @@ impl Loop {
     }
 
     /// A reply for whoever waits for it.
-    fn reply(&mut self, reply: engine::Reply) {
+    fn reply(&mut self, reply: engine::Reply, facts: Option<Facts>) {
         let beside = self.beside(&reply);
         let waiting = if is_final(&reply.body) {
             self.waiting.remove(&reply.request)
@@ -360,7 +372,7 @@ impl Loop {
             self.waiting.get(&reply.request).cloned()
         };
         if let Some((request, replies)) = waiting {
-            self.batch.outputs.push(Output::Reply { body: reply.body, beside, request, replies });
+            self.batch.outputs.push(Output::Reply { body: reply.body, beside, facts, request, replies });
         }
     }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::wire::{
-    Answer, Behind, Body, Checkpoint, Code, Command, CpuLatency, DeviceStatus, LogStatus, Plan, Reading,
-    Request, Response, Status, Token, TpmStatus, Zone,
+    Answer, Behind, Body, Checkpoint, Code, Command, CpuLatency, DeviceStatus, Facts, LogStatus, Plan,
+    Reading, Request, Response, Status, Token, TpmStatus, Zone,
 };
 
 /// What it says to a request.
@@ -143,11 +143,16 @@ fn send(stream: &mut UnixStream, body: &[u8]) {
 }
 
 pub fn whole() -> Behind {
-    Behind { firmware: "wmi".to_owned(), emulated: false, missing: vec![] }
+    Behind { firmware: "wmi".to_owned(), emulated: false, missing: vec![], facts: None }
 }
 
 pub fn lacking() -> Behind {
-    Behind { firmware: "smm".to_owned(), emulated: true, missing: vec!["tpm".to_owned(), "bpf".to_owned()] }
+    Behind {
+        firmware: "smm".to_owned(),
+        emulated: true,
+        missing: vec!["tpm".to_owned(), "bpf".to_owned()],
+        facts: Some(Facts { first: 812, last: 815 }),
+    }
 }
 
 pub fn checkpoint() -> Checkpoint {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::server::Replies;
-use api::wire::{self, Behind, Response, convert};
+use api::wire::{self, Behind, Facts, Response, convert};
 use engine::reply::{Body, Refusal};
 use engine::{Effect, Event, Query, RequestId};
 use tokio::runtime::Handle;
@@ -32,6 +32,8 @@ pub enum Output {
         body: Body,
         /// What goes with it and must not be anywhere else.
         beside: Option<Zeroizing<Vec<u8>>>,
+        /// What was recorded with it.
+        facts: Option<Facts>,
         /// The id that they gave their request.
         request: RequestId,
         /// The way back.
@@ -71,9 +73,10 @@ impl Outlet {
         for output in outputs {
             match output {
                 Output::Effect(effect) => self.perform(*effect),
-                Output::Reply { body, beside, request, replies } => {
+                Output::Reply { body, beside, facts, request, replies } => {
                     // Who does not read its replies loses them; the log still tells what was done.
-                    replies.send(&response(request, behind.clone(), told(body, beside)));
+                    let behind = Behind { facts, ..behind.clone() };
+                    replies.send(&response(request, behind, told(body, beside)));
                 }
                 Output::Query { view, query, request, replies } => {
                     let position = Position::new(durable, &query);
