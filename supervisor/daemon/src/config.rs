@@ -136,6 +136,8 @@ pub struct Checkpoint {
     /// Units of systemd that are part of every checkpoint: names ending in `.service`, `.socket`, `.timer` or `.path`; `*` and `?` stand
     /// for other characters.
     pub services: Vec<String>,
+    /// How long each phase of a restore may take, 10 to 86,400 seconds; it goes back then.
+    pub phase_s: u32,
 }
 
 impl Default for Checkpoint {
@@ -150,6 +152,7 @@ impl Default for Checkpoint {
             settings: Vec::new(),
             databases: Vec::new(),
             services: Vec::new(),
+            phase_s: 3600,
         }
     }
 }
@@ -398,6 +401,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     ensure!((3_600..=86_400).contains(&config.log.anchor_s), "log.anchor_s is 3600 to 86400 seconds");
     ensure!((1..=1_024).contains(&config.log.file_mib), "log.file_mib is 1 to 1024 MiB");
     ensure!((10..=86_400).contains(&config.log.grant_s), "log.grant_s is 10 to 86400 seconds");
+    ensure!((10..=86_400).contains(&config.checkpoint.phase_s), "checkpoint.phase_s is 10 to 86400 seconds");
     ensure!(config.log.note_bytes <= NOTE_BYTES_MAX, "log.note_bytes is 0 to {NOTE_BYTES_MAX} bytes");
     let Checkpoint { roots, databases, .. } = &config.checkpoint;
     for path in roots.iter().chain(databases).chain([&config.state, &config.socket]) {
@@ -525,6 +529,7 @@ mod tests {
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
             ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),
+            ("[checkpoint]\nphase_s = 9", "phase_s"),
             ("[checkpoint]\ninterval = \"6\"", "“6”"),
             ("[checkpoint]\ninterval = \"59s\"", "60 seconds"),
             ("[checkpoint]\ninterval = \"-6h\"", "interval"),

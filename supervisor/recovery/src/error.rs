@@ -59,6 +59,15 @@ pub enum Error {
     /// Another program holds it: nothing was changed by this call. Try again when that has ended its work.
     #[error("{0}")]
     Busy(String),
+    /// A phase of a restore has taken longer than it may: undo. Give it more time (`checkpoint.phase_s` in the daemon's configuration) where
+    /// there is so much to restore.
+    #[error("the phase “{phase}” has taken longer than the {limit_s} s that it may (checkpoint.phase_s)")]
+    Late {
+        /// Which.
+        phase: &'static str,
+        /// Its limit.
+        limit_s: u64,
+    },
     /// An earlier restore was not finished: resume or abandon it first.
     #[error("an earlier restore of {0} was not finished: resume or abandon it first")]
     Unfinished(String),

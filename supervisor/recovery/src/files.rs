@@ -37,6 +37,7 @@ use store::chunk::Chunks;
 
 use crate::Error;
 use crate::component::{Component, Difference};
+use crate::limit::Limit;
 use crate::manifest::{Part, Tree};
 use crate::remembered::Marked;
 use crate::worker::effect::{Effect, Executor, Progress, Shared, Way};
@@ -62,6 +63,7 @@ pub struct Files<'a> {
     way: Way,
     /// What comes back is checked when it is staged, and not already when it is planned.
     checks_late: bool,
+    limit: Limit,
     /// For each captured folder: what to do.
     plans: Vec<Planned>,
 }
@@ -84,7 +86,8 @@ impl<'a> Files<'a> {
     /// be missing where nothing is restored. What is `known` is not read; with nothing known everything is.
     pub fn new(roots: &'a [Root], executor: Option<Shared<'a>>, known: Known<'a>) -> Self {
         let (paths, plans) = (Vec::new(), Vec::new());
-        Self { roots, executor, known, paths, recognised: 0, way: Way::InPlace, checks_late: false, plans }
+        let (way, checks_late, limit) = (Way::InPlace, false, Limit::default());
+        Self { roots, executor, known, paths, recognised: 0, way, checks_late, limit, plans }
     }
 
     /// Restores roots this way, where it can be.
@@ -97,6 +100,12 @@ impl<'a> Files<'a> {
     #[must_use]
     pub fn checking_late(self, checks_late: bool) -> Self {
         Self { checks_late, ..self }
+    }
+
+    /// Looks at this limit.
+    #[must_use]
+    pub(crate) fn until(self, limit: Limit) -> Self {
+        Self { limit, ..self }
     }
 
     /// Plans and restores nothing but what is at or below these absolute paths; everything where there is none.
@@ -182,8 +191,12 @@ impl<'a> Files<'a> {
             let began = scan::now();
             let before = self.plans.iter().find(|planned| planned.number == number);
             let seen = before.map(Planned::seen);
-            let scan =
-                scan::scan_after(root, &mut Likely::new(chunks, &tree.entries), &self.known, seen.as_ref())?;
+            let scan = scan::scan_after(
+                root,
+                &mut Likely::new(chunks, &tree.entries, &self.limit),
+                &self.known,
+                seen.as_ref(),
+            )?;
             let way = self.way_of(root, &scan).0;
             let plan = plan::plan((&tree.entries, &tree.notes), &scan, &selection, way);
             let (way, began) = before.map_or((way, began), |planned| (planned.way, planned.began));
@@ -262,7 +275,8 @@ impl Component for Files<'_> {
                 let is_checked = |place: &usize| {
                     if staged.contains(place) { !self.checks_late } else { checks_all }
                 };
-                restore::check_chunks(tree, (0..tree.entries.len()).filter(is_checked), chunks)?;
+                let places = (0..tree.entries.len()).filter(is_checked);
+                restore::check_chunks(tree, places, chunks, &self.limit)?;
             }
         }
         Ok(differences(want, &self.plans))
@@ -287,7 +301,10 @@ impl Component for Files<'_> {
             let root = self.roots.get(usize::from(*number));
             let (Some(root), Some(tree)) = (root, trees.get(*place)) else { return Ok(()) };
             restore::check_space(root, tree, plan)?;
-            let mut perform = |effect: &Effect| self.perform(effect).map(|_| ());
+            let mut perform = |effect: &Effect| {
+                self.limit.check()?;
+                self.perform(effect).map(|_| ())
+            };
             restore::stage((*number, *way), tree, plan, chunks, &mut perform)
         });
         self.plans = plans;
@@ -329,7 +346,7 @@ impl Component for Files<'_> {
             let marks = if planned.is_exchange() {
                 scan::scan_after(
                     root,
-                    &mut Likely::new(chunks, &tree.entries),
+                    &mut Likely::new(chunks, &tree.entries, &self.limit),
                     &self.known,
                     Some(&planned.seen()),
                 )?

@@ -11,6 +11,7 @@
 //! - [`databases`]: SQLite databases
 //! - [`services`]: units of systemd
 //! - [`restore`]: all of them together, in phases
+//! - `limit`: how long each of these phases may take
 //! - [`export`]: the files of a checkpoint as a tar archive
 //! - [`browse`]: the files of a checkpoint as a tree, for looking into it
 //! - [`diff`]: what differs between two checkpoints
@@ -40,6 +41,7 @@ mod error;
 pub mod export;
 pub mod files;
 pub mod helper;
+mod limit;
 pub mod manifest;
 pub mod remembered;
 pub mod replay;

@@ -138,6 +138,7 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
         scope: places.within(asked.scope.clone()),
         way: acting::way(asked.in_place),
         checks_late: false,
+        phase_limit: None,
         settings: Some(&places.knobs),
         databases: Some(&places.databases),
         services: Some(&places.units),

@@ -10,6 +10,7 @@ mod plan;
 pub use plan::{Plan, Summary};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine::scope::Held;
 use store::chunk::Chunks;
@@ -21,6 +22,7 @@ use crate::databases::{Databases, Places};
 use crate::files::Files;
 use crate::files::known::Known;
 use crate::files::root::Root;
+use crate::limit::Limit;
 use crate::manifest::{self, Manifest, Part};
 use crate::remembered::Remembered;
 use crate::services::Services;
@@ -67,6 +69,8 @@ pub struct Machine<'a> {
     /// A restore, which is not planned alone, checks the chunks of the files that come back when it stages them: before anything is put in
     /// its place, but once and not twice.
     pub checks_late: bool,
+    /// How long each phase of a restore may take; none: as long as it takes. Undoing and cleaning up always come to their end.
+    pub phase_limit: Option<Duration>,
     /// The settings of the kernel, as the executor's own list has them; none where they are left out.
     pub settings: Option<&'a Knobs>,
     /// The databases, as the executor's own list has them behind its roots; none where they are left out. Also to capture them
@@ -115,13 +119,13 @@ impl Scope {
 
 impl<'a> Machine<'a> {
     /// Its components, those first that others are restored after.
-    fn components(self, leave_obstacles: bool) -> Vec<Box<dyn Component + 'a>> {
+    fn components(self, leave_obstacles: bool, limit: &Limit) -> Vec<Box<dyn Component + 'a>> {
         let (Scope { files, tokens, paths, settings, databases, services }, way) = (self.scope, self.way);
         let executor = self.executor.map(Shared::new);
         let mut components: Vec<Box<dyn Component + 'a>> = Vec::new();
         if files {
             let files = Files::new(self.roots, executor.clone(), self.known).within(paths).by(way);
-            components.push(Box::new(files.checking_late(self.checks_late)));
+            components.push(Box::new(files.checking_late(self.checks_late).until(limit.clone())));
         }
         if let Some(paths) = self.databases.filter(|_| databases) {
             let places = Places { paths, first: self.roots.len() };
@@ -164,7 +168,7 @@ pub fn capture(
 ) -> Result<Captured, Error> {
     let identity = machine.identity.to_vec();
     let (mut parts, mut recognised) = (Vec::new(), 0);
-    for mut component in machine.components(false) {
+    for mut component in machine.components(false, &Limit::default()) {
         let part = component.capture(chunks)?;
         recognised += component.recognised();
         if !part.is_blank() {
@@ -187,7 +191,7 @@ pub fn capture(
 /// What reading gives.
 pub fn observe(machine: Machine<'_>, chunks: &Chunks, time: Time) -> Result<Manifest, Error> {
     let identity = machine.identity.to_vec();
-    let components = machine.components(false);
+    let components = machine.components(false, &Limit::default());
     let parts = components
         .into_iter()
         .map(|mut component| component.observe(chunks))
@@ -212,6 +216,8 @@ pub struct Restore<'a> {
     chunks: &'a Chunks,
     plan: Plan,
     phase: Phase,
+    limit: Limit,
+    phase_limit: Option<Duration>,
 }
 
 /// What a restore has come to.
@@ -249,7 +255,9 @@ impl<'a> Restore<'a> {
     ) -> Result<Self, Error> {
         let other_machine = manifest.machine != machine.identity;
         let scope = machine.scope.clone();
-        let mut components = machine.components(leave_obstacles);
+        let (limit, phase_limit) = (Limit::default(), machine.phase_limit);
+        limit.begin("validate", phase_limit);
+        let mut components = machine.components(leave_obstacles, &limit);
         for part in manifest.parts.iter().filter(|part| part.entries() > 0 && scope.has(part.component())) {
             if !components.iter().any(|component| component.name() == part.component()) {
                 let name = part.component();
@@ -267,7 +275,7 @@ impl<'a> Restore<'a> {
         let in_place = components.iter().flat_map(|component| component.in_place()).collect();
         let services_before = components.iter().flat_map(|component| component.before()).collect();
         let plan = Plan { differences, other_machine, in_place, services_before };
-        Ok(Self { components, manifest, chunks, plan, phase: Phase::Validated })
+        Ok(Self { components, manifest, chunks, plan, phase: Phase::Validated, limit, phase_limit })
     }
 
     /// What it changes.
@@ -292,6 +300,7 @@ impl<'a> Restore<'a> {
     /// - else what went wrong
     pub fn prepare(&mut self) -> Result<(), Error> {
         self.expect(Phase::Validated)?;
+        self.limit.begin("prepare", self.phase_limit);
         // Refusals that cost nothing come first: the tokens' before the files are staged.
         for component in self.components.iter_mut().rev() {
             if let Some(part) = part(&self.manifest, component.name())
@@ -314,8 +323,9 @@ impl<'a> Restore<'a> {
     /// What went wrong.
     pub fn execute(&mut self) -> Result<(), Error> {
         self.expect(Phase::Prepared)?;
+        self.limit.begin("execute", self.phase_limit);
         for component in &mut self.components {
-            if let Err(error) = component.execute() {
+            if let Err(error) = self.limit.check().and_then(|()| component.execute()) {
                 return match self.undo() {
                     Ok(()) => Err(error),
                     Err(worse) => {
@@ -337,8 +347,10 @@ impl<'a> Restore<'a> {
     /// - else what reading gives
     pub fn verify(&mut self) -> Result<(), Error> {
         self.expect(Phase::Executed)?;
+        self.limit.begin("verify", self.phase_limit);
         let mut differences = Vec::new();
         for component in &mut self.components {
+            self.limit.check()?;
             if let Some(part) = part(&self.manifest, component.name()) {
                 differences.extend(component.verify(part, self.chunks)?.iter().map(ToString::to_string));
             }
@@ -361,6 +373,7 @@ impl<'a> Restore<'a> {
                 "the restore is finished: restore an earlier checkpoint instead".into(),
             ));
         }
+        self.limit.lift();
         let within = |last| {
             move |component: &mut dyn Component| {
                 if component.is_undone_last() == last { component.undo() } else { Ok(()) }
@@ -378,6 +391,7 @@ impl<'a> Restore<'a> {
     ///
     /// What is left over.
     pub fn clean_up(&mut self) -> Result<(), Error> {
+        self.limit.lift();
         match self.phase {
             // Nothing of this restore is there; what lies there may be another's.
             Phase::Validated | Phase::Clean => return Ok(()),

@@ -15,6 +15,7 @@ use super::entry::{Entry, Kind, Piece, XATTR_BYTES_MAX, Xattr, is_kept};
 use super::scan::ENTRIES_MAX;
 use crate::Error;
 use crate::error::length;
+use crate::limit::Limit;
 
 /// The longest list of names or the longest value that the kernel gives, in bytes.
 const XATTR_CALL_BYTES_MAX: usize = 64 << 10;
@@ -69,15 +70,16 @@ pub(crate) struct Likely<'a> {
     name: Name<'a>,
     /// The contents of regular files by their path in the root.
     pieces: HashMap<&'a [u8], &'a [Piece]>,
+    limit: &'a Limit,
 }
 
 impl<'a> Likely<'a> {
-    pub(crate) fn new(chunks: &'a Chunks, entries: &'a [Entry]) -> Self {
+    pub(crate) fn new(chunks: &'a Chunks, entries: &'a [Entry], limit: &'a Limit) -> Self {
         let pieces = entries.iter().filter_map(|entry| match &entry.kind {
             Kind::Regular { pieces, .. } => Some((entry.path.as_slice(), pieces.as_slice())),
             _ => None,
         });
-        Self { name: Name(chunks), pieces: pieces.collect() }
+        Self { name: Name(chunks), pieces: pieces.collect(), limit }
     }
 
     /// Whether a file, read from its beginning, holds just this.
@@ -98,6 +100,7 @@ impl<'a> Likely<'a> {
 impl Contents for Likely<'_> {
     fn take(&mut self, mut file: &File, path: &Path) -> Result<Vec<Piece>, Error> {
         use std::os::unix::ffi::OsStrExt;
+        self.limit.check()?;
         let path_bytes = path.as_os_str().as_bytes();
         let failed = |e: io::Error| Error::io("read", path_bytes, e);
         if let Some(pieces) = self.pieces.get(path_bytes) {

@@ -11,6 +11,7 @@ use super::plan::RootPlan;
 use super::root::Root;
 use crate::Error;
 use crate::error::{length, shown};
+use crate::limit::Limit;
 use crate::manifest::Tree;
 use crate::worker::effect::{Body, Effect, Step, Way};
 
@@ -22,6 +23,7 @@ pub(super) fn check_chunks(
     tree: &Tree,
     places: impl Iterator<Item = usize>,
     chunks: &Chunks,
+    limit: &Limit,
 ) -> Result<(), Error> {
     let mut seen = HashSet::new();
     let mut needed = Vec::new();
@@ -32,7 +34,10 @@ pub(super) fn check_chunks(
     let wanted: Vec<_> = needed.iter().map(|(_, piece)| piece.id()).collect();
     thread::scope(|scope| {
         let mut ahead = chunks.ahead(scope, &wanted)?;
-        needed.iter().try_for_each(|(entry, piece)| next(entry, piece, &mut ahead).map(drop))
+        needed.iter().try_for_each(|(entry, piece)| {
+            limit.check()?;
+            next(entry, piece, &mut ahead).map(drop)
+        })
     })
 }
 

@@ -139,6 +139,7 @@ impl<'a> Acting<'a> {
             scope,
             way: way(in_place),
             checks_late: true,
+            phase_limit: None,
             settings: Some(&self.places.knobs),
             databases: Some(&self.places.databases),
             services: Some(&self.places.units),

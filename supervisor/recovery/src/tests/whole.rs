@@ -1,6 +1,7 @@
 //! Tokens and files together, and the checkpoint as it is stored.
 
 use std::fs;
+use std::time::Duration;
 
 use types::time::Time;
 
@@ -11,6 +12,7 @@ use crate::manifest::stored::Stored;
 use crate::restore::{self, Machine, Phase, Restore};
 use crate::tokens::tests::Bank;
 use crate::worker::Worker;
+use crate::worker::effect::{Effect, Executor, Progress};
 
 fn identity() -> Vec<String> {
     vec!["product=Latitude 5450".into()]
@@ -147,5 +149,47 @@ fn hostile_manifests_are_refused() {
         twist(&mut roots[0].entries);
         let bytes = minicbor::to_vec(&manifest).unwrap();
         assert!(matches!(Manifest::decode(&bytes), Err(Error::Damaged(_))), "twist {number}");
+    }
+}
+
+#[test]
+fn a_phase_that_takes_too_long_changes_nothing() {
+    let bench = Bench::new();
+    one_of_everything(&bench.root);
+    let mut chunks = bench.chunks();
+    let manifest = bench.capture(&mut chunks);
+    spoil(&bench.root);
+    let before = picture(&bench.root);
+    let roots = open(std::slice::from_ref(&bench.root));
+    let mut slow = Slow(Worker::new(std::slice::from_ref(&bench.root)).unwrap());
+    let mut begin = |limit| {
+        let machine = Machine {
+            roots: &roots,
+            executor: Some(&mut slow),
+            checks_late: true,
+            phase_limit: Some(limit),
+            ..Machine::default()
+        };
+        let mut restore = Restore::begin(machine, manifest.clone(), &chunks, false)?;
+        restore.prepare()
+    };
+    let is_late = |ended: Result<(), Error>, during| match ended {
+        Err(Error::Late { phase, .. }) => assert_eq!(phase, during),
+        other => panic!("{other:?}"),
+    };
+    is_late(begin(Duration::ZERO), "validate");
+    is_late(begin(Duration::from_secs(3)), "prepare");
+    assert_same(&picture(&bench.root), &before, "after it took too long");
+}
+
+/// Takes its time.
+struct Slow(Worker);
+
+impl Executor for Slow {
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+        if matches!(effect, Effect::Open { .. } | Effect::Stage { .. }) {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        self.0.perform(effect)
     }
 }

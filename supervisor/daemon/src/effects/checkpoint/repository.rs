@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use device::Device;
 use engine::scope::FilePath;
@@ -61,6 +62,7 @@ struct Parts {
     client: Client,
     keys: Keys,
     identity: Vec<String>,
+    phase_limit: Duration,
 }
 
 impl Repository {
@@ -82,6 +84,7 @@ impl Repository {
             client: Client::new(restore),
             keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
             identity: restore::identity(),
+            phase_limit: Duration::from_secs(config.checkpoint.phase_s.into()),
         };
         let chunks = config.state.join("chunks");
         let locked = Locked { chunks, parts, why: "it was not opened yet".to_owned() };
@@ -99,7 +102,8 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts { dir, roots, knobs, databases, units, device, client, keys, identity } = parts;
+        let Parts { dir, roots, knobs, databases, units, device, client, keys, identity, phase_limit } =
+            parts;
         let owner = Owner {
             chunks,
             dir,
@@ -111,6 +115,7 @@ impl Repository {
             client,
             keys,
             identity,
+            phase_limit,
             captured: None,
             told: Arc::default(),
         };
@@ -184,6 +189,8 @@ pub(super) struct Owner {
     pub(super) client: Client,
     pub(super) keys: Keys,
     pub(super) identity: Vec<String>,
+    /// How long a phase of a restore may take.
+    pub(super) phase_limit: Duration,
     /// Captured, not yet signed.
     captured: Option<(u64, Unsigned)>,
     /// What the log tells of checkpoints.
@@ -288,6 +295,7 @@ impl Owner {
             scope: part.scope,
             way: part.way,
             checks_late: false,
+            phase_limit: Some(self.phase_limit),
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
             services: Some(&self.units),

@@ -31,8 +31,21 @@ pub(super) fn restore(
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let remembered = owner.reader().remembered();
-    let Owner { chunks, dir, roots, knobs, databases, units, device, client, keys, identity, told, .. } =
-        owner;
+    let Owner {
+        chunks,
+        dir,
+        roots,
+        knobs,
+        databases,
+        units,
+        device,
+        client,
+        keys,
+        identity,
+        told,
+        phase_limit,
+        ..
+    } = owner;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -43,6 +56,7 @@ pub(super) fn restore(
         scope: part.scope,
         way: part.way,
         checks_late: true,
+        phase_limit: Some(*phase_limit),
         settings: Some(knobs),
         databases: Some(databases),
         services: Some(units),
