@@ -1,4 +1,4 @@
-//! Variant `start`: a log of ten million entries opens from a snapshot, is proven from, and read in its middle.
+//! Variant `start`: a log of ten million facts opens from a snapshot as the daemon opens it, is proven from, and read in its middle.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,11 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use engine::fact::Level;
+use engine::{Fact, Record, State, evolve};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use policy::Rules;
+use recovery::replay;
 use serde_json::{Map, json};
 use store::head::{PublicKey, SignedHead};
 use store::log::{Config, Log};
@@ -15,21 +19,18 @@ use store::snapshot;
 use store::tiles::prover::Prover;
 use tests::bench::{Arm, Better, Figure, ROUNDS, Scratch, alternate};
 use types::hash::Hash;
+use types::time::{BootId, Time};
 
-/// Entries of the log.
+/// Facts of the log.
 const ENTRIES: u64 = 10_000_000;
-/// The size of an entry, in bytes; a fact has some 100.
-const ENTRY_BYTES: usize = 104;
-/// Entries in one batch.
-const BATCH: u64 = 5_000;
-/// From one head to the next, in entries.
-const HEADS_EVERY: u64 = 500_000;
+/// Facts in one batch, and under each further head: a busy daemon signs one each second.
+const BATCH: u64 = 1_000;
 /// The daemon writes a snapshot each 100,000 facts: this is the longest way from one to the end, and to a fact of the past.
 const REPLAYED: u64 = 100_000;
 /// The snapshot from which the past is read.
 const MIDDLE: u64 = 5_000_000;
-/// The size of the state in a snapshot, in bytes.
-const STATE_BYTES: usize = 4 << 20;
+/// Zones whose heat the facts are about: what there is to remember of them is what the snapshots hold.
+const ZONES: u64 = 5_000;
 /// What opening may take, in seconds.
 const LIMIT_S: f64 = 2.0;
 
@@ -83,11 +84,12 @@ pub fn figures(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
         ("goal_absolute".to_owned(), json!(LIMIT_S)),
         ("whole_s".to_owned(), json!((whole_s * 100.0).round() / 100.0)),
     ]);
-    let what = "10,000,000 entries of 104 B, from a snapshot 100,000 before the end with a state of 4 MiB";
+    let bytes = record(0)?.len();
     let opening = format!(
-        "{what}; the entries behind it are read and hashed, not folded; opening the whole without snapshot took {whole_s:.1} s, once"
+        "10,000,000 facts of {bytes} B and a head for each 1,000, from a snapshot 100,000 before the end with {ZONES} zones; those behind it are \
+         read, hashed, decoded and folded; reading and hashing the whole without a snapshot took {whole_s:.1} s, once"
     );
-    let past = "the snapshot in the middle and the 99,999 entries behind it, read and not folded";
+    let past = "the snapshot in the middle and the 99,999 facts behind it, decoded and folded";
     Ok(vec![
         figure(
             "s to open the log, nothing of it in memory",
@@ -111,31 +113,50 @@ pub fn figures(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-fn entry(index: u64) -> [u8; ENTRY_BYTES] {
-    let mut entry = [0; ENTRY_BYTES];
-    let marks = index.to_le_bytes().into_iter().cycle();
-    entry.iter_mut().zip(marks).for_each(|(byte, mark)| *byte = mark);
-    entry
+/// The fact at a place, as the daemon records it.
+fn record(index: u64) -> anyhow::Result<Vec<u8>> {
+    let time = Time {
+        boot: BootId([5; 16]),
+        boottime_ns: index * 1_000_000,
+        wall_ns: i64::try_from(index)? * 1_000_000,
+    };
+    let level = if index.is_multiple_of(2) { Level::Warning } else { Level::Normal };
+    let zone = format!("zone-{}", index % ZONES);
+    Ok(Record::new(time, Fact::Heat { zone, level, millicelsius: Some(61_000) }).encode()?)
 }
 
-/// Writes the log and its snapshots; its root.
+fn empty() -> State {
+    State::new(Rules::default())
+}
+
+fn fold(state: &mut State, bytes: &[u8]) -> anyhow::Result<()> {
+    evolve(state, &Record::decode(bytes)?);
+    Ok(())
+}
+
+/// Writes the log and its snapshots; its root. Where a snapshot is named, that is the fact.
 fn fill(dir: &Path) -> anyhow::Result<Hash> {
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).ok().context("making a key")?;
     let mut log = Log::create(dir, [3; 16], &Config::default())?;
-    let state = vec![1; STATE_BYTES];
+    let (mut state, mut named) = (empty(), None);
     while log.size() < ENTRIES {
         let first = log.size();
-        log.append(&(first..first + BATCH).map(entry).collect::<Vec<_>>())?;
+        let mut batch = (first..first + BATCH).map(record).collect::<Result<Vec<_>, _>>()?;
+        if let (Some((facts, hash)), Some(fact)) = (named.take(), batch.first_mut()) {
+            let time = Time { boot: BootId([5; 16]), boottime_ns: 0, wall_ns: 0 };
+            *fact = Record::new(time, Fact::Snapshotted { facts, hash }).encode()?;
+        }
+        batch.iter().try_for_each(|bytes| fold(&mut state, bytes))?;
+        log.append(&batch)?;
         log.prepare()?;
         if log.size() == ENTRIES - REPLAYED || log.size() == MIDDLE {
-            snapshot::write(dir, &log.start()?, &state)?;
+            let hash = snapshot::write(dir, &log.start()?, &engine::snapshot::encode(&state)?)?;
+            named = Some((log.size(), hash.0));
         }
-        if log.size().is_multiple_of(HEADS_EVERY) {
-            let head = log.head("dsmil.bench/log", vec![]);
-            let signature = key.sign(&SystemRandom::new(), head.text()?.as_bytes());
-            let signature = signature.ok().context("signing a head")?;
-            log.store_head(&SignedHead::assemble(head, &public(&key)?, signature.as_ref())?)?;
-        }
+        let head = log.head("dsmil.bench/log", vec![]);
+        let signature = key.sign(&SystemRandom::new(), head.text()?.as_bytes());
+        let signature = signature.ok().context("signing a head")?;
+        log.store_head(&SignedHead::assemble(head, &public(&key)?, signature.as_ref())?)?;
     }
     Ok(log.root())
 }
@@ -148,33 +169,32 @@ fn public(key: &EcdsaKeyPair) -> anyhow::Result<PublicKey> {
 
 fn round(dir: &Path, root: Hash) -> anyhow::Result<Round> {
     let began = Instant::now();
-    let newest = snapshot::list(dir)?.into_iter().max().context("there is no snapshot")?;
-    let snapshot = snapshot::read(dir, newest)?;
-    let mut replayed = 0;
-    let log = Log::open_at(dir, &Config::default(), &snapshot.start, &mut |_, _| replayed += 1)?;
+    let replay::Replayed { log, state, from, passed_over } =
+        replay::replay(dir, &Config::default(), &empty())?;
     let open = began.elapsed().as_secs_f64();
-    ensure!((log.root(), replayed) == (root, REPLAYED), "{replayed} entries were read, or others");
-    drop(log);
+    ensure!(passed_over.is_empty(), "the newest snapshot is not used: {passed_over:?}");
+    ensure!(
+        (log.root(), state.facts, from) == (root, ENTRIES, ENTRIES - REPLAYED),
+        "it was opened from {from}, or is another"
+    );
+    drop((log, state));
     let began = Instant::now();
     let mut prover = Prover::open(dir)?;
     prover.inclusion(MIDDLE - 4_711, ENTRIES)?;
     let proof = began.elapsed().as_secs_f64();
     ensure!(prover.mended() == 0, "the proof came from entries, not from tiles");
     let began = Instant::now();
-    let middle = snapshot::read(dir, MIDDLE)?;
-    ensure!(middle.state.len() == STATE_BYTES, "another state");
-    let mut next = MIDDLE;
+    let mut past = engine::snapshot::decode(&snapshot::read(dir, MIDDLE)?.state, Rules::default())?;
     for found in store::log::read(dir, MIDDLE)? {
         let (index, bytes) = found?;
         if index >= MIDDLE + REPLAYED - 1 {
             break;
         }
         if index >= MIDDLE {
-            ensure!((index, bytes.as_slice()) == (next, entry(next).as_slice()), "entry {index} is another");
-            next += 1;
+            fold(&mut past, &bytes)?;
         }
     }
-    ensure!(next == MIDDLE + REPLAYED - 1, "the past ends at {next}");
+    ensure!(past.facts == MIDDLE + REPLAYED - 1, "the past ends at {}", past.facts);
     Ok(Round { open, proof, past: began.elapsed().as_secs_f64() })
 }
 
