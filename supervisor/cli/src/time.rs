@@ -77,6 +77,15 @@ impl FromStr for Moment {
     }
 }
 
+/// Seconds in the two largest units.
+pub fn span(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +106,13 @@ mod tests {
         assert!(older < newer && newer < "69h".parse().unwrap());
         for wrong in ["", "yesterday-ish", "2026-13-01", "1h2x"] {
             assert!(text(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_by_people() {
+        for (seconds, text) in [(59, "59 s"), (61, "1 min 1 s"), (7199, "1 h 59 min")] {
+            assert_eq!(span(seconds), text);
         }
     }
 }

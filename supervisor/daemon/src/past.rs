@@ -210,7 +210,8 @@ mod tests {
         let times = |fact: u64| i64::try_from(fact).unwrap() * 1_000_000_000 + 5;
         let now = |point| at(&dir, 257, point, &Rules::default());
         let whole: Vec<State> = (0..257).map(|fact| now(Point::Fact(fact)).unwrap().state).collect();
-        let archived = store::log::archive(&dir, &folder.path().join("archive"), 200).unwrap().entries;
+        let archived =
+            store::log::archive(&dir, &folder.path().join("archive"), 200, &mut |_| ()).unwrap().entries;
         assert!(archived.end > 50 && archived.end < 200, "{archived:?}");
         let snapshots = store::snapshot::list(&dir).unwrap();
         let (mut told, mut untold) = (0, 0);

@@ -9,6 +9,7 @@
 //! - `audit`: entries against heads
 //! - `open`: from files to an open log: wholly, or quickly from a `start`
 //! - `reader`: the entries for others
+//! - `meter`: how far a long work has come
 //! - `scrub`: reads the rest after a quick start
 //! - `archive`: old files go elsewhere, their hashes stay
 //! - `salvage`: what can be proven of a damaged log
@@ -38,6 +39,7 @@ mod cursor;
 mod export;
 mod frame;
 pub(crate) mod leaves;
+pub(crate) mod meter;
 mod open;
 mod reader;
 mod salvage;
@@ -68,6 +70,7 @@ use segment::Kind;
 
 pub use archive::{Archive, archivable, archive, archived};
 pub use export::{Exported, export};
+pub use meter::Position;
 pub use open::{Held, hold};
 pub(crate) use open::{Unlocked, audit_unlocked, read_newest, require};
 pub use reader::{Reader, covering, read};

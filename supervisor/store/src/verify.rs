@@ -15,7 +15,8 @@ use crate::error::{Error, Place};
 use crate::head::{Head, PublicKey};
 use crate::log::archived::steadily;
 use crate::log::audit::Watch;
-use crate::log::{Unlocked, audit_unlocked};
+use crate::log::meter::Meter;
+use crate::log::{Position, Unlocked, audit_unlocked};
 use crate::tiles::Edge;
 
 /// What was checked, and found to be right.
@@ -54,14 +55,22 @@ pub fn verify(dir: &Path, key: Option<&PublicKey>, trusted: Option<&Head>) -> Re
     verify_on(Arc::new(Real), dir, (key, trusted), true)
 }
 
-/// The same for a log whose heads are signed by several keys, one after the other: its machine got another TPM.
+/// The same for a log whose heads are signed by several keys, one after the other: its machine got another TPM. `watcher` is told
+/// how far it has come.
 ///
 /// # Errors
 ///
 /// As [`verify`].
-pub fn verify_by(dir: &Path, keys: &[PublicKey], trusted: Option<&Head>) -> Result<Report, Error> {
+pub fn verify_by(
+    dir: &Path,
+    keys: &[PublicKey],
+    trusted: Option<&Head>,
+    watcher: &mut dyn FnMut(Position),
+) -> Result<Report, Error> {
     let disk: Arc<dyn Disk> = Arc::new(Real);
-    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, (keys, trusted), true))
+    steadily(&*disk, dir, &mut || {
+        verify_once(Arc::clone(&disk), dir, (keys, trusted), true, &mut Meter::new(watcher))
+    })
 }
 
 /// `live`: whether another process may write meanwhile, so that bad bytes at the end are worth a second look.
@@ -72,7 +81,9 @@ pub(crate) fn verify_on(
     live: bool,
 ) -> Result<Report, Error> {
     let keys = key.map(std::slice::from_ref).unwrap_or_default();
-    steadily(&*disk, dir, &mut || verify_once(Arc::clone(&disk), dir, (keys, trusted), live))
+    steadily(&*disk, dir, &mut || {
+        verify_once(Arc::clone(&disk), dir, (keys, trusted), live, &mut Meter::new(&mut |_| ()))
+    })
 }
 
 fn verify_once(
@@ -80,6 +91,7 @@ fn verify_once(
     dir: &Path,
     (keys, trusted): (&[PublicKey], Option<&Head>),
     live: bool,
+    meter: &mut Meter<'_>,
 ) -> Result<Report, Error> {
     let mut check = |signed: &crate::head::SignedHead| {
         if keys.is_empty() || keys.iter().any(|key| signed.verify(key).is_ok()) {
@@ -96,7 +108,7 @@ fn verify_once(
         tree: &mut |tree| anchor.iter_mut().for_each(|anchor| anchor.see(tree)),
         made: &mut |_, _, _| (),
     };
-    let Unlocked { audit, id, torn_bytes, archived } = audit_unlocked(disk, dir, live, &mut watch)?;
+    let Unlocked { audit, id, torn_bytes, archived } = audit_unlocked(disk, dir, live, &mut watch, meter)?;
     if let Some(anchor) = &anchor {
         anchor.check(dir, audit.tree.size())?;
     }

@@ -75,7 +75,7 @@ impl Archive {
             self.confirm(&range)?;
         }
         let progress = context.progress("archive the log");
-        let done = store::log::archive(&self.dir, &self.to, range.end);
+        let done = store::log::archive(&self.dir, &self.to, range.end, &mut |at| progress.at_bytes(at));
         drop(progress);
         let done = done?;
         self.say(context, done.entries, &done.files)

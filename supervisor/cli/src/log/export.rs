@@ -46,11 +46,13 @@ impl Export {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let progress = context.progress("export the log");
-        let result = store::log::export(&self.dir, self.archive.as_deref(), &self.out);
+        let result = store::log::export(&self.dir, self.archive.as_deref(), &self.out, &mut |at| {
+            progress.at_bytes(at)
+        });
         drop(progress);
         let done = match result {
             Ok(done) => done,
-            Err(error) => return Err(self.failed(error)),
+            Err(error) => return Err(self.failed(context, error)),
         };
         let head: SignedHead = read_head(&self.out.join("checkpoint"))?;
         let exported = Exported {
@@ -64,14 +66,14 @@ impl Export {
     }
 
     /// What it leaves has no checkpoint, so nobody takes it for a log; but it is in the way.
-    fn failed(&self, error: store::Error) -> Fault {
+    fn failed(&self, context: &Context, error: store::Error) -> Fault {
         if matches!(&error, store::Error::Exists { path } if *path == self.out) {
             return Fault::Failed(format!(
                 "{} is not empty, and nothing is ever overwritten: name another folder",
                 self.out.display()
             ));
         }
-        if self.out.join("tile").exists() {
+        if self.out.join("tile").exists() && !context.json {
             output::note(&format!("{} is incomplete: remove it before another try", self.out.display()));
         }
         error.into()

@@ -75,7 +75,9 @@ impl Salvage {
         }
         let _held = store::log::hold(&self.dir)?;
         let progress = context.progress("salvage the log");
-        let salvaged = store::log::salvage(&self.dir, &self.out, self.archive.as_deref());
+        let salvaged = store::log::salvage(&self.dir, &self.out, self.archive.as_deref(), &mut |at| {
+            progress.at_bytes(at)
+        });
         drop(progress);
         let answer = self.answer(salvaged?, store::log::archived(&self.out)?);
         if context.json {

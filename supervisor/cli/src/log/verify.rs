@@ -1,5 +1,6 @@
 //! `dsmil log verify`
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use api::wire::record;
@@ -13,7 +14,11 @@ use super::clock::{Clock, SetBack};
 use super::salvage::named;
 use crate::fault::Fault;
 use crate::output::{self, Table, count};
+use crate::progress::{Progress, Unit};
 use crate::session::Context;
+
+/// After how many entries it is told how far it has come: some milliseconds of work.
+const ENTRIES_TOLD: u64 = 4096;
 
 /// Checks the log in a folder, without the daemon and also while it runs.
 ///
@@ -79,13 +84,14 @@ impl Verify {
         let point = self.certified.believe()?;
         let head = head.or_else(|| point.as_ref().map(Point::head));
         let progress = context.progress("verify the log");
-        let report = store::verify::verify_by(&self.dir, &keys, head.as_ref())
-            .map_err(|error| self.damaged(error, !keys.is_empty() || head.is_some()))?;
+        let report =
+            store::verify::verify_by(&self.dir, &keys, head.as_ref(), &mut |at| progress.at_bytes(at))
+                .map_err(|error| self.damaged(error, !keys.is_empty() || head.is_some()))?;
         if let Some(point) = &point {
             point.is_of(report.id)?;
         }
         progress.reach("what its entries say");
-        let set_back = facts(&self.dir, report.entries)?;
+        let set_back = facts(&self.dir, report.archived..report.entries, &progress)?;
         drop(progress);
         let trusted = head.map(|head| head.size);
         let certified = point.map(|point| point.anchor);
@@ -147,13 +153,18 @@ fn read_head(path: &Path, keys: &[PublicKey]) -> Result<Head, Fault> {
 }
 
 /// Checks that each entry is a fact that this release knows, and says whether their clock was set back.
-fn facts(dir: &Path, entries: u64) -> Result<Option<SetBack>, Fault> {
+fn facts(dir: &Path, entries: Range<u64>, progress: &Progress) -> Result<Option<SetBack>, Fault> {
     let log = store::log::read(dir, 0)?;
     let mut clock = Clock::default();
     for entry in log {
         let (index, bytes) = entry?;
-        if index >= entries {
+        if index >= entries.end {
             break;
+        }
+        if index.is_multiple_of(ENTRIES_TOLD) {
+            let (done, total) =
+                (index.saturating_sub(entries.start), entries.end.saturating_sub(entries.start));
+            progress.at(Unit::Entries, done, total);
         }
         // No damage: a newer release may have written it.
         let time = record::time(&bytes).map_err(|error| {

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::fault::Fault;
 use crate::output::{self, Table, WARNING, bytes, count};
 use crate::session::Context;
+use crate::time;
 
 /// Shows the TPM: who it is, what it offers, what it has cost since the daemon's start, and what it would notice.
 ///
@@ -88,7 +89,7 @@ fn anchored(anchor: &Anchor, row: &mut impl FnMut(&str, String)) {
     row("anchor", format!("counter {}, {heads} since{owed}", anchor.counter));
     let next = match anchor.next_s {
         0 => "again with the next head".to_owned(),
-        seconds => format!("again at latest with the first head after {}", duration(seconds)),
+        seconds => format!("again at latest with the first head after {}", time::span(seconds)),
     };
     let when = if anchor.anchored.is_empty() { "before this start" } else { &anchor.anchored };
     row("", format!("anchored {when}, {next}"));
@@ -171,15 +172,6 @@ fn ms(us: u64) -> String {
     }
 }
 
-/// Seconds in the two largest units.
-fn duration(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,13 +188,6 @@ mod tests {
             (8_388_608, "8389 ms"),
         ] {
             assert_eq!(ms(us), text);
-        }
-    }
-
-    #[test]
-    fn durations_are_read_by_people() {
-        for (seconds, text) in [(59, "59 s"), (61, "1 min 1 s"), (7199, "1 h 59 min")] {
-            assert_eq!(duration(seconds), text);
         }
     }
 }

@@ -18,6 +18,7 @@ use types::hash::Hash;
 use super::archived::{self, Archived};
 use super::audit::{Begin, Watch, audit};
 use super::cursor::Cursor;
+use super::meter::{Meter, Position, bytes_before};
 use super::open::{read_newest, require, same_log};
 use super::segment::{self, Kind};
 use crate::blob;
@@ -42,6 +43,7 @@ pub struct Archive {
 /// Moves the files of the log in the folder `dir` that hold nothing but entries before index `before` to the folder `to`,
 /// which is made if it is not there (its parent must be). They must be covered by a stored head. It runs beside the process
 /// that writes. The log opens then from snapshots at or behind the archived entries alone; proofs stay.
+/// `watcher` is told how far it has come.
 ///
 /// # Errors
 ///
@@ -50,8 +52,14 @@ pub struct Archive {
 /// - [`Error::Locked`]: another process is archiving
 /// - [`Error::Absent`], [`Error::Version`]: there is no log that can be read
 /// - [`Error::Full`], [`Error::Flush`], [`Error::Io`]: no file was removed that is not in the archive; try again
-pub fn archive(dir: &Path, to: &Path, before: u64) -> Result<Archive, Error> {
-    archive_on(&(Arc::new(Real) as Arc<dyn Disk>), dir, to, before, true)
+pub fn archive(
+    dir: &Path,
+    to: &Path,
+    before: u64,
+    watcher: &mut dyn FnMut(Position),
+) -> Result<Archive, Error> {
+    let disk = Arc::new(Real) as Arc<dyn Disk>;
+    archive_on(&disk, (dir, to), before, true, &mut Meter::new(watcher))
 }
 
 /// The entries that [`archive`] would archive: from the first that is there to the end of the last file that is wholly
@@ -80,10 +88,10 @@ pub fn archived(dir: &Path) -> Result<u64, Error> {
 
 pub(crate) fn archive_on(
     disk: &Arc<dyn Disk>,
-    dir: &Path,
-    to: &Path,
+    (dir, to): (&Path, &Path),
     before: u64,
     live: bool,
+    meter: &mut Meter<'_>,
 ) -> Result<Archive, Error> {
     require(&**disk, dir)?;
     let lock = disk.lock(&dir.join("archive.lock")).map_err(|e| Error::io("lock", dir, e))?;
@@ -96,11 +104,15 @@ pub(crate) fn archive_on(
     let (firsts, until) = wholly_before(&firsts, from, before.min(covered));
     let copies: Vec<PathBuf> = firsts.iter().map(|first| Kind::Entries.path(to, *first)).collect();
     if !firsts.is_empty() {
-        let proven = prove(disk, dir, edge, until, live)?;
+        // They are read to prove them, to copy them, and to compare the copies.
+        let bytes = bytes_before(&**disk, dir, until)?;
+        meter.expect(3 * bytes);
+        let proven = prove(disk, dir, edge, until, (live, meter))?;
+        meter.reach(bytes);
         flush_tiles(&**disk, dir, &proven.made)?;
         disk.create_dir(to).map_err(|e| Error::io("make", to, e))?;
         for (first, copy) in firsts.iter().zip(&copies) {
-            copy_file(&**disk, &Kind::Entries.path(dir, *first), copy)?;
+            copy_file(&**disk, &Kind::Entries.path(dir, *first), copy, meter)?;
         }
         disk.sync_dir(to).map_err(|e| Error::flush(to, e))?;
         let mark = Archived::new(proven.id, proven.edge);
@@ -127,7 +139,13 @@ struct Proven {
 }
 
 /// Reads from the edge on to the first head that covers `until` entries.
-fn prove(disk: &Arc<dyn Disk>, dir: &Path, edge: Edge, until: u64, live: bool) -> Result<Proven, Error> {
+fn prove(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    edge: Edge,
+    until: u64,
+    (live, meter): (bool, &mut Meter<'_>),
+) -> Result<Proven, Error> {
     let mut entries = Cursor::new(Arc::clone(disk), dir, Kind::Entries, edge.size(), live)?;
     let mut heads = Cursor::new(Arc::clone(disk), dir, Kind::Heads, 0, live)?;
     let id = same_log(&entries, &heads)?;
@@ -147,7 +165,11 @@ fn prove(disk: &Arc<dyn Disk>, dir: &Path, edge: Edge, until: u64, live: bool) -
             }
         },
     };
-    let begin = Begin { edge, goal: Some(until), ..Begin::default() };
+    let mut advance = |bytes| {
+        meter.advance(bytes);
+        true
+    };
+    let begin = Begin { edge, goal: Some(until), goes_on: Some(&mut advance), ..Begin::default() };
     let audit = audit(&mut entries, &mut heads, begin, &mut watch)?;
     let is_covered = audit.head.is_some_and(|head| head.head().size >= until);
     let edge = reached.filter(|_| is_covered).ok_or_else(|| {
@@ -176,15 +198,15 @@ pub(super) fn flush_tiles(disk: &dyn Disk, dir: &Path, made: &[(u32, u64, Vec<Ha
 }
 
 /// Copies a file durably, but for its name; one that is there already must be the same.
-fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Error> {
+fn copy_file(disk: &dyn Disk, from: &Path, to: &Path, meter: &mut Meter<'_>) -> Result<(), Error> {
     if disk.open(to, Mode::Read).is_ok() {
-        return match is_same(disk, from, to)? {
+        return match is_same(disk, from, to, meter)? {
             true => Ok(()),
             false => Err(Error::Exists { path: to.into() }),
         };
     }
     let temporary = blob::temporary_name(to);
-    let copy = || {
+    let mut copy = || {
         let source = disk.open(from, Mode::Read).map_err(|e| Error::io("open", from, e))?;
         let target = disk.open(&temporary, Mode::Create).map_err(|e| Error::io("create", to, e))?;
         let total = source.len().map_err(|e| Error::io("read", from, e))?;
@@ -197,9 +219,10 @@ fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Error> {
             })?;
             target.write_at(at, part).map_err(|e| Error::io("write", to, e))?;
             at += length(count);
+            meter.advance(length(count));
         }
         target.sync().map_err(|e| Error::io("flush", to, e))?;
-        match is_same(disk, from, &temporary)? {
+        match is_same(disk, from, &temporary, meter)? {
             true => Ok(()),
             false => Err(Error::damaged(to, 0, Place::File, "the copy is not what was copied")),
         }
@@ -211,7 +234,7 @@ fn copy_file(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Error> {
     disk.rename_new(&temporary, to).map_err(|e| Error::io("create", to, e))
 }
 
-fn is_same(disk: &dyn Disk, one: &Path, other: &Path) -> Result<bool, Error> {
+fn is_same(disk: &dyn Disk, one: &Path, other: &Path, meter: &mut Meter<'_>) -> Result<bool, Error> {
     let open = |path: &Path| disk.open(path, Mode::Read).map_err(|e| Error::io("open", path, e));
     let (first, second) = (open(one)?, open(other)?);
     let total = first.len().map_err(|e| Error::io("read", one, e))?;
@@ -232,6 +255,7 @@ fn is_same(disk: &dyn Disk, one: &Path, other: &Path) -> Result<bool, Error> {
             return Ok(false);
         }
         at += length(wanted);
+        meter.advance(length(wanted));
     }
     Ok(true)
 }

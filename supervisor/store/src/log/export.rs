@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::audit::{Begin, Watch, audit};
 use super::cursor::{Cursor, Step};
 use super::leaves::ArchivedLeaves;
+use super::meter::{Meter, Position, bytes_before};
 use super::open::{read_newest, require, same_log};
 use super::segment::Kind;
 use crate::blob;
@@ -34,7 +35,7 @@ pub struct Exported {
 
 /// Writes the log in the folder `dir` up to its newest head to the folder `out`, which must not exist or be empty (its
 /// parent must be), as tools that follow the C2SP specification read it. Entries that were archived are taken from
-/// `archive`. Only `checkpoint`, which is written last, is flushed.
+/// `archive`. Only `checkpoint`, which is written last, is flushed. `watcher` is told how far it has come.
 ///
 /// # Errors
 ///
@@ -42,16 +43,22 @@ pub struct Exported {
 /// - [`Error::Invalid`]: no head is stored yet
 /// - [`Error::Damaged`]: the log or the archive is not what was written
 /// - [`Error::Absent`], [`Error::Version`], [`Error::Full`], [`Error::Flush`], [`Error::Io`]
-pub fn export(dir: &Path, archive: Option<&Path>, out: &Path) -> Result<Exported, Error> {
-    export_on(&(Arc::new(Real) as Arc<dyn Disk>), dir, archive, out, true)
+pub fn export(
+    dir: &Path,
+    archive: Option<&Path>,
+    out: &Path,
+    watcher: &mut dyn FnMut(Position),
+) -> Result<Exported, Error> {
+    let disk = Arc::new(Real) as Arc<dyn Disk>;
+    export_on(&disk, (dir, archive), out, true, &mut Meter::new(watcher))
 }
 
 pub(crate) fn export_on(
     disk: &Arc<dyn Disk>,
-    dir: &Path,
-    archive: Option<&Path>,
+    (dir, archive): (&Path, Option<&Path>),
     out: &Path,
     live: bool,
+    meter: &mut Meter<'_>,
 ) -> Result<Exported, Error> {
     require(&**disk, dir)?;
     disk.create_dir(out).map_err(|e| Error::io("make", out, e))?;
@@ -64,9 +71,14 @@ pub(crate) fn export_on(
     let covered = newest.head().size;
     let mut begin = Begin::of_log(disk, dir)?;
     let archived = begin.first();
+    let in_archive = archive.filter(|_| archived > 0);
+    meter.expect(bytes_before(&**disk, dir, covered)?);
+    if let Some(archive) = in_archive {
+        meter.expect(bytes_before(&**disk, archive, archived)?);
+    }
     let mut bundles = Bundles { disk: &**disk, out, first: 0, next: 0, bytes: Vec::new() };
-    match archive {
-        Some(archive) if archived > 0 => from_archive(disk, dir, archive, &mut bundles)?,
+    match in_archive {
+        Some(archive) => from_archive(disk, dir, archive, &mut bundles, meter)?,
         // The first bundle that is whole without an archived entry.
         _ => bundles.next = archived.next_multiple_of(length(WIDTH)),
     }
@@ -75,6 +87,11 @@ pub(crate) fn export_on(
     let mut heads = Cursor::new(Arc::clone(disk), dir, Kind::Heads, 0, live)?;
     same_log(&entries, &heads)?;
     begin.goal = Some(covered);
+    let mut advance = |bytes| {
+        meter.advance(bytes);
+        true
+    };
+    begin.goes_on = Some(&mut advance);
     let (mut tree, mut failed, mut failed_tile) = (None, None, None);
     let mut watch = Watch {
         each: &mut |index, entry| {
@@ -120,6 +137,7 @@ fn from_archive(
     dir: &Path,
     archive: &Path,
     bundles: &mut Bundles<'_>,
+    meter: &mut Meter<'_>,
 ) -> Result<(), Error> {
     let mut leaves = ArchivedLeaves::of_log(Arc::clone(disk), dir)?;
     let until = leaves.until();
@@ -131,6 +149,7 @@ fn from_archive(
             let why = "the archive ends before them";
             return Err(Error::damaged(archive, 0, Place::Entries(next..until), why));
         };
+        meter.advance(batch.bytes());
         for entry in batch.entries() {
             if leaves.next().transpose()? != Some(leaf_hash(entry.bytes)) {
                 let why = "the archive does not have what the log has the hash of";

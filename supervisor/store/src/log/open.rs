@@ -14,6 +14,7 @@ use types::hash::Hash;
 use super::appender::Appender;
 use super::audit::{Audit, Begin, Watch, audit};
 use super::cursor::Cursor;
+use super::meter::{Meter, bytes_before};
 use super::segment::{self, Kind};
 use super::{Config, Log, Start};
 use super::{archive, archived};
@@ -160,9 +161,16 @@ pub(crate) fn audit_unlocked(
     dir: &Path,
     live: bool,
     watch: &mut Watch<'_>,
+    meter: &mut Meter<'_>,
 ) -> Result<Unlocked, Error> {
     require(&*disk, dir)?;
-    let begin = Begin::of_log(&disk, dir)?;
+    meter.expect(bytes_before(&*disk, dir, u64::MAX)?);
+    let mut begin = Begin::of_log(&disk, dir)?;
+    let mut advance = |bytes| {
+        meter.advance(bytes);
+        true
+    };
+    begin.goes_on = Some(&mut advance);
     let archived = begin.first();
     let mut entries = Cursor::new(Arc::clone(&disk), dir, Kind::Entries, archived, live)?;
     let mut heads = Cursor::new(Arc::clone(&disk), dir, Kind::Heads, 0, live)?;

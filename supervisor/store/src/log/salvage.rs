@@ -17,6 +17,7 @@ use super::archive::flush_tiles;
 use super::archived::{self, Archived};
 use super::audit::Heads;
 use super::cursor::{Cursor, Step};
+use super::meter::{Meter, Position, bytes_before};
 use super::open::{read_newest, same_log};
 use super::segment::{self, Kind};
 use super::{Config, Log};
@@ -55,6 +56,7 @@ pub struct Salvaged {
 /// Copies what can be proven of the damaged log in the folder `dir` to the folder `out`, which must not have a log, with the
 /// same identity. `dir` is not changed. Entries that were archived are copied from the folder `archive`; without it the new log has
 /// their hashes alone, and as snapshots are not copied, because their places are others, nobody can start from it.
+/// `watcher` is told how far it has come.
 ///
 /// # Errors
 ///
@@ -64,8 +66,14 @@ pub struct Salvaged {
 /// - [`Error::Exists`]: there is a log at `out`
 /// - [`Error::Damaged`], [`Error::Version`]: not even the beginning can be read
 /// - [`Error::Full`], [`Error::Flush`], [`Error::Io`], [`Error::Locked`]: writing to `out` failed
-pub fn salvage(dir: &Path, out: &Path, archive: Option<&Path>) -> Result<Salvaged, Error> {
-    salvage_on(&(Arc::new(Real) as Arc<dyn Disk>), (dir, archive), out, &Config::default())
+pub fn salvage(
+    dir: &Path,
+    out: &Path,
+    archive: Option<&Path>,
+    watcher: &mut dyn FnMut(Position),
+) -> Result<Salvaged, Error> {
+    let disk = Arc::new(Real) as Arc<dyn Disk>;
+    salvage_on(&disk, (dir, archive), out, &Config::default(), &mut Meter::new(watcher))
 }
 
 pub(crate) fn salvage_on(
@@ -73,17 +81,22 @@ pub(crate) fn salvage_on(
     (dir, archive): (&Path, Option<&Path>),
     out: &Path,
     config: &Config,
+    meter: &mut Meter<'_>,
 ) -> Result<Salvaged, Error> {
     let mut found = Vec::new();
+    // Read to find how far it is good, and to copy that.
+    let bytes = bytes_before(&**disk, dir, u64::MAX)?;
+    meter.expect(2 * bytes);
     let mark = archived::read_on(&**disk, dir).unwrap_or_else(|error| {
         found.push(error);
         None
     });
     let edge = mark.as_ref().map_or_else(Edge::default, |mark| mark.edge().clone());
     let first = edge.size();
-    let good = survey(disk, dir, edge.clone(), &mut found)?;
+    let good = survey(disk, dir, edge.clone(), (&mut found, meter))?;
+    meter.reach(bytes);
     let mut log = match (&mark, archive) {
-        (Some(mark), Some(archive)) => bring_back(disk, archive, out, (mark, config))?,
+        (Some(mark), Some(archive)) => bring_back(disk, archive, out, (mark, config), meter)?,
         (Some(mark), None) => {
             let log = Log::create_from(Arc::clone(disk), out, good.id, config, edge)?;
             copy_archived(&**disk, dir, out, mark, &mut found)?;
@@ -91,7 +104,7 @@ pub(crate) fn salvage_on(
         }
         (None, _) => Log::create_from(Arc::clone(disk), out, good.id, config, edge)?,
     };
-    copy_entries(disk, dir, first..good.end, &mut log)?;
+    copy_entries(disk, dir, first..good.end, &mut log, meter)?;
     copy_heads(disk, dir, good.proven, &mut log)?;
     let is_sound = found.is_empty();
     // Only a copy of a stored head: itself it is no loss.
@@ -156,7 +169,12 @@ struct Good {
     file: u64,
 }
 
-fn survey(disk: &Arc<dyn Disk>, dir: &Path, mut tree: Edge, found: &mut Vec<Error>) -> Result<Good, Error> {
+fn survey(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    mut tree: Edge,
+    (found, meter): (&mut Vec<Error>, &mut Meter<'_>),
+) -> Result<Good, Error> {
     if segment::list(&**disk, dir, Kind::Entries)?.is_empty() {
         return Err(Error::Absent { what: "log", path: dir.into() });
     }
@@ -193,6 +211,7 @@ fn survey(disk: &Arc<dyn Disk>, dir: &Path, mut tree: Edge, found: &mut Vec<Erro
     let failed = 'read: loop {
         match entries.step() {
             Ok(Step::Batch(batch)) => {
+                meter.advance(batch.bytes());
                 for entry in batch.entries() {
                     heads.advance(tree.size() + 1);
                     tree.append(leaf_hash(entry.bytes), &mut |_, _, _| ());
@@ -291,6 +310,7 @@ fn bring_back(
     archive: &Path,
     out: &Path,
     (mark, config): (&Archived, &Config),
+    meter: &mut Meter<'_>,
 ) -> Result<Log, Error> {
     // Looked at before anything is written: the folder may be the wrong one.
     let cursor = Cursor::new(Arc::clone(disk), archive, Kind::Entries, 0, false)?;
@@ -299,7 +319,8 @@ fn bring_back(
         return Err(Error::damaged(path, 0, Place::File, "it is of another log, so this is not its archive"));
     }
     let mut log = Log::create_from(Arc::clone(disk), out, mark.id(), config, Edge::default())?;
-    copy_entries(disk, archive, 0..mark.until(), &mut log)?;
+    meter.expect(bytes_before(&**disk, archive, mark.until())?);
+    copy_entries(disk, archive, 0..mark.until(), &mut log, meter)?;
     if log.size() != mark.until() || log.root() != mark.edge().root() {
         let range = Place::Entries(0..mark.until());
         return Err(Error::damaged(path, 0, range, "the archive has not the entries that were archived"));
@@ -307,7 +328,13 @@ fn bring_back(
     Ok(log)
 }
 
-fn copy_entries(disk: &Arc<dyn Disk>, dir: &Path, range: Range<u64>, log: &mut Log) -> Result<(), Error> {
+fn copy_entries(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    range: Range<u64>,
+    log: &mut Log,
+    meter: &mut Meter<'_>,
+) -> Result<(), Error> {
     if range.is_empty() {
         return Ok(());
     }
@@ -315,6 +342,7 @@ fn copy_entries(disk: &Arc<dyn Disk>, dir: &Path, range: Range<u64>, log: &mut L
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while cursor.next() < range.end {
         let Step::Batch(found) = cursor.step()? else { break };
+        meter.advance(found.bytes());
         for entry in found.entries().filter(|entry| range.contains(&entry.index)) {
             bytes += entry.bytes.len();
             batch.push(entry.bytes.to_vec());

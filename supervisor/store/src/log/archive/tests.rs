@@ -46,7 +46,7 @@ fn shared(disk: &Sim) -> Arc<dyn Disk> {
 }
 
 fn archive(disk: &Sim, before: u64) -> Result<Archive, Error> {
-    archive_on(&shared(disk), dir(), to(), before, false)
+    archive_on(&shared(disk), (dir(), to()), before, false, &mut Meter::new(&mut |_| ()))
 }
 
 fn open_at(disk: &Sim, start: &Start) -> Result<Log, Error> {
@@ -219,7 +219,7 @@ fn archiving_disturbs_no_reader() {
         scope.spawn(|| reads(&|| assert!(crate::log::scrub(&path, &head, 0, &never).unwrap().is_some())));
         scope.spawn(|| reads(&|| drop(Prover::open(&path).unwrap().inclusion(77, head.size).unwrap())));
         for before in (1000..12_000).step_by(1000) {
-            super::archive(&path, &elsewhere, before).unwrap();
+            super::archive(&path, &elsewhere, before, &mut |_| ()).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(40));
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -137,13 +137,16 @@ fn others_read_what_is_exported_beside_a_writer() {
         let folder = tempfile::tempdir().unwrap();
         let _log = sample(folder.path(), size);
         let out = folder.path().join("out");
-        let exported = export(&folder.path().join("log"), None, &out).unwrap();
+        let exported = export(&folder.path().join("log"), None, &out, &mut |_| ()).unwrap();
         assert_eq!(exported, Exported { size, first: 0 });
         let client = Client::new(&out);
         assert_eq!(client.size, size);
         let found = client.check();
         assert!((0..size).all(|index| found[&index] == entry(index)));
-        assert!(matches!(export(&folder.path().join("log"), None, &out), Err(Error::Exists { .. })));
+        assert!(matches!(
+            export(&folder.path().join("log"), None, &out, &mut |_| ()),
+            Err(Error::Exists { .. })
+        ));
     }
 }
 
@@ -153,11 +156,14 @@ fn archived_entries_are_exported_from_the_archive_alone() {
     let [log, elsewhere, out, pruned] =
         ["log", "archive", "out", "pruned"].map(|name| folder.path().join(name));
     drop(sample(folder.path(), 20_000));
-    let until = archive(&log, &elsewhere, 15_000).unwrap().entries.end;
+    let until = archive(&log, &elsewhere, 15_000, &mut |_| ()).unwrap().entries.end;
     assert!(until > 5000);
-    assert_eq!(export(&log, Some(&elsewhere), &out).unwrap(), Exported { size: 20_000, first: 0 });
+    assert_eq!(
+        export(&log, Some(&elsewhere), &out, &mut |_| ()).unwrap(),
+        Exported { size: 20_000, first: 0 }
+    );
     assert_eq!(Client::new(&out).check().len(), 20_000);
-    let exported = export(&log, None, &pruned).unwrap();
+    let exported = export(&log, None, &pruned, &mut |_| ()).unwrap();
     assert_eq!(exported.first, until.next_multiple_of(256));
     let found = Client::new(&pruned).check();
     assert!((exported.first..20_000).all(|index| found[&index] == entry(index)));
@@ -169,14 +175,14 @@ fn a_damaged_log_or_archive_is_not_exported() {
     let folder = tempfile::tempdir().unwrap();
     let [log, elsewhere, out] = ["log", "archive", "out"].map(|name| folder.path().join(name));
     drop(sample(folder.path(), 20_000));
-    let done = archive(&log, &elsewhere, 15_000).unwrap();
+    let done = archive(&log, &elsewhere, 15_000, &mut |_| ()).unwrap();
     let file = &done.files[1];
     let mut bytes = std::fs::read(file).unwrap();
     bytes[5000] ^= 1;
     std::fs::write(file, &bytes).unwrap();
-    assert!(matches!(export(&log, Some(&elsewhere), &out), Err(Error::Damaged(_))));
+    assert!(matches!(export(&log, Some(&elsewhere), &out, &mut |_| ()), Err(Error::Damaged(_))));
     assert!(!out.join("checkpoint").exists());
     std::fs::remove_file(file).unwrap();
     let again = folder.path().join("again");
-    assert!(matches!(export(&log, Some(&elsewhere), &again), Err(Error::Damaged(_))));
+    assert!(matches!(export(&log, Some(&elsewhere), &again, &mut |_| ()), Err(Error::Damaged(_))));
 }

@@ -37,7 +37,11 @@ fn sample(signer: &Signer) -> Sim {
 }
 
 fn salvage(disk: &Sim) -> Result<Salvaged, Error> {
-    salvage_on(&shared(disk), (dir(), None), out(), &SMALL)
+    salvage_on(&shared(disk), (dir(), None), out(), &SMALL, &mut Meter::new(&mut |_| ()))
+}
+
+fn archive(disk: &Sim, to: &Path) -> Result<crate::log::Archive, Error> {
+    crate::log::archive::archive_on(&shared(disk), (dir(), to), 500, false, &mut Meter::new(&mut |_| ()))
 }
 
 /// The new log verifies with the key, and has the first entries of the old one.
@@ -123,7 +127,7 @@ fn what_a_head_refutes_is_not_copied() {
 fn a_log_with_an_archive_is_salvaged_from_there_on() {
     let signer = Signer::new();
     let disk = sample(&signer);
-    let archived = crate::log::archive::archive_on(&shared(&disk), dir(), Path::new("/archive"), 500, false);
+    let archived = archive(&disk, Path::new("/archive"));
     assert!(!archived.unwrap().entries.is_empty());
     let last = disk.files(".log").into_iter().rfind(|file| file.starts_with(dir())).unwrap();
     disk.tamper(&last, |bytes| bytes[4096 + 300] ^= 1);
@@ -137,10 +141,12 @@ fn a_log_with_an_archive_is_salvaged_from_there_on() {
 fn what_was_archived_is_brought_back() {
     let signer = Signer::new();
     let disk = sample(&signer);
-    let archive = Path::new("/archive");
+    let to = Path::new("/archive");
     let whole = salvage(&disk.copy()).unwrap();
-    crate::log::archive::archive_on(&shared(&disk), dir(), archive, 500, false).unwrap();
-    let with = |disk: &Sim| salvage_on(&shared(disk), (dir(), Some(archive)), out(), &SMALL);
+    archive(&disk, to).unwrap();
+    let with = |disk: &Sim| {
+        salvage_on(&shared(disk), (dir(), Some(to)), out(), &SMALL, &mut Meter::new(&mut |_| ()))
+    };
     let sound = disk.copy();
     let salvaged = with(&sound).unwrap();
     assert_eq!((salvaged.proven, salvaged.copied, salvaged.is_whole), (whole.proven, whole.copied, true));
@@ -152,8 +158,8 @@ fn what_was_archived_is_brought_back() {
     });
     assert_eq!((log.unwrap().size(), seen), (820, 820));
     // An entry that was changed, with its checksums made right; a file that is missing; another log's.
-    let first = Kind::Entries.path(archive, 0);
-    let last = disk.files(".log").into_iter().rfind(|file| file.starts_with(archive)).unwrap();
+    let first = Kind::Entries.path(to, 0);
+    let last = disk.files(".log").into_iter().rfind(|file| file.starts_with(to)).unwrap();
     let changed = disk.copy();
     changed.tamper(&first, |bytes| bytes[4096 + 60] ^= 1);
     assert!(with(&changed).is_err());
