@@ -137,7 +137,8 @@ impl Provision {
             recovery_key: Some(text).filter(|_| is_asked),
         };
         if context.json {
-            return output::document(&provisioned, None);
+            // It may hold the recovery key.
+            return output::raw(&output::document_text(&provisioned, None)?);
         }
         let place = recovery_place(self.recovery_key_out.as_deref());
         let next = if provisioned.policy {
