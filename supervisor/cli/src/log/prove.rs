@@ -43,6 +43,21 @@ pub struct Prove {
     archive: Option<PathBuf>,
 }
 
+/// The proof of an entry, as JSON.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename = "log_proof")]
+struct Proved {
+    index: u64,
+    /// How many entries the head has under which it is proven.
+    entries: u64,
+    root: String,
+    /// The file, where it was not written to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
+}
+
 /// That a log goes on from an earlier head, as JSON.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename = "log_consistency")]
@@ -52,6 +67,9 @@ struct Consistent {
     to: u64,
     to_root: String,
     hashes: Vec<String>,
+    /// The file that it was written to, which is without this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
 }
 
 impl Prove {
@@ -60,7 +78,7 @@ impl Prove {
         let mut prover = Prover::open(&self.dir)?;
         match (self.index, &self.since) {
             (Some(index), _) => self.entry(context, &mut prover, index),
-            (None, Some(kept)) => self.since(&mut prover, kept),
+            (None, Some(kept)) => self.since(context, &mut prover, kept),
             (None, None) => Err(Fault::Usage("name an entry, or --since with a kept head".to_owned())),
         }
     }
@@ -75,22 +93,26 @@ impl Prove {
             return Err(Fault::NotFound(why));
         }
         let entry = source::entry(&self.dir, self.archive.as_deref(), index)?;
+        let root = head.head().root.to_string();
         let text = Proof::new(entry, prover.inclusion(index, size)?, head)?.text()?;
+        if let Some(path) = &self.out {
+            output::write_new(path, &text)?;
+        }
+        if context.json {
+            let out = self.out.as_deref().map(|path| path.display().to_string());
+            let proof = out.is_none().then_some(text);
+            return output::document(&Proved { index, entries: size, root, proof, out }, None);
+        }
         match &self.out {
             None => output::raw(text.as_bytes()),
             Some(path) => {
-                output::write_new(path, &text)?;
-                let said = format!("{}: entry {index} in the log of {size} entries\n", path.display());
-                if context.json {
-                    Ok(())
-                } else {
-                    output::print(&output::clean(said.trim_end())).and_then(|()| output::print("\n"))
-                }
+                let said = format!("{}: entry {index} in the log of {size} entries", path.display());
+                output::print(&(output::clean(&said) + "\n"))
             }
         }
     }
 
-    fn since(&self, prover: &mut Prover, kept: &Path) -> Result<(), Fault> {
+    fn since(&self, context: &Context, prover: &mut Prover, kept: &Path) -> Result<(), Fault> {
         let from = read_head(kept)?;
         let to = prover.newest().head().size;
         let proof = prover.consistency(from.head().size, to)?;
@@ -104,21 +126,25 @@ impl Prove {
             });
         }
         let hashes = proof.path.iter().map(ToString::to_string).collect();
-        let consistent = Consistent {
+        let mut consistent = Consistent {
             from: proof.from,
             from_root: proof.from_root.to_string(),
             to: proof.to,
             to_root: proof.to_root.to_string(),
             hashes,
+            out: None,
         };
-        match &self.out {
-            None => output::document(&consistent, None),
-            Some(path) => {
-                let text =
-                    serde_json::to_string(&consistent).map_err(|error| Fault::Failed(error.to_string()))?;
-                output::write_new(path, &(text + "\n"))
-            }
+        let Some(path) = &self.out else { return output::document(&consistent, None) };
+        let text = serde_json::to_string(&consistent).map_err(|error| Fault::Failed(error.to_string()))?;
+        output::write_new(path, &(text + "\n"))?;
+        if context.json {
+            consistent.out = Some(path.display().to_string());
+            return output::document(&consistent, None);
         }
+        let Consistent { from, to, .. } = consistent;
+        let from = output::count(from, "entry", "entries");
+        let said = format!("{}: the log of {to} entries goes on from its first {from}", path.display());
+        output::print(&(output::clean(&said) + "\n"))
     }
 }
 

@@ -35,6 +35,7 @@ impl Certify {
             return if context.json { output::document(&answer, Some(&behind)) } else { output::line(word) };
         };
         let text = serde_json::to_string(word).map_err(|error| Fault::Failed(error.to_string()))?;
-        output::write_new(path, &format!("{text}\n"))
+        output::write_new(path, &format!("{text}\n"))?;
+        if context.json { output::document(&answer, Some(&behind)) } else { Ok(()) }
     }
 }

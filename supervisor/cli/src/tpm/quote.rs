@@ -41,6 +41,7 @@ impl Quote {
             return if context.json { output::document(&answer, Some(&behind)) } else { output::line(quote) };
         };
         let text = serde_json::to_string(quote).map_err(|error| Fault::Failed(error.to_string()))?;
-        output::write_new(path, &format!("{text}\n"))
+        output::write_new(path, &format!("{text}\n"))?;
+        if context.json { output::document(&answer, Some(&behind)) } else { Ok(()) }
     }
 }

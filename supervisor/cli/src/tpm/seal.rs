@@ -42,10 +42,12 @@ impl Seal {
         let (answer, behind) = context.ask("seal", Command::Seal { data: Secret::new(&data) })?;
         let Answer::Sealed { blob, .. } = &answer else { return Err(Fault::Unexpected) };
         let bytes = STANDARD.decode(blob).map_err(|_| Fault::Unexpected)?;
-        if context.json && self.out.is_none() {
-            return output::document(&answer, Some(&behind));
+        if !context.json {
+            return secret::put(self.out.as_deref(), "sealed data", &bytes);
         }
-        secret::put(self.out.as_deref(), "sealed data", &bytes)?;
-        if context.json { output::document(&answer, Some(&behind)) } else { Ok(()) }
+        if let Some(path) = self.out.as_deref().filter(|path| !secret::is_stream(path)) {
+            secret::write_new(path, &bytes)?;
+        }
+        output::document(&answer, Some(&behind))
     }
 }

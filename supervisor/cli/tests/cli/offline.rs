@@ -264,6 +264,35 @@ fn a_log_goes_on_from_a_kept_head_or_does_not() {
     assert_eq!(output.code, Some(7));
     assert!(output.err.contains("does not go on from this head"), "{}", output.err);
     assert_eq!(folder.dsmil(&["log", "prove"]).code, Some(2));
+    // Into a file: people are told, programs get the document.
+    let (one, two) = (folder.beside("one.json"), folder.beside("two.json"));
+    let text = folder.dsmil(&["log", "prove", "--since", kept, "--out", one.to_str().unwrap()]).done();
+    assert_eq!(text, format!("{}: the log of 8 entries goes on from its first 5 entries\n", one.display()));
+    let told = folder.answer(&["log", "prove", "--since", kept, "--out", two.to_str().unwrap()]);
+    assert_eq!((&told["kind"], &told["out"]), (&json!("log_consistency"), &json!(two)));
+    let written: Value = serde_json::from_str(&fs::read_to_string(&two).unwrap()).unwrap();
+    assert_eq!((&written, &written["hashes"]), (answer, &told["hashes"]));
+}
+
+#[test]
+fn a_proof_is_one_document_for_programs() {
+    let mut folder = Folder::new();
+    let key = folder.sign();
+    let (out, other) = (folder.beside("entry.tlog-proof"), folder.beside("other"));
+    let told = folder.answer(&["log", "prove", "3"]);
+    assert_eq!(
+        (&told["kind"], &told["index"], &told["entries"]),
+        (&json!("log_proof"), &json!(3), &json!(5))
+    );
+    let text = told["proof"].as_str().unwrap();
+    assert_eq!(folder.dsmil(&["log", "prove", "3"]).done(), text);
+    fs::write(&other, text).unwrap();
+    let to_file = folder.answer(&["log", "prove", "3", "--out", out.to_str().unwrap()]);
+    assert_eq!((&to_file["out"], &to_file["proof"]), (&json!(out), &Value::Null));
+    assert_eq!(to_file["root"], told["root"]);
+    assert_eq!(fs::read_to_string(&out).unwrap(), text);
+    let mut command = command(Path::new("/nonexistent/socket"));
+    Output::of(command.args(["log", "verify-proof"]).arg(&other).arg("--key").arg(&key)).done();
 }
 
 #[test]

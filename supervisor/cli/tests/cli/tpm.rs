@@ -198,4 +198,32 @@ fn a_quote_is_asked_for_with_the_nonce_and_kept_as_it_came() {
     // What is there is not written over.
     assert_eq!(daemon.dsmil(&arguments).code, Some(1));
     assert_eq!(daemon.dsmil(&["tpm", "quote"]).code, Some(2));
+    // Programs get it in any case.
+    let other = dir.path().join("other.json");
+    let out = other.to_str().unwrap();
+    let text = daemon.dsmil(&["tpm", "quote", "--nonce", "0aff", "--out", out, "--json"]).done();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((text.lines().count(), &document["answer"]["kind"]), (1, &"quote".into()));
+    assert_eq!(read(&std::fs::read_to_string(&other).unwrap()), quote());
+}
+
+#[test]
+fn a_certification_in_a_file_is_told_to_programs_too() {
+    let word = api::wire::vault::Certification {
+        counter: "01".to_owned(),
+        counter_signature: "02".to_owned(),
+        record: "03".to_owned(),
+        record_signature: "04".to_owned(),
+        key: "-----BEGIN PUBLIC KEY-----\n".to_owned(),
+        anchor: "05".to_owned(),
+    };
+    let daemon = Daemon::answering(Answer::Certification(Box::new(word)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("anchor.json");
+    let out = path.to_str().unwrap();
+    let text = daemon.dsmil(&["tpm", "certify", "--nonce", "0aff", "--out", out, "--json"]).done();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((text.lines().count(), &document["answer"]["kind"]), (1, &"certification".into()));
+    assert_eq!(document["answer"]["record"], "03");
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"record\":\"03\""));
 }

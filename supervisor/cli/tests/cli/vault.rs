@@ -77,6 +77,14 @@ fn daemon(kept: &Arc<Mutex<Kept>>) -> Daemon {
     })
 }
 
+/// What programs are told: one document on one line, and nothing on the error output.
+#[track_caller]
+fn answer(daemon: &Daemon, arguments: &[&str]) -> serde_json::Value {
+    let output = daemon.dsmil(&[arguments, &["--json"]].concat());
+    assert_eq!((output.out.lines().count(), output.err.as_str()), (1, ""), "{}", output.out);
+    serde_json::from_str::<serde_json::Value>(&output.out).unwrap()["answer"].take()
+}
+
 fn vault(kept: &Mutex<Kept>) -> Vault {
     let vault = Vault::from_bytes(kept.lock().unwrap().vault.as_ref().unwrap()).unwrap();
     vault.check().unwrap();
@@ -120,6 +128,16 @@ fn a_vault_is_made_renewed_and_recovered_by_its_recovery_key() {
     let offline = ["tpm", "recover", "--offline", "--dir", dir_of, "--recovery-key", file, "--out"];
     daemon.dsmil(&[&offline[..], &[out.to_str().unwrap()]].concat()).done();
     assert_eq!(std::fs::read(&out).unwrap(), REPOSITORY);
+}
+
+#[test]
+fn the_recovery_key_is_a_field_of_the_document_where_it_was_asked_for() {
+    let kept = Arc::default();
+    let daemon = daemon(&kept);
+    let told = answer(&daemon, &["tpm", "provision", "--pcrs", "0,7", "--recovery-key-out", "-"]);
+    let key = Key::parse(told["recovery_key"].as_str().unwrap()).unwrap();
+    assert_eq!(**vault(&kept).repository(&key).unwrap(), REPOSITORY);
+    assert_eq!((&told["kind"], &told["policy"]), (&"provisioned".into(), &true.into()));
 }
 
 #[test]
@@ -186,6 +204,18 @@ fn terms_are_signed_where_the_key_is() {
         "{}",
         output.err
     );
+    let told = answer(&daemon, &["tpm", "policy", "terms", "--out", &place("terms2")]);
+    assert_eq!(told, serde_json::json!({"kind": "terms", "terms": STANDARD.encode(terms())}));
+    assert_eq!(std::fs::read(place("terms2")).unwrap(), terms());
+    let told = answer(&daemon, &["tpm", "policy", "sign", &file, "--key", &key, "--out", &place("signed2")]);
+    assert_eq!((&told["kind"], &told["out"]), (&"policy_signed".into(), &place("signed2").into()));
+    assert!(told["policy"].is_null() && told["terms"].as_str().unwrap().contains("PCRs 0,7"), "{told}");
+    assert!(SignedPolicy::from_bytes(&std::fs::read(place("signed2")).unwrap()).unwrap().is_genuine());
+    for out in [&[][..], &["--out", "-"]] {
+        let told = answer(&daemon, &[&["tpm", "policy", "sign", &file, "--key", &key], out].concat());
+        let policy = STANDARD.decode(told["policy"].as_str().unwrap()).unwrap();
+        assert!(SignedPolicy::from_bytes(&policy).unwrap().is_genuine() && told["out"].is_null());
+    }
     daemon.dsmil(&["tpm", "policy", "install", &signed]).done();
     let policy = SignedPolicy::from_bytes(&kept.lock().unwrap().policies[0]).unwrap();
     assert!(policy.is_genuine() && policy.key == vault(&kept).policy_key);
@@ -215,6 +245,13 @@ fn what_is_sealed_comes_back_byte_for_byte() {
             Some(2),
             "{name}"
         );
+    }
+    for (out, file) in
+        [(&["--out", "-"][..], None), (&[], None), (&["--out", &place("blob2")], Some("blob2"))]
+    {
+        let told = answer(&daemon, &[&["tpm", "seal", &place("secret")], out].concat());
+        assert_eq!(told["blob"], STANDARD.encode([b"sealed ", &secret[..]].concat()));
+        assert!(file.is_none_or(|file| dir.path().join(file).exists()));
     }
     let json = daemon.dsmil(&["tpm", "unseal", &place("blob"), "--json", "--out", &place("json")]).done();
     assert!(json.contains("\"bytes\":9") && !json.contains(&STANDARD.encode(secret)), "{json}");

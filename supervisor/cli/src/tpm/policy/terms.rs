@@ -28,10 +28,14 @@ impl Terms {
         let report = vault::report(&mut context.connect()?)?;
         vault::of(&report)?;
         let terms = vault::terms(&report)?;
-        if context.json && self.out.is_none() {
+        let bytes = terms.to_bytes().map_err(failed)?;
+        if context.json {
+            if let Some(path) = self.out.as_deref().filter(|path| !secret::is_stream(path)) {
+                secret::write_new(path, &bytes)?;
+            }
             return output::document(&serde_json::json!({"kind": "terms", "terms": report.terms}), None);
         }
-        secret::put(self.out.as_deref(), "terms", &terms.to_bytes().map_err(failed)?)?;
+        secret::put(self.out.as_deref(), "terms", &bytes)?;
         output::note(&vault::describe(&terms));
         Ok(())
     }
