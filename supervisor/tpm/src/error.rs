@@ -121,14 +121,19 @@ pub enum Error {
         index: u32,
     },
     /// Nothing is defined at this NV index.
-    #[error("the TPM has no NV index {index:#010x}: it was never defined, or somebody removed it")]
+    #[error(
+        "the TPM has no NV index {index:#010x}: it was never defined, or somebody removed it; define it, or, where it was the \
+         log's anchor or the vault's counter, make that anew (`dsmild run --accept-anchor`, `dsmil tpm recover`)"
+    )]
     NvMissing {
         /// The index.
         index: u32,
     },
     /// The index was defined, but never written.
     #[error(
-        "the TPM's NV index {index:#010x} was never written: its definition was interrupted, or it was defined anew"
+        "the TPM's NV index {index:#010x} was never written: its definition was interrupted, or it was defined anew; write or \
+         increment it first, or, where it was the log's anchor or the vault's counter, make that anew \
+         (`dsmild run --accept-anchor`, `dsmil tpm recover`)"
     )]
     NvUnwritten {
         /// The index.
@@ -176,7 +181,9 @@ pub enum Error {
         len: usize,
     },
     /// This chip, or the software in its place, does not do such a thing.
-    #[error("{what} is not done by {by}")]
+    #[error(
+        "{what} is not done by {by}; do without it, or use a TPM that offers it: `dsmil tpm status` lists what one does"
+    )]
     Unsupported {
         /// What was asked for.
         what: &'static str,
@@ -184,7 +191,7 @@ pub enum Error {
         by: &'static str,
     },
     /// [`Handle::shutdown`](crate::Handle::shutdown) was called; the daemon is stopping.
-    #[error("the TPM's thread has stopped")]
+    #[error("the TPM's thread has stopped, as the daemon does; ask again when that is started")]
     Stopped,
     /// The TPM refused a command in a way that no caller can repair, or gave an answer that is none.
     #[error("the TPM's answer to TPM2_{command} is {code:#x}: {text}; see `tpm2_rc_decode {code:#x}`")]
@@ -195,6 +202,22 @@ pub enum Error {
         code: u32,
         /// The code in words.
         text: String,
+    },
+    /// The register can be extended from another locality alone.
+    #[error(
+        "PCR {register} is reserved for a dynamic start of the machine (TPM_RC_LOCALITY); extend one of 0 to 16, or 23"
+    )]
+    PcrReserved {
+        /// The register.
+        register: u8,
+    },
+    /// The index holds something else than what was asked for can be done with.
+    #[error("the TPM's NV index {index:#010x} does not hold {wanted}; name one that does, or define another")]
+    NvOther {
+        /// The index.
+        index: u32,
+        /// What it would have to hold.
+        wanted: &'static str,
     },
 }
 
@@ -207,5 +230,51 @@ impl Error {
     /// The signing key's file is not what it should be.
     pub(crate) fn damaged_key(path: &Path, reason: &str) -> Self {
         Self::DamagedKey { path: path.to_owned(), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What went wrong, and behind a semicolon what to do.
+    #[test]
+    fn each_says_what_to_do() {
+        let (index, path, reason) = (0x0180_0001, PathBuf::from("key"), || "a reason".to_owned());
+        let source = std::io::Error::other("a reason");
+        let errors = [
+            Error::Unavailable { tcti: "device".to_owned(), reason: reason() },
+            Error::Busy { what: "the TPM", reason: reason() },
+            Error::LockedOut,
+            Error::Authorization { what: "the owner hierarchy".to_owned() },
+            Error::Srk { handle: 0x8100_0001, found: "nothing".to_owned() },
+            Error::ForeignKeyDir { path: path.clone() },
+            Error::damaged_key(&path, "a reason"),
+            Error::KeyDir { action: "read", path, source },
+            Error::ForeignBlob,
+            Error::DamagedBlob { reason: reason() },
+            Error::WrongPcr { registers: vec![7] },
+            Error::PolicyRevoked { counter_max: 5 },
+            Error::PolicyKey,
+            Error::NvDefined { index },
+            Error::NvMissing { index },
+            Error::NvUnwritten { index },
+            Error::NvForeign { index },
+            Error::AnchorCount { counted: 2, named: 1 },
+            Error::NvSpace,
+            Error::Length { what: "data", len: 0, max: 1 },
+            Error::DeadlinePassed,
+            Error::QueueFull { len: 1 },
+            Error::Unsupported { what: "a quote", by: "a key in software" },
+            Error::Stopped,
+            Error::Chip { command: "Sign", code: 0x907, text: reason() },
+            Error::PcrReserved { register: 17 },
+            Error::NvOther { index, wanted: "a counter" },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            let (_, next) = text.split_once("; ").or_else(|| text.split_once(": ")).unwrap_or_default();
+            assert!(next.split(' ').count() > 2, "{text}");
+        }
     }
 }

@@ -38,6 +38,7 @@ pub(crate) const COMMAND_CODE: u32 = 0x143;
 pub(crate) const NV_SPACE: u32 = 0x14b;
 pub(crate) const NV_DEFINED: u32 = 0x14c;
 pub(crate) const NV_UNINITIALIZED: u32 = 0x14a;
+pub(crate) const LOCALITY: u32 = 0x907;
 const POLICY_FAIL: u32 = 0x9d;
 
 impl Fault {
@@ -150,6 +151,7 @@ fn words(code: u32) -> &'static str {
         0x904 => "out of memory",
         0x905 => "no session handles",
         0x906 => "no object handles",
+        LOCALITY => "not from this locality: what it is about is reserved for others",
         0x908 => "suspended",
         0x909 => "cancelled",
         0x90a => "testing itself",
@@ -185,6 +187,12 @@ mod tests {
             assert!(matches!(error(chip), Error::Chip { code, .. } if code == chip), "{chip:#x}");
         }
         assert!(matches!(fault(Cause::Lost(String::new())).into(), Error::Unavailable { .. }));
+    }
+
+    #[test]
+    fn a_locality_has_words() {
+        let Error::Chip { code, text, .. } = error(LOCALITY) else { panic!("no answer of the chip") };
+        assert!(code == 0x907 && text.contains("locality"), "{text}");
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) const COUNTER_SIZE: u16 = 8;
 // TPMA_NV, TPM 2.0 Library Part 2, section 13.4.
 const AUTH_WRITE: u32 = 1 << 2;
 const POLICY_WRITE: u32 = 1 << 3;
+/// What kind it is, TPM_NT; bytes are 0.
+const NT: u32 = 0xf << 4;
 const COUNTER: u32 = 1 << 4;
 const OWNER_READ: u32 = 1 << 17;
 const AUTH_READ: u32 = 1 << 18;
@@ -324,6 +326,8 @@ impl Handle {
     ///
     /// # Errors
     /// - `NvMissing`, `NvUnwritten`
+    /// - `NvForeign`: it is named with another hash than SHA-256, so none of ours
+    /// - `Authorization`: the owner hierarchy has an authorisation value
     pub async fn nv_read(&self, index: u32) -> Result<Vec<u8>, Error> {
         self.ask_chip(Kind::Nv, "NV storage", move |chip| {
             let public = chip.nv_public(index)?.ok_or(Error::NvMissing { index })?;
@@ -335,14 +339,19 @@ impl Handle {
     /// Writes the first bytes of an index. Two commands, nine where a policy guards it.
     ///
     /// # Errors
-    /// - `Length`: more bytes than [`NV_SIZE_MAX`]
+    /// - `Length`: none, or more bytes than the index has
     /// - `NvMissing`
+    /// - `NvOther`: it is a counter
     /// - `NvForeign`: it was defined by somebody else
     pub async fn nv_write(&self, index: u32, data: &[u8]) -> Result<(), Error> {
         check_len("NV data", data.len(), NV_SIZE_MAX)?;
         let data = data.to_vec();
         self.ask_chip(Kind::Nv, "NV storage", move |chip| {
             let public = chip.nv_public(index)?.ok_or(Error::NvMissing { index })?;
+            if public.attributes & NT != 0 {
+                return Err(Error::NvOther { index, wanted: "bytes" });
+            }
+            check_len("NV data", data.len(), public.size.into())?;
             chip.nv_write(&public, &data)
         })
         .await
@@ -352,11 +361,15 @@ impl Handle {
     ///
     /// # Errors
     /// - `NvMissing`
+    /// - `NvOther`: it is no counter
     /// - `NvForeign`: it was defined by somebody else
     pub async fn nv_increment(&self, index: u32) -> Result<u64, Error> {
         let mut is_done = false;
         self.ask_chip(Kind::Nv, "NV storage", move |chip| {
             let public = chip.nv_public(index)?.ok_or(Error::NvMissing { index })?;
+            if public.attributes & NT != COUNTER {
+                return Err(Error::NvOther { index, wanted: "a counter" });
+            }
             // Where the chip was reset before it was read, it is read again and not incremented twice.
             if !is_done {
                 chip.nv_increment(&public)?;
@@ -371,6 +384,8 @@ impl Handle {
     ///
     /// # Errors
     /// - `NvMissing`
+    /// - `NvForeign`: it is named with another hash than SHA-256
+    /// - `Authorization`: the owner hierarchy has an authorisation value
     pub async fn nv_undefine(&self, index: u32) -> Result<(), Error> {
         self.ask_chip(Kind::Nv, "NV storage", move |chip| chip.nv_undefine(index)).await
     }

@@ -6,6 +6,7 @@ use crate::attest::{ATTEST_QUOTE, Clock, Disbelief, NONCE_MAX, Statement};
 use crate::chip::Chip;
 use crate::codec::{Reader, Writer};
 use crate::counters::Kind;
+use crate::fault::LOCALITY;
 use crate::handle::check_len;
 use crate::key_dir::Role;
 use crate::link::Entity;
@@ -110,8 +111,11 @@ impl Chip {
     fn pcr_extend(&mut self, register: u8, measurement: Hash) -> Result<(), Error> {
         let parameters = Writer::new().u32(1).u16(ALG_SHA256).bytes(&measurement.0);
         let handles = [&Entity::bare(register.into())];
-        self.base.secured(code::PCR_EXTEND, &handles, &parameters, &[])?;
-        Ok(())
+        let extended = self.base.secured(code::PCR_EXTEND, &handles, &parameters, &[]);
+        extended.map(drop).map_err(|fault| match fault.kind() {
+            Some(LOCALITY) => Error::PcrReserved { register },
+            _ => fault.into(),
+        })
     }
 
     fn quote(&mut self, selection: PcrSelection, nonce: &[u8]) -> Result<Statement, Error> {
@@ -168,7 +172,7 @@ impl Handle {
     ///
     /// # Errors
     /// - `Length`: a register above 23
-    /// - `Chip`: the register is reserved for others, such as 17 to 22
+    /// - `PcrReserved`: the register is reserved for others, as 17 to 22 are
     pub async fn pcr_extend(&self, register: u8, measurement: Hash) -> Result<(), Error> {
         if register >= PCR_COUNT {
             return Err(Error::Length { what: "a PCR", len: register.into(), max: 23 });

@@ -145,8 +145,10 @@ impl Handle {
     /// - `WrongPcr`: the machine is in another state than the terms name
     /// - `PolicyRevoked`: the revocation counter went on since
     /// - `NvMissing`, `NvForeign`, `NvUnwritten`: the revocation counter is not the one that the terms name
+    /// - `Authorization`: the owner hierarchy has an authorisation value, which reading the counter takes
     /// - `ForeignBlob`: another TPM sealed it
     /// - `DamagedBlob`: it was changed
+    /// - `Length`: it is no sealed data, being empty or too long
     pub async fn unseal_policy(
         &self,
         blob: &[u8],

@@ -54,7 +54,9 @@ async fn wrong_sizes_and_places_are_refused() {
     let defined = tpm.nv_define(0x0150_0000, NvKind::Counter, NvWriter::Value).await;
     assert!(matches!(defined, Err(Error::NvForeign { .. })));
     tpm.nv_define(INDEX, NvKind::Bytes(8), NvWriter::Value).await.unwrap();
-    assert!(matches!(tpm.nv_write(INDEX, &[0; 9]).await, Err(Error::Chip { code: 0x146, .. })));
+    assert!(matches!(tpm.nv_write(INDEX, &[0; 9]).await, Err(Error::Length { len: 9, max: 8, .. })));
+    let error = refused(tpm.nv_increment(INDEX).await);
+    assert!(matches!(error, Error::NvOther { wanted: "a counter", .. }), "{error}");
     assert!(matches!(tpm.nv_write(INDEX, &[]).await, Err(Error::Length { .. })));
     // The chip's room ends some time, and that is said.
     let mut last = Ok(());
@@ -89,7 +91,8 @@ async fn a_counter_never_goes_back() {
         }
         assert_eq!(tpm.nv_read(INDEX).await.unwrap(), (first + 3).to_be_bytes());
         // A counter cannot be written.
-        assert!(tpm.nv_write(INDEX, &[0; 8]).await.is_err());
+        let error = refused(tpm.nv_write(INDEX, &[0; 8]).await);
+        assert!(matches!(error, Error::NvOther { wanted: "bytes", .. }), "{error}");
         highest = first + 3;
         tpm.nv_undefine(INDEX).await.unwrap();
     }
@@ -129,6 +132,18 @@ async fn who_knows_the_owners_value_cannot_write_and_what_he_defines_is_noticed(
         }
     }
     assert_eq!(tpm.resources().await.unwrap().transient, 1);
+}
+
+#[tokio::test]
+async fn an_index_that_is_named_with_another_hash_is_none_of_ours() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    Rival::new(&swtpm).define_with_another_hash(INDEX);
+    for error in [refused(tpm.nv_read(INDEX).await), refused(tpm.nv_undefine(INDEX).await)] {
+        assert!(matches!(error, Error::NvForeign { .. }), "{error}");
+        assert!(error.to_string().contains("take another index"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Sealing under signed policies, and PCRs, against a real software TPM.
 
+use std::sync::{Arc, Mutex};
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tpm::{
     Disbelief, Error, Handle, NvKind, NvWriter, PcrSelection, Pcrs, PublicKey, SignedPolicy, Terms, extended,
@@ -10,21 +12,21 @@ use types::hash::Hash;
 use crate::common::{Machine, Wire};
 use crate::rival::Rival;
 
-const REVOCATION: u32 = 0x0180_d520;
+pub const REVOCATION: u32 = 0x0180_d520;
 const SECRET: &[u8] = b"the repository's key, 32 bytes..";
 
 /// The owner, with the policy key at home.
-struct Owner {
+pub struct Owner {
     pkcs8: Vec<u8>,
 }
 
 impl Owner {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         Self { pkcs8: pair.to_pkcs8v1().unwrap().as_ref().to_vec() }
     }
 
-    fn sign(&self, terms: Terms) -> SignedPolicy {
+    pub fn sign(&self, terms: Terms) -> SignedPolicy {
         sign_policy(&self.pkcs8, terms).unwrap()
     }
 
@@ -43,7 +45,7 @@ async fn counter(tpm: &Handle) -> u64 {
 }
 
 /// Terms for the machine as it is.
-async fn terms(tpm: &Handle, counter_max: u64) -> Terms {
+pub async fn terms(tpm: &Handle, counter_max: u64) -> Terms {
     Terms {
         pcrs: selection(),
         pcr_digest: tpm.pcr_read(selection()).await.unwrap().digest(),
@@ -144,6 +146,8 @@ async fn a_satisfied_policy_opens_nothing_to_others() {
     let machine = Machine::new();
     let swtpm = machine.power_on();
     let (tape, taped) = std::sync::mpsc::channel();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let all = seen.clone();
     let wire = Wire::tap(
         &swtpm,
         Box::new(move |command, chip| {
@@ -155,7 +159,9 @@ async fn a_satisfied_policy_opens_nothing_to_others() {
                 let own = [&[0x80, 2], len.as_slice(), &command[6..14], &auths_len, &auths].concat();
                 tape.send(chip(&own)).unwrap();
             }
-            chip(command)
+            let response = chip(command);
+            all.lock().unwrap().extend([command.to_vec(), response.clone()]);
+            response
         }),
     );
     let mut config = machine.config(&swtpm);
@@ -168,9 +174,34 @@ async fn a_satisfied_policy_opens_nothing_to_others() {
     let opened = tpm.unseal_policy(&blob, &policy).await;
     let stolen: Vec<u8> = taped.try_iter().flatten().collect();
     assert!(!stolen.windows(SECRET.len()).any(|part| part == SECRET));
+    // Nor is it in what passes between us and the chip.
+    let is_there = |message: &Vec<u8>| message.windows(16).any(|part| part == &SECRET[..16]);
+    assert!(!seen.lock().unwrap().iter().any(is_there));
     // TPM_RC_BAD_AUTH of the first session.
     assert_eq!(stolen, [0x80, 1, 0, 0, 0, 10, 0, 0, 0x09, 0xa2]);
     assert_eq!(**opened.unwrap(), *SECRET);
+}
+
+#[tokio::test]
+async fn an_owner_who_took_the_authorisation_is_told_of() {
+    let machine = Machine::new();
+    let swtpm = machine.power_on();
+    let tpm = machine.open(&swtpm);
+    let owner = Owner::new();
+    let value = counter(&tpm).await;
+    let policy = owner.sign(terms(&tpm, value).await);
+    let blob = tpm.seal_policy(SECRET, &policy.key).await.unwrap();
+    Rival::new(&swtpm).take_the_owner();
+    for error in [
+        refused(tpm.unseal_policy(&blob, &policy).await),
+        refused(tpm.nv_read(REVOCATION).await),
+        refused(tpm.nv_undefine(REVOCATION).await),
+        refused(tpm.nv_define(REVOCATION + 1, NvKind::Counter, NvWriter::Key).await),
+    ] {
+        assert!(matches!(error, Error::Authorization { .. }), "{error}");
+        assert!(error.to_string().contains("clear that authorisation"), "{error}");
+    }
+    assert_eq!(tpm.resources().await.unwrap().sessions, 1);
 }
 
 #[tokio::test]
@@ -192,7 +223,9 @@ async fn registers_are_read_and_extended() {
     }
     assert!(matches!(tpm.pcr_extend(24, Hash([0; 32])).await, Err(Error::Length { .. })));
     // Reserved for a dynamic start.
-    assert!(matches!(tpm.pcr_extend(17, Hash([0; 32])).await, Err(Error::Chip { .. })));
+    let error = refused(tpm.pcr_extend(17, Hash([0; 32])).await);
+    assert!(matches!(error, Error::PcrReserved { register: 17 }), "{error}");
+    assert!(error.to_string().contains("extend one of 0 to 16, or 23"), "{error}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use tss_esapi::Context;
 use tss_esapi::attributes::NvIndexAttributes;
-use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, TpmHandle};
+use tss_esapi::handles::{AuthHandle, NvIndexHandle, NvIndexTpmHandle, TpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
@@ -53,6 +53,25 @@ impl Rival {
                 self.context.nv_write(NvAuth::NvIndex(index), index, vec![1].try_into().unwrap(), 0);
             written.unwrap_err();
         }
+    }
+
+    /// Gives the owner hierarchy an authorisation value.
+    pub fn take_the_owner(&mut self) {
+        let auth = Auth::try_from(b"owner".to_vec()).unwrap();
+        self.context.hierarchy_change_auth(AuthHandle::Owner, auth).unwrap();
+    }
+
+    /// Defines an index whose name is made with SHA-384.
+    pub fn define_with_another_hash(&mut self, index: u32) {
+        let attributes = NvIndexAttributes::try_from(1 << 1 | 1 << 17).unwrap();
+        let public = NvPublicBuilder::new()
+            .with_nv_index(NvIndexTpmHandle::new(index).unwrap())
+            .with_index_name_algorithm(HashingAlgorithm::Sha384)
+            .with_index_attributes(attributes)
+            .with_data_area_size(4)
+            .build()
+            .unwrap();
+        self.context.nv_define_space(Provision::Owner, None, public).unwrap();
     }
 
     fn index(&mut self, index: u32) -> NvIndexHandle {
