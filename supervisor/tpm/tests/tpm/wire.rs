@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use crate::common::{Machine, Swtpm, Tap, Wire};
-use tpm::{Error, Handle, verify};
+use crate::policy::{Owner, REVOCATION, terms};
+use tpm::{Error, Handle, KeyKind, NvKind, NvWriter, verify};
 use tss_esapi::Context;
 use tss_esapi::handles::{AuthHandle, PersistentTpmHandle};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
@@ -69,6 +70,17 @@ async fn nothing_secret_passes_in_the_clear() {
     let random = tpm.random(32).await.unwrap();
     refused(tpm.sign(Hash([7; 32])).await);
     tpm.seal(secret).await.unwrap();
+    let bound = b"what a policy guards, 32 bytes..";
+    // Its value authorises it, since on this wire nothing is signed.
+    tpm.nv_define(REVOCATION, NvKind::Counter, NvWriter::Value).await.unwrap();
+    let value = tpm.nv_increment(REVOCATION).await.unwrap();
+    let policy = Owner::new().sign(terms(&tpm, value).await);
+    let blob = tpm.seal_policy(bound, &policy.key).await.unwrap();
+    assert_eq!(**tpm.unseal_policy(&blob, &policy).await.unwrap(), *bound);
+    let plain = b"what the chip encrypts, 32 bytes";
+    let key = tpm.make_key(KeyKind::Aes128).await.unwrap();
+    let encrypted = tpm.encrypt(&key, [9; 16], plain).await.unwrap();
+    assert_eq!(**tpm.decrypt(&key, [9; 16], &encrypted).await.unwrap(), *plain);
     tpm.shutdown().await.unwrap();
 
     let key_file = std::fs::read(machine.key_file()).unwrap();
@@ -77,8 +89,9 @@ async fn nothing_secret_passes_in_the_clear() {
         |bytes: &[u8]| tape.iter().any(|message| message.windows(bytes.len()).any(|part| part == bytes));
     // Each run of 16 bytes of the secrets; the key file's secret lies before its sum.
     let key_secret = &key_file[key_file.len() - 64..key_file.len() - 32];
-    for part in [secret.as_slice(), &random, key_secret].iter().flat_map(|secret| secret.windows(16)) {
-        assert!(!on_wire(part));
+    let secrets = [("sealed", secret.as_slice()), ("random", &random), ("the keys'", key_secret)];
+    for (name, secret) in secrets.into_iter().chain([("under a policy", &bound[..]), ("encrypted", plain)]) {
+        assert!(!secret.windows(16).any(on_wire), "{name}");
     }
     // The tape works: what is public is on it.
     assert!(on_wire(&tpm.general_key().sec1()[1..33]));
