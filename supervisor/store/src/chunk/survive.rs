@@ -6,7 +6,8 @@
 mod crashes;
 mod tampering;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::*;
@@ -86,6 +87,14 @@ struct Story {
 }
 
 impl Story {
+    /// Tells stories apart by what they ask of a store.
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.wanted().into_iter().collect::<BTreeSet<_>>().hash(&mut hasher);
+        self.ever.len().hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn wanted(&self) -> HashSet<ChunkId> {
         self.kept.iter().flat_map(|contents| contents.keys().copied()).collect()
     }

@@ -7,6 +7,7 @@
 //! Reads, and writes that are not whole blocks, take the ordinary way; the kernel keeps both views the same. Where a file system
 //! has no such way, everything takes the ordinary one.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -22,11 +23,27 @@ use crate::bytes::{length, size};
 /// What offsets, lengths and memory are aligned to: no file system and no device in use asks for more.
 pub(crate) const BLOCK: usize = 4096;
 
+/// The way past the cache.
+pub(crate) trait Direct: Send + Sync + fmt::Debug {
+    /// Writes whole blocks that lie in aligned memory.
+    ///
+    /// # Errors
+    ///
+    /// - `InvalidInput`: it takes no such blocks, and nothing was written
+    fn write_blocks(&self, offset: u64, blocks: &[u8]) -> io::Result<()>;
+}
+
+impl Direct for fs::File {
+    fn write_blocks(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.write_all_at(blocks, offset)
+    }
+}
+
 /// An open file with both ways to it.
 #[derive(Debug)]
 pub(crate) struct BlockFile {
-    file: fs::File,
-    direct: fs::File,
+    file: Box<dyn File>,
+    direct: Box<dyn Direct>,
     /// The direct way was refused: it is not tried again.
     refused: AtomicBool,
     tail: Mutex<Tail>,
@@ -37,14 +54,19 @@ impl BlockFile {
     pub(crate) fn open(path: &Path, file: fs::File) -> Result<Self, fs::File> {
         let direct = fs::OpenOptions::new().write(true).custom_flags(O_DIRECT).open(path);
         match direct {
-            Ok(direct) => Ok(Self { file, direct, refused: AtomicBool::new(false), tail: Mutex::default() }),
+            Ok(direct) => Ok(Self::over(Box::new(file), Box::new(direct))),
             Err(_) => Err(file),
         }
     }
 
+    /// Of both ways to one file.
+    pub(crate) fn over(file: Box<dyn File>, direct: Box<dyn Direct>) -> Self {
+        Self { file, direct, refused: AtomicBool::new(false), tail: Mutex::default() }
+    }
+
     /// Writes whole blocks; false where the file system does not take them.
     fn write_blocks(&self, offset: u64, blocks: &[u8]) -> io::Result<bool> {
-        match self.direct.write_all_at(blocks, offset) {
+        match self.direct.write_blocks(offset, blocks) {
             // Refused before anything is written: another alignment is asked for, or none will do.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 self.refused.store(true, Relaxed);
@@ -61,11 +83,15 @@ impl BlockFile {
 
 impl File for BlockFile {
     fn len(&self) -> io::Result<u64> {
-        File::len(&self.file)
+        self.file.len()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        File::read_at(&self.file, offset, buffer)
+        self.file.read_at(offset, buffer)
+    }
+
+    fn expect(&self, offset: u64, length: u64) {
+        self.file.expect(offset, length);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -76,22 +102,22 @@ impl File for BlockFile {
         if is_whole && self.is_direct() && self.write_blocks(offset, bytes)? {
             return Ok(());
         }
-        File::write_at(&self.file, offset, bytes)
+        self.file.write_at(offset, bytes)
     }
 
     fn append_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let padded = (offset + length(bytes.len())).next_multiple_of(length(BLOCK));
         // Blocks must not make the file longer: what is behind its end is not ours to say.
-        if !self.is_direct() || padded > File::len(&self.file)? {
+        if !self.is_direct() || padded > self.file.len()? {
             tail.forget();
-            return File::write_at(&self.file, offset, bytes);
+            return self.file.write_at(offset, bytes);
         }
-        tail.load(&self.file, offset)?;
+        tail.load(&*self.file, offset)?;
         let (start, blocks) = tail.with(bytes);
         if !self.write_blocks(start, blocks)? {
             tail.forget();
-            return File::write_at(&self.file, offset, bytes);
+            return self.file.write_at(offset, bytes);
         }
         tail.advance(bytes.len());
         Ok(())
@@ -123,7 +149,7 @@ impl Tail {
     }
 
     /// Makes sure that the bytes before `offset` in its block are here.
-    fn load(&mut self, file: &fs::File, offset: u64) -> io::Result<()> {
+    fn load(&mut self, file: &dyn File, offset: u64) -> io::Result<()> {
         let filled = size(offset % length(BLOCK));
         let start = offset - length(filled);
         if self.start == Some(start) && self.filled == filled {
@@ -131,7 +157,7 @@ impl Tail {
         }
         self.forget();
         self.reserve(BLOCK);
-        if File::read_at(file, start, self.room(filled))? < filled {
+        if file.read_at(start, self.room(filled))? < filled {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         (self.start, self.filled) = (Some(start), filled);
@@ -208,8 +234,6 @@ impl Zeros {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt as _;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -250,7 +274,7 @@ mod tests {
                     offset += bytes.len();
                 }
                 let mut seen = vec![0; model.len()];
-                file.file.read_exact_at(&mut seen, 0).unwrap();
+                File::read_at(&file, 0, &mut seen).unwrap();
                 prop_assert!(seen == model, "after {offset} bytes");
             }
             file.sync().unwrap();

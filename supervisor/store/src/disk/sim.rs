@@ -1,7 +1,12 @@
 //! A disk for tests: what is written but not flushed may be lost at a crash, sector by sector and in any order.
 //!
 //! Each file has a *live* image, which the running process sees, a *durable* one, and the sectors written since the last
-//! flush. Names are journalled: of the changes since the last flush of a folder any prefix survives a crash.
+//! flush. A sector that is written with what it holds already changes nothing, whatever becomes of the writing. Names are
+//! journalled: of the changes since the last flush of a folder any prefix survives a crash.
+//!
+//! Files that are appended to are written block by block, by the code that does it on the disk of the machine.
+
+mod fate;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,7 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::blocks::{BLOCK, BlockFile, Direct};
 use super::{Disk, File, Lock, Mode};
+pub(crate) use fate::Fate;
 
 const SECTOR: usize = 512;
 
@@ -21,6 +28,24 @@ struct Inode {
     pending: Vec<(usize, Vec<u8>)>,
     /// Whether the length changed since the last flush.
     resized: bool,
+}
+
+impl Inode {
+    /// Notes the sectors from `start` to `end` as written and not flushed.
+    fn touch(&mut self, start: usize, end: usize) {
+        let mut sector = start - start % SECTOR;
+        while sector < end {
+            let until = (sector + SECTOR).min(self.live.len());
+            let written = &self.live[sector..until];
+            let before = self.pending.iter().rev().find(|(offset, _)| *offset == sector);
+            let before =
+                before.map(|(_, bytes)| bytes.as_slice()).or_else(|| self.durable.get(sector..until));
+            if before != Some(written) {
+                self.pending.push((sector, written.to_vec()));
+            }
+            sector += SECTOR;
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -40,8 +65,10 @@ struct State {
     fuse: Option<u64>,
     /// How many more flushes succeed before one fails.
     good_flushes: Option<u64>,
-    /// How many more flushes are made before all later ones are acknowledged and not made.
+    /// How many more flushes are made before later ones are acknowledged and not made.
     honest_flushes: Option<u64>,
+    /// Of these, how many: all, where it is not said.
+    lies: Option<u64>,
     /// How many bytes all files together may have.
     capacity: Option<usize>,
     operations: u64,
@@ -57,7 +84,7 @@ impl Sim {
         self.0.lock().unwrap().fuse = Some(operations);
     }
 
-    /// Lets the flush after this many good ones fail, and lose what it should have flushed.
+    /// Lets the flush of a file or a folder after this many good ones fail, and lose what it should have flushed of a file.
     pub(crate) fn fail_flush_after(&self, flushes: u64) {
         self.0.lock().unwrap().good_flushes = Some(flushes);
     }
@@ -65,6 +92,12 @@ impl Sim {
     /// Acknowledges every flush after this many without making it.
     pub(crate) fn lie_after(&self, flushes: u64) {
         self.0.lock().unwrap().honest_flushes = Some(flushes);
+    }
+
+    /// Acknowledges the one flush after this many without making it.
+    pub(crate) fn lie_once_after(&self, flushes: u64) {
+        let mut state = self.0.lock().unwrap();
+        (state.honest_flushes, state.lies) = (Some(flushes), Some(1));
     }
 
     pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
@@ -89,16 +122,22 @@ impl Sim {
 
     /// The disk after a crash now: `choose` says of each unflushed thing whether it survived.
     pub(crate) fn crash(&self, choose: &mut dyn FnMut() -> bool) -> Self {
+        self.crash_within(&mut || if choose() { Fate::Written } else { Fate::Lost })
+    }
+
+    /// The same of a disk that does not write a sector as a whole or not at all.
+    pub(crate) fn crash_within(&self, choose: &mut dyn FnMut() -> Fate) -> Self {
         let state = self.0.lock().unwrap();
         let mut after = State::default();
         for inode in &state.inodes {
             let mut image = inode.durable.clone();
-            let length = if inode.resized && choose() { inode.live.len() } else { inode.durable.len() };
+            let length =
+                if inode.resized && choose() != Fate::Lost { inode.live.len() } else { inode.durable.len() };
             for (offset, sector) in &inode.pending {
-                if choose() {
-                    let end = offset + sector.len();
+                let (fate, end) = (choose(), offset + sector.len());
+                if fate != Fate::Lost {
                     image.resize(image.len().max(end), 0);
-                    image[*offset..end].copy_from_slice(sector);
+                    fate.apply(&mut image[*offset..end], sector);
                 }
             }
             let length = if inode.resized { length } else { image.len() };
@@ -107,7 +146,7 @@ impl Sim {
         }
         after.durable = state.durable.clone();
         for change in &state.changes {
-            if !choose() {
+            if choose() == Fate::Lost {
                 break;
             }
             change.apply(&mut after.durable);
@@ -175,7 +214,29 @@ impl State {
     /// Whether the flush that is asked for is only acknowledged.
     fn lies(&mut self) -> bool {
         match &mut self.honest_flushes {
-            Some(0) => true,
+            Some(0) => match &mut self.lies {
+                Some(0) => false,
+                Some(left) => {
+                    *left -= 1;
+                    true
+                }
+                None => true,
+            },
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the flush that is asked for fails; the next ones do not.
+    fn fails(&mut self) -> bool {
+        match &mut self.good_flushes {
+            Some(0) => {
+                self.good_flushes = None;
+                true
+            }
             Some(left) => {
                 *left -= 1;
                 false
@@ -215,17 +276,21 @@ impl NameChange {
 
 impl Disk for Sim {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
-        if !matches!(mode, Mode::Create | Mode::CreateAppend) {
-            let state = self.0.lock().unwrap();
-            let inode = *state.live.get(path).ok_or(io::ErrorKind::NotFound)?;
-            return Ok(Box::new(SimFile { disk: self.clone(), inode }));
-        }
-        let (mut state, _) = self.change()?;
-        let inode = state.inodes.len();
-        state.inodes.push(Inode::default());
-        state.live.insert(path.into(), inode);
-        state.changes.push(NameChange::Link(path.into(), inode));
-        Ok(Box::new(SimFile { disk: self.clone(), inode }))
+        let inode = if matches!(mode, Mode::Create | Mode::CreateAppend) {
+            let (mut state, _) = self.change()?;
+            let inode = state.inodes.len();
+            state.inodes.push(Inode::default());
+            state.live.insert(path.into(), inode);
+            state.changes.push(NameChange::Link(path.into(), inode));
+            inode
+        } else {
+            *self.0.lock().unwrap().live.get(path).ok_or(io::ErrorKind::NotFound)?
+        };
+        let file = || Box::new(SimFile { disk: self.clone(), inode });
+        Ok(match mode {
+            Mode::Append | Mode::CreateAppend => Box::new(BlockFile::over(file(), file())),
+            Mode::Read | Mode::Write | Mode::Create => file(),
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -269,6 +334,10 @@ impl Disk for Sim {
         if state.lies() {
             return Ok(());
         }
+        if state.fails() {
+            // The names stay as they are seen, and durable or not.
+            return Err(io::Error::other("the flush failed"));
+        }
         state.durable = state.live.clone();
         state.changes.clear();
         Ok(())
@@ -304,6 +373,14 @@ struct SimFile {
     inode: usize,
 }
 
+impl Direct for SimFile {
+    fn write_blocks(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        assert!(offset.is_multiple_of(BLOCK as u64) && blocks.len().is_multiple_of(BLOCK));
+        assert!(blocks.as_ptr().addr().is_multiple_of(BLOCK));
+        self.write_at(offset, blocks)
+    }
+}
+
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.0.lock().unwrap().inodes[self.inode].live.len() as u64)
@@ -325,12 +402,7 @@ impl File for SimFile {
         state.grow(self.inode, end)?;
         let inode = &mut state.inodes[self.inode];
         inode.live[offset..end].copy_from_slice(bytes);
-        let mut sector = offset - offset % SECTOR;
-        while sector < end {
-            let until = (sector + SECTOR).min(inode.live.len());
-            inode.pending.push((sector, inode.live[sector..until].to_vec()));
-            sector += SECTOR;
-        }
+        inode.touch(offset, end);
         if last { Err(io::Error::other("the power is cut")) } else { Ok(()) }
     }
 
@@ -347,16 +419,7 @@ impl File for SimFile {
         if state.lies() {
             return Ok(());
         }
-        let fails = match &mut state.good_flushes {
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => false,
-        };
-        if fails {
-            state.good_flushes = None;
+        if state.fails() {
             // As Linux does: what could not be written counts as clean from now on, and stays readable.
             state.inodes[self.inode].pending.clear();
             return Err(io::Error::other("the flush failed"));

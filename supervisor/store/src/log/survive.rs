@@ -4,6 +4,7 @@
 //! `scripts/survive.sh` reads.
 
 mod crashes;
+mod disks;
 mod tampering;
 
 use std::collections::HashMap;
