@@ -9,6 +9,7 @@
 //! - [`folder`]: a log in a folder of its own
 //! - [`offline`]: the log without a daemon
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
+//! - [`clock`]: clocks that were set back
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
 //! - [`metrics`]: what is counted
 //! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system; [`rescue`]: restored without the daemon
@@ -22,6 +23,7 @@
 
 mod archive;
 mod certified;
+mod clock;
 mod daemon;
 mod exit;
 mod export;

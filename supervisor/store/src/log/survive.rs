@@ -3,6 +3,7 @@
 //! `cargo test` runs a sample of each; `make survive WHAT=log` runs them whole. Each run ends with one line that
 //! `scripts/survive.sh` reads.
 
+mod beside;
 mod crashes;
 mod disks;
 mod tampering;

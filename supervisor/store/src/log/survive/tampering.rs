@@ -60,7 +60,7 @@ fn place(disk: &Sim, entry: &[u8]) -> Option<(PathBuf, usize)> {
     })
 }
 
-fn read(disk: &Sim, path: &Path) -> Vec<u8> {
+pub(super) fn read(disk: &Sim, path: &Path) -> Vec<u8> {
     let file = disk.open(path, Mode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_at(0, &mut bytes).unwrap();
@@ -106,6 +106,18 @@ fn forged(victim: &Victim, entries: &[Vec<u8>], first: usize, all_heads: bool, r
         take_heads(&victim.disk, &disk);
     }
     disk
+}
+
+/// Stores other heads than those that are there, as if there had never been others.
+pub(super) fn forge_heads(disk: &Sim, change: &mut dyn FnMut(&mut Vec<SignedHead>)) {
+    let mut left = heads(disk);
+    change(&mut left);
+    // Somewhere else, and then in their place.
+    let other = Sim::default();
+    let mut log = Log::create_on(Arc::new(other.clone()), dir(), ID, &SMALL).unwrap();
+    left.iter().for_each(|head| log.keep_head(head).unwrap());
+    drop(log);
+    take_heads(&other, disk);
 }
 
 /// The heads that a log has stored.
@@ -286,6 +298,14 @@ fn no_tampering_goes_undetected_and_nothing_else_is_taken_for_it() {
                 alarms.extend(
                     check(untouched, Some(&victim.kept)).err().map(|error| format!("{name}: {error}")),
                 );
+                let mut seen = Vec::new();
+                let copy = untouched.copy();
+                let opened =
+                    Log::open_on(Arc::new(copy), dir(), &SMALL, &mut |_, bytes| seen.push(bytes.to_vec()));
+                alarms.extend(opened.err().map(|error| format!("{name}: not opened: {error}")));
+                if !seen.starts_with(&victim.entries) {
+                    alarms.push(format!("{name}: opened as another"));
+                }
             }
         }
         tried += done;
