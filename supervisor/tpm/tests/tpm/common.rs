@@ -159,6 +159,11 @@ impl Machine {
         Swtpm::start(&self.folder.path().join("state"))
     }
 
+    /// What its TPM keeps.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     pub fn key_dir(&self) -> PathBuf {
         self.folder.path().join("keys")
     }

@@ -16,4 +16,5 @@ mod moving;
 mod nv;
 mod policy;
 mod rival;
+mod sample;
 mod wire;
