@@ -20,4 +20,5 @@ step "format: kernel module" kernel_format "$CACHE/kernel/$release"
 step "lints: user space" in_tree "$ROOT/scripts/cargo.sh" clippy --workspace --all-targets -- -D warnings
 step "lints: kernel module" locked "module-$release" kernel_clippy "" "$release"
 step "the ABI's Rust side is generated from its header" "$ROOT/scripts/uapi.sh" --check
+step "every item of the ABI's header has its kernel-doc" "$ROOT/scripts/kernel-doc.sh"
 for script in "$ROOT"/scripts/*.sh "$ROOT"/scripts/laptop/*.sh; do bash -n "$script"; done

@@ -25,13 +25,17 @@
  *   other than EFAULT; the failure then names the entry and the reason.
  * - EFAULT means that nothing was sealed, begun, staged or settled; a commit that was made before it is
  *   undone.
- *
+ */
+
+/**
  * DOC: What is never written
  *
  * The module refuses, for everybody and whatever the allow-list says, to write a token whose number
  * stands in its built-in list (&enum dsmil_rule), and any token that shares its location with such a
  * token. A token that the firmware's table does not have does not exist: ENOENT.
- *
+ */
+
+/**
  * DOC: What a change survives
  *
  * The module has one transaction at most. %DSMIL_IOC_BEGIN opens it, %DSMIL_IOC_STAGE collects what is to be
@@ -48,7 +52,9 @@
  * Whoever needs that last step saves the old values durably before the commit, with
  * &struct dsmil_stage_entry.expected set to what was saved, and restores them at the next start, as dsmild
  * does.
- *
+ */
+
+/**
  * DOC: Rates
  *
  * A call to the firmware may stall every processor of a real machine, so both ways of calling it are limited:
@@ -57,7 +63,9 @@
  * finds too little in it does nothing, fails with EAGAIN and %DSMIL_REASON_RATE, and says in
  * &struct dsmil_failure.wait_ms when to try again. One that is larger than the whole bucket is served when the
  * bucket is full, and leaves a debt. Undo is never limited.
- *
+ */
+
+/**
  * DOC: Events
  *
  * read() on the node gives whole &struct dsmil_event records, oldest first, from those that came after the file
@@ -65,7 +73,9 @@
  * is EINVAL. poll() and epoll say EPOLLIN while there is one. The module keeps the newest
  * &struct dsmil_info.events_max records for all readers, and each file its own position; the first record
  * after a gap says in &struct dsmil_event.lost how many that reader has missed.
- *
+ */
+
+/**
  * DOC: Mapped pages
  *
  * mmap() of &struct dsmil_info.page_bytes bytes at offset 0, shared or private, PROT_READ alone, gives
@@ -75,46 +85,74 @@
  * has changed; between these come the barriers of a sequence lock (acquire after the first, before the second).
  */
 
-/** DSMIL_ABI_VERSION - version of this interface, raised by one when something is appended */
+/**
+ * define DSMIL_ABI_VERSION - version of this interface, raised by one when something is appended
+ */
 #define DSMIL_ABI_VERSION 1
 
-/** DSMIL_LIST_MAX - most tokens that one %DSMIL_IOC_LIST fills in */
+/**
+ * define DSMIL_LIST_MAX - most tokens that one %DSMIL_IOC_LIST fills in
+ */
 #define DSMIL_LIST_MAX 1024
 
-/** DSMIL_READ_MAX - most entries of one %DSMIL_IOC_READ */
+/**
+ * define DSMIL_READ_MAX - most entries of one %DSMIL_IOC_READ
+ */
 #define DSMIL_READ_MAX 256
 
-/** DSMIL_ALLOW_MAX - most ids of one %DSMIL_IOC_ALLOW */
+/**
+ * define DSMIL_ALLOW_MAX - most ids of one %DSMIL_IOC_ALLOW
+ */
 #define DSMIL_ALLOW_MAX 4096
 
-/** DSMIL_STAGE_MAX - most entries of one %DSMIL_IOC_STAGE */
+/**
+ * define DSMIL_STAGE_MAX - most entries of one %DSMIL_IOC_STAGE
+ */
 #define DSMIL_STAGE_MAX 256
 
-/** DSMIL_TRANSACTION_MAX - most entries of one transaction */
+/**
+ * define DSMIL_TRANSACTION_MAX - most entries of one transaction
+ */
 #define DSMIL_TRANSACTION_MAX 512
 
-/** DSMIL_SNAPSHOT_MAX - most entries of one %DSMIL_IOC_SNAPSHOT: every token with every select */
+/**
+ * define DSMIL_SNAPSHOT_MAX - most entries of one %DSMIL_IOC_SNAPSHOT: every token with every select
+ */
 #define DSMIL_SNAPSHOT_MAX 12288
 
-/** DSMIL_EVENTS_MAX - events that are kept for readers who are behind */
+/**
+ * define DSMIL_EVENTS_MAX - events that are kept for readers who are behind
+ */
 #define DSMIL_EVENTS_MAX 1024
 
-/** DSMIL_AGE_ANY - as max_age_ms: from the cache whatever its age, without a call to the firmware */
+/**
+ * define DSMIL_AGE_ANY - as max_age_ms: from the cache whatever its age, without a call to the firmware
+ */
 #define DSMIL_AGE_ANY 0xffffffff
 
-/** DSMIL_DEADLINE_MIN_MS - shortest deadline of a transaction, in milliseconds */
+/**
+ * define DSMIL_DEADLINE_MIN_MS - shortest deadline of a transaction, in milliseconds
+ */
 #define DSMIL_DEADLINE_MIN_MS 1000
 
-/** DSMIL_DEADLINE_DEFAULT_MS - deadline where the caller gives zero, in milliseconds */
+/**
+ * define DSMIL_DEADLINE_DEFAULT_MS - deadline where the caller gives zero, in milliseconds
+ */
 #define DSMIL_DEADLINE_DEFAULT_MS 30000
 
-/** DSMIL_DEADLINE_MAX_MS - longest deadline of a transaction, in milliseconds */
+/**
+ * define DSMIL_DEADLINE_MAX_MS - longest deadline of a transaction, in milliseconds
+ */
 #define DSMIL_DEADLINE_MAX_MS 600000
 
-/** DSMIL_NO_INDEX - in &struct dsmil_failure.index: no single entry is to blame */
+/**
+ * define DSMIL_NO_INDEX - in &struct dsmil_failure.index: no single entry is to blame
+ */
 #define DSMIL_NO_INDEX 0xffffffff
 
-/** DSMIL_NO_DEVICE - in &struct dsmil_token.group and .member: not a DSMIL device */
+/**
+ * define DSMIL_NO_DEVICE - in &struct dsmil_token.group and .member: not a DSMIL device
+ */
 #define DSMIL_NO_DEVICE 0xff
 
 /**
@@ -131,7 +169,9 @@ enum dsmil_select {
 	DSMIL_SELECT_AC = 2,
 };
 
-/** enum dsmil_rule - why a token is never written */
+/**
+ * enum dsmil_rule - why a token is never written
+ */
 enum dsmil_rule {
 	/** @DSMIL_RULE_NONE: no rule denies it */
 	DSMIL_RULE_NONE = 0,
@@ -147,7 +187,9 @@ enum dsmil_rule {
 	DSMIL_RULE_SHARED_LOCATION = 5,
 };
 
-/** enum dsmil_backend - the way to the firmware that dell-smbios uses */
+/**
+ * enum dsmil_backend - the way to the firmware that dell-smbios uses
+ */
 enum dsmil_backend {
 	/** @DSMIL_BACKEND_NONE: none is known; calls fail with ENODEV */
 	DSMIL_BACKEND_NONE = 0,
@@ -157,7 +199,9 @@ enum dsmil_backend {
 	DSMIL_BACKEND_SMM = 2,
 };
 
-/** enum dsmil_lockdown - the kernel's lockdown mode */
+/**
+ * enum dsmil_lockdown - the kernel's lockdown mode
+ */
 enum dsmil_lockdown {
 	/** @DSMIL_LOCKDOWN_NONE: not locked down */
 	DSMIL_LOCKDOWN_NONE = 0,
@@ -167,7 +211,9 @@ enum dsmil_lockdown {
 	DSMIL_LOCKDOWN_CONFIDENTIALITY = 2,
 };
 
-/** enum dsmil_state - where the module's one transaction stands */
+/**
+ * enum dsmil_state - where the module's one transaction stands
+ */
 enum dsmil_state {
 	/** @DSMIL_STATE_IDLE: there is none */
 	DSMIL_STATE_IDLE = 0,
@@ -182,7 +228,9 @@ enum dsmil_state {
 	DSMIL_STATE_UNDOING = 3,
 };
 
-/** enum dsmil_outcome - how a transaction ended */
+/**
+ * enum dsmil_outcome - how a transaction ended
+ */
 enum dsmil_outcome {
 	/** @DSMIL_OUTCOME_NONE: none has ended yet */
 	DSMIL_OUTCOME_NONE = 0,
@@ -202,7 +250,9 @@ enum dsmil_outcome {
 	DSMIL_OUTCOME_SUSPENDED = 7,
 };
 
-/** enum dsmil_undo - what a failed commit left behind */
+/**
+ * enum dsmil_undo - what a failed commit left behind
+ */
 enum dsmil_undo {
 	/** @DSMIL_UNDO_NONE: nothing had been written */
 	DSMIL_UNDO_NONE = 0,
@@ -214,7 +264,9 @@ enum dsmil_undo {
 	DSMIL_UNDO_LEFT = 3,
 };
 
-/** enum dsmil_heat - what the processor's temperature means */
+/**
+ * enum dsmil_heat - what the processor's temperature means
+ */
 enum dsmil_heat {
 	/** @DSMIL_HEAT_UNKNOWN: no sensor, or an implausible value: not to be taken as safe */
 	DSMIL_HEAT_UNKNOWN = 0,
@@ -228,7 +280,9 @@ enum dsmil_heat {
 	DSMIL_HEAT_EMERGENCY = 4,
 };
 
-/** enum dsmil_reason - why something was refused; the error number stands beside each */
+/**
+ * enum dsmil_reason - why something was refused; the error number stands beside each
+ */
 enum dsmil_reason {
 	/** @DSMIL_REASON_NONE: it was not refused */
 	DSMIL_REASON_NONE = 0,
@@ -335,7 +389,9 @@ struct dsmil_failure {
 	__u32 reserved;
 };
 
-/** struct dsmil_version - argument of %DSMIL_IOC_VERSION */
+/**
+ * struct dsmil_version - argument of %DSMIL_IOC_VERSION
+ */
 struct dsmil_version {
 	/** @abi: out: %DSMIL_ABI_VERSION of the module */
 	__u32 abi;
@@ -343,7 +399,9 @@ struct dsmil_version {
 	__u32 reserved;
 };
 
-/** enum dsmil_info_flags - bits of &struct dsmil_info.flags */
+/**
+ * enum dsmil_info_flags - bits of &struct dsmil_info.flags
+ */
 enum dsmil_info_flags {
 	/** @DSMIL_INFO_SEALED: an allow-list is sealed */
 	DSMIL_INFO_SEALED = 1,
@@ -354,7 +412,9 @@ enum dsmil_info_flags {
 	DSMIL_INFO_HYPERVISOR = 2,
 };
 
-/** struct dsmil_info - argument of %DSMIL_IOC_INFO */
+/**
+ * struct dsmil_info - argument of %DSMIL_IOC_INFO
+ */
 struct dsmil_info {
 	/** @abi: out: as in &struct dsmil_version */
 	__u32 abi;
@@ -428,7 +488,9 @@ struct dsmil_info {
 	__u32 reserved[15];
 };
 
-/** enum dsmil_token_flags - bits of &struct dsmil_token.flags */
+/**
+ * enum dsmil_token_flags - bits of &struct dsmil_token.flags
+ */
 enum dsmil_token_flags {
 	/** @DSMIL_TOKEN_DEVICE: a DSMIL device; group and member are set */
 	DSMIL_TOKEN_DEVICE = 1,
@@ -442,7 +504,9 @@ enum dsmil_token_flags {
 	DSMIL_TOKEN_SHARED = 16,
 };
 
-/** struct dsmil_token - one token of the firmware's table */
+/**
+ * struct dsmil_token - one token of the firmware's table
+ */
 struct dsmil_token {
 	/** @id: out: its number */
 	__u16 id;
@@ -479,7 +543,9 @@ struct dsmil_list {
 	__u64 reserved;
 };
 
-/** struct dsmil_read_entry - one value */
+/**
+ * struct dsmil_read_entry - one value
+ */
 struct dsmil_read_entry {
 	/** @id: the token; the firmware is asked for its location; in for a read, out for a snapshot */
 	__u16 id;
@@ -568,7 +634,9 @@ struct dsmil_allow {
 	struct dsmil_failure failure;
 };
 
-/** enum dsmil_begin_flags - bits of &struct dsmil_begin.flags */
+/**
+ * enum dsmil_begin_flags - bits of &struct dsmil_begin.flags
+ */
 enum dsmil_begin_flags {
 	/** @DSMIL_BEGIN_UNDO_ON_SUSPEND: suspend and hibernation undo the pending change first */
 	DSMIL_BEGIN_UNDO_ON_SUSPEND = 1,
@@ -595,13 +663,17 @@ struct dsmil_begin {
 	struct dsmil_failure failure;
 };
 
-/** enum dsmil_stage_flags - bits of &struct dsmil_stage_entry.flags */
+/**
+ * enum dsmil_stage_flags - bits of &struct dsmil_stage_entry.flags
+ */
 enum dsmil_stage_flags {
 	/** @DSMIL_STAGE_EXPECTED: commit only if the location holds the expected value then */
 	DSMIL_STAGE_EXPECTED = 1,
 };
 
-/** struct dsmil_stage_entry - one value to write */
+/**
+ * struct dsmil_stage_entry - one value to write
+ */
 struct dsmil_stage_entry {
 	/** @id: in: the token; the firmware is given its location */
 	__u16 id;
@@ -691,7 +763,9 @@ struct dsmil_settle {
 	struct dsmil_failure failure;
 };
 
-/** enum dsmil_event_kind - what happened */
+/**
+ * enum dsmil_event_kind - what happened
+ */
 enum dsmil_event_kind {
 	/**
 	 * @DSMIL_EVENT_TOKEN: the value of a token's location changed: id, select, old, new; detail is
@@ -721,7 +795,9 @@ enum dsmil_event_kind {
 	DSMIL_EVENT_HEAT = 10,
 };
 
-/** enum dsmil_cause - who changed a token's value */
+/**
+ * enum dsmil_cause - who changed a token's value
+ */
 enum dsmil_cause {
 	/** @DSMIL_CAUSE_COMMIT: a commit */
 	DSMIL_CAUSE_COMMIT = 1,
@@ -731,7 +807,9 @@ enum dsmil_cause {
 	DSMIL_CAUSE_ELSEWHERE = 3,
 };
 
-/** struct dsmil_event - one record that read() gives */
+/**
+ * struct dsmil_event - one record that read() gives
+ */
 struct dsmil_event {
 	/** @number: events since load, from 1 */
 	__u64 number;
@@ -811,7 +889,9 @@ struct dsmil_page {
 	__u64 reserved[6];
 };
 
-/** struct dsmil_cell - one cached value in the mapped pages */
+/**
+ * struct dsmil_cell - one cached value in the mapped pages
+ */
 struct dsmil_cell {
 	/** @time_ns: when the firmware gave it, CLOCK_BOOTTIME in nanoseconds; 0: never, no value */
 	__u64 time_ns;
@@ -825,10 +905,14 @@ struct dsmil_cell {
 	__u8 reserved;
 };
 
-/** DSMIL_IOC_MAGIC - type of all ioctls: 0xDA, the SMBIOS structure that holds the tokens */
+/**
+ * define DSMIL_IOC_MAGIC - type of all ioctls: 0xDA, the SMBIOS structure that holds the tokens
+ */
 #define DSMIL_IOC_MAGIC 0xda
 
-/** enum dsmil_ioctl - the commands of /dev/dsmil */
+/**
+ * enum dsmil_ioctl - the commands of /dev/dsmil
+ */
 enum dsmil_ioctl {
 	/** @DSMIL_IOC_VERSION: version of the interface; anybody who may open the node */
 	DSMIL_IOC_VERSION = _IOR(DSMIL_IOC_MAGIC, 0x00, struct dsmil_version),
