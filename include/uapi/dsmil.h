@@ -23,8 +23,9 @@
  * - ioctl numbers are members of an enum because bindgen drops function-like macros.
  * - An ioctl with a struct dsmil_failure writes its structure back also when it fails with an error
  *   other than EFAULT; the failure then names the entry and the reason.
- * - EFAULT means that nothing was sealed, begun, staged or settled; a commit that was made before it is
- *   undone.
+ * - EFAULT means that nothing was sealed, staged or settled, as long as no other thread takes the
+ *   argument's memory away during the call: then it may have been done, and only information tells. What was
+ *   begun or committed is undone in any case.
  */
 
 /**
