@@ -5,6 +5,7 @@
 #   failing.sh         all of it
 #   failing.sh each    each call of a few commands fails once
 #   failing.sh suite   one call in twenty of the whole suite
+#   failing.sh told    each call of each request that needs memory fails once, and what is told is right
 module=/usr/lib/modules/dsmil.ko
 fault=/sys/kernel/debug
 wrong=0
@@ -65,9 +66,10 @@ unload() {
     fail "$1: it cannot be unloaded"
 }
 
-case ${1:-both} in each | both) calls=1 ;; *) calls=0 ;; esac
-case ${1:-both} in suite | both) suite=1 ;; *) suite=0 ;; esac
-[ $((calls + suite)) -gt 0 ] || { echo "usage: failing.sh [each | suite]"; exit 2; }
+case ${1:-all} in each | all) calls=1 ;; *) calls=0 ;; esac
+case ${1:-all} in suite | all) suite=1 ;; *) suite=0 ;; esac
+case ${1:-all} in told | all) told=1 ;; *) told=0 ;; esac
+[ $((calls + suite + told)) -gt 0 ] || { echo "usage: failing.sh [each | suite | told]"; exit 2; }
 
 one_by_one() {
     settle() { unload "$1"; }
@@ -109,6 +111,13 @@ whole_suite() {
     unload "the suite"
 }
 
+what_is_told() {
+    insmod $module read_rate=0 write_rate=0 || exit 1
+    dsmil-uapi memory || wrong=1
+    unload "what is told"
+}
+
 [ "$calls" -eq 0 ] || one_by_one
+[ "$told" -eq 0 ] || what_is_told
 [ "$suite" -eq 0 ] || whole_suite
 exit $wrong

@@ -4,42 +4,59 @@
 #   uapi.sh                 leaves the machine as it was
 #   uapi.sh confirm|undo    unloads by force and locks the kernel down at the end, with a change pending that is then
 #                           confirmed or undone
+#   uapi.sh short           only what makes few calls of the firmware, and each kind of operation
+#   uapi.sh last confirm|undo   only what is at the end
 set -e
 # Through a pipe, so that children of its which still hold the device are waited for as well.
 set -o pipefail
 module=/usr/lib/modules/dsmil.ko
+unlimited="read_rate=0 write_rate=0"
 suite() { dsmil-uapi "$@" | cat; }
-
-insmod $module read_rate=0 write_rate=0
-suite
-rmmod dsmil
-# A firmware call takes a third of a second under a kernel that looks for mistakes, so what is limited must come back more slowly.
-if grep -q __asan_load1 /proc/kallsyms; then rates="read_rate=1 write_rate=1"; else rates="read_rate=20 write_rate=4"; fi
-# shellcheck disable=SC2086
-insmod $module $rates read_burst=8 write_burst=3
-suite limits
-rmmod dsmil
-insmod $module
-suite unload
-[ "$(dsmil-direct list | wc -l)" -eq 84 ]
-rmmod dsmil
-/usr/lib/laptop/node.sh
-# Real sleep: QEMU's machine comes back from it with this kernel, and with 7.3 it does not, with or without the module.
-if [[ $(uname -r) == 7.2.*+deb* ]]; then
-    # The folder of the host does not survive it.
-    umount /repo 2>/dev/null || true
-    touch /run/laptop/slept
-    insmod $module read_rate=0 write_rate=0
-    suite sleep
+# with PARAMETERS ARGUMENT…: a part of the suite on a module that is loaded for it.
+with() {
+    local parameters=$1
+    shift
+    # shellcheck disable=SC2086
+    insmod $module $parameters
+    suite "$@"
     rmmod dsmil
-fi
-if [ $# -gt 0 ]; then
+}
+
+whole() {
+    local rates="read_rate=20 write_rate=4"
+    with "$unlimited"
+    # A firmware call takes a third of a second under a kernel that looks for mistakes, so what is limited must come back more slowly.
+    if grep -q __asan_load1 /proc/kallsyms; then rates="read_rate=1 write_rate=1"; fi
+    with "$rates read_burst=8 write_burst=3" limits
+    with "$unlimited" backend
+    insmod $module
+    suite unload
+    [ "$(dsmil-direct list | wc -l)" -eq 84 ]
+    rmmod dsmil
+    /usr/lib/laptop/node.sh
+    # Real sleep: QEMU's machine comes back from it with this kernel, and with 7.3 it does not, with or without the module.
+    if [[ $(uname -r) == 7.2.*+deb* ]]; then
+        # The folder of the host does not survive it.
+        umount /repo 2>/dev/null || true
+        touch /run/laptop/slept
+        with "$unlimited" sleep
+    fi
+}
+
+last() {
     insmod $module
     suite force
     # Where the kernel does not do it by force, it is still there.
     rmmod dsmil 2>/dev/null || true
-    insmod $module read_rate=0 write_rate=0
-    suite "$1"
-fi
+    with "$unlimited" "$1"
+}
+
+case ${1:-} in
+    "") whole ;;
+    confirm | undo) whole && last "$1" ;;
+    short) with "$unlimited" short && with "$unlimited" backend ;;
+    last) last "${2:?uapi.sh last confirm|undo}" ;;
+    *) echo "usage: uapi.sh [confirm | undo | short | last confirm|undo]" >&2; exit 2 ;;
+esac
 if dmesg | grep -E 'BUG:|WARNING:|Oops|general protection'; then exit 1; fi
 echo "ok loaded and unloaded, nothing in the kernel's log"

@@ -169,6 +169,12 @@ pub enum Invalid {
     /// The module does not know something that this build sends.
     #[error("the module does not understand the request")]
     Form,
+    /// Nothing is staged.
+    #[error("nothing is staged, so there is nothing to commit")]
+    Empty,
+    /// The transaction would have more entries than the module takes.
+    #[error("the transaction would have too many entries")]
+    Full,
 }
 
 /// What became of a change whose writing failed.
@@ -231,9 +237,9 @@ impl Error {
             what,
         };
         match failure.reason {
-            uapi::DSMIL_REASON_COUNT | uapi::DSMIL_REASON_EMPTY | uapi::DSMIL_REASON_FULL => {
-                invalid(Invalid::Count)
-            }
+            uapi::DSMIL_REASON_COUNT => invalid(Invalid::Count),
+            uapi::DSMIL_REASON_EMPTY => invalid(Invalid::Empty),
+            uapi::DSMIL_REASON_FULL => invalid(Invalid::Full),
             uapi::DSMIL_REASON_DEADLINE => invalid(Invalid::Deadline),
             uapi::DSMIL_REASON_RESERVED
             | uapi::DSMIL_REASON_SELECT

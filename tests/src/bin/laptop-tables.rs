@@ -136,7 +136,7 @@ fn full(
     let mut transaction = device.begin(Duration::ZERO, Flags::default())?;
     transaction.stage(most)?;
     match transaction.stage(std::slice::from_ref(last)) {
-        Err(Error::Invalid { what: Invalid::Count, .. }) => {}
+        Err(Error::Invalid { what: Invalid::Full, .. }) => {}
         other => bail!("entry {} of a transaction: {other:?}", TRANSACTION_MAX + 1),
     }
     drop(transaction);

@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! uapi            a freshly loaded module without limits (read_rate=0 write_rate=0)
+//! uapi short      the same, and of the checks those that make few calls of the firmware
 //! uapi sleep      a freshly loaded one: the machine sleeps for some seconds
 //! uapi limits     one with low rates and read_burst=8 write_burst=3
 //! uapi unload     one that nobody has open; it is loaded again and again
+//! uapi backend    one without limits that nobody has open: the way to the firmware goes away and comes back
+//! uapi memory     one without limits, on a kernel that can be made to fail: what is told when there is no memory
 //! uapi force      one that nobody has open, and is gone afterwards; only a new boot mends what is left
 //! uapi confirm    a freshly loaded one: locks the kernel down while a change is pending, and confirms it
 //! uapi undo       the same, and undoes it
@@ -23,7 +26,8 @@
 //! - `staging`, `writing`: what a transaction refuses, and what it does
 //! - `owners`, `ending`, `sleeping`: whose it is, and what ends it
 //! - `events`, `waiting`, `mapping`, `looking`: what is told; `watching`: by the client library
-//! - `lockdown`, `unloading`: what only the next boot, or the next load, mends
+//! - `lockdown`, `unloading`, `backend`: what only the next boot, or the next load, mends
+//! - `lacking`: what is told when the kernel has no memory
 //! - `bench`: what the checks are about
 //! - `raw`: ioctls as bytes, past the client library
 //! - `laptop`, `memory`, `process`: the firmware past the module; bad memory; children
@@ -56,6 +60,8 @@ mod mapping;
 mod waiting;
 mod watching;
 
+mod backend;
+mod lacking;
 mod lockdown;
 mod unloading;
 
@@ -83,16 +89,21 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let run: fn(&mut Bench) = match *arguments.as_slice() {
         [] => everything,
+        ["short"] => short,
         ["limits"] => limits::check,
         ["sleep"] => sleeping::real,
         ["confirm"] => |bench| lockdown::check(bench, true),
         ["undo"] => |bench| lockdown::check(bench, false),
+        ["memory"] => lacking::check,
         ["unload"] => return told(&tallied(unloading::check)),
+        ["backend"] => return told(&tallied(backend::check)),
         ["force"] => return told(&tallied(unloading::force)),
         [owners::CONFIRM, descriptor, number] => return alone(owners::confirm(descriptor, number)),
         ["restart", file] => return alone(unloading::restart(NODE, file)),
         _ => {
-            eprintln!("usage: uapi [sleep|limits|unload|force|confirm|undo|restart FILE]");
+            eprintln!(
+                "usage: uapi [short|sleep|limits|memory|unload|backend|force|confirm|undo|restart FILE]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -130,6 +141,19 @@ fn everything(bench: &mut Bench) {
     watching::check(bench);
     looking::check(bench);
     sleeping::check(bench);
+}
+
+/// Where a call of the firmware takes a third of a second: every kind of operation, and each end of a change.
+fn short(bench: &mut Bench) {
+    forms::check(bench);
+    sealing::check(bench);
+    staging::check(bench);
+    pointers::check(bench);
+    owners::check(bench);
+    ending::check(bench);
+    events::check(bench);
+    waiting::check(bench);
+    mapping::check(bench);
 }
 
 fn alone(done: bench::Check) -> ExitCode {

@@ -28,6 +28,11 @@ impl Map {
         Ok(map(file, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, 0)?)
     }
 
+    /// Where it begins.
+    pub(crate) fn address(&self) -> u64 {
+        self.start.as_ptr().expose_provenance().try_into().unwrap_or(0)
+    }
+
     /// The head, whether or not it is being changed.
     pub(crate) fn head(&self) -> dsmil_page {
         // SAFETY: It is mapped, long enough, aligned, and any bytes are a head. It is only looked at when nothing is

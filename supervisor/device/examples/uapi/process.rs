@@ -78,6 +78,13 @@ impl Child {
         Ok(i32::from_le_bytes(bytes))
     }
 
+    /// A longer one.
+    pub(crate) fn long(&mut self) -> Fallible<u64> {
+        let mut bytes = [0; 8];
+        self.line.read_exact(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     /// Lets it go on.
     pub(crate) fn tell(&mut self) -> Check {
         Ok(self.line.write_all(b".")?)

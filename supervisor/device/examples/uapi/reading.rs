@@ -86,11 +86,11 @@ fn values(bench: &mut Bench) {
     bench.check("read-all", |b| {
         let wanted: Vec<_> = b.tokens.iter().map(|t| (t.id, Select::Current)).collect();
         for (answer, token) in b.device.read(&wanted).into_iter().zip(&b.tokens) {
-            match answer {
-                Ok(reading) => same((token.id, reading.value), (token.id, b.laptop.peek(token.location)?))?,
-                Err(Error::NotReadable(_)) => {}
-                Err(why) => return Err(why.into()),
-            }
+            let stored = b.laptop.peek(token.location)?;
+            // Exactly these are write-only; this laptop has none of them, but tests/laptop/tables/shared.toml has.
+            let is_readable = !(0xa000..=0xbfff).contains(&token.id.0);
+            let wanted = if is_readable { Ok(stored) } else { Err(Error::NotReadable(token.id)) };
+            same((token.id, answer.map(|reading| reading.value)), (token.id, wanted))?;
         }
         Ok(())
     });
@@ -178,12 +178,8 @@ fn aged(b: &Bench, max_age_ms: u32) -> Fallible<dsmil_read_entry> {
 
 /// Many slow reads, and an alarm among them.
 fn interrupted(b: &Bench) -> Check {
-    let _slow = b.laptop.fault(Fault { value: 60, ..Fault::each(Fault::SLOW, Fault::READS) })?;
-    let ids: Vec<_> = b.tokens.iter().take(64).map(|t| t.id).collect();
-    let before = b.laptop.calls()?;
-    let file = b.open()?;
-    child(move || {
-        crate::waiting::alarm(Duration::from_millis(200))?;
+    let (ids, file): (Vec<_>, _) = (b.tokens.iter().take(64).map(|t| t.id).collect(), b.open()?);
+    alarmed(b, 64, move || {
         let entry = |id: &TokenId| dsmil_read_entry { id: id.0, ..Default::default() };
         let mut entries: Vec<_> = ids.iter().map(entry).collect();
         let wanted = whole(Errno::EINTR, DSMIL_REASON_INTERRUPTED);
@@ -191,7 +187,17 @@ fn interrupted(b: &Bench) -> Check {
         same(read.failed, 0)?;
         // Nothing was filled in.
         same(entries, ids.iter().map(entry).collect())
+    })
+}
+
+/// Does something that would make so many reads, all of them slow, with an alarm among them.
+pub(crate) fn alarmed(b: &Bench, reads: u32, act: impl FnOnce() -> Check) -> Check {
+    let _slow = b.laptop.fault(Fault { value: 60, ..Fault::each(Fault::SLOW, Fault::READS) })?;
+    let before = b.laptop.calls()?;
+    child(move || {
+        crate::waiting::alarm(Duration::from_millis(200))?;
+        act()
     })?
     .end()?;
-    holds(b.laptop.calls()?.0 < before.0 + 64, "all were read in spite of the signal")
+    holds(b.laptop.calls()?.0 < before.0 + reads, "all were read in spite of the signal")
 }

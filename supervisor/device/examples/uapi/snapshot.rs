@@ -79,6 +79,20 @@ pub(crate) fn check(bench: &mut Bench) {
         snapshot_into(b, &mut room, 1, 0)?;
         same(b.laptop.calls()?.0 - before.0, u32::try_from(locations.len())?)
     });
+    bench.check("snapshot-ended-by-a-signal-eintr", |b| {
+        let (file, all) = (b.open()?, b.info()?.readable);
+        let count = readable(b)?;
+        crate::reading::alarmed(b, 64, move || {
+            let room = vec![dsmil_read_entry::default(); count];
+            let snapshot =
+                dsmil_snapshot { count: all, selects: 1, entries: address(&room), ..Default::default() };
+            let wanted = whole(Errno::EINTR, DSMIL_REASON_INTERRUPTED);
+            let told = refused(&file, DSMIL_IOC_SNAPSHOT, snapshot, wanted)?;
+            same((told.count, told.failed, told.generation, told.time_ns), (all, 0, 0, 0))?;
+            // Nothing was filled in.
+            same(room, vec![dsmil_read_entry::default(); count])
+        })
+    });
     bench.check("snapshot-room-enospc", |b| {
         for (selects, each) in [(1, 1), (4, 1), (3, 2), (7, 3)] {
             let wanted = each * b.info()?.readable;

@@ -2,23 +2,35 @@
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt as _;
+use std::thread::sleep;
+use std::time::Duration;
 
 use device::Device;
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::{dup2_stderr, dup2_stdout, pause};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdout, pause};
 use types::token::{Change, Select, TokenId};
 
 use crate::bench::{Check, Fallible, Tally, holds, same, until};
 use crate::laptop::{Fault, Laptop};
 use crate::mapping::Map;
 use crate::process::{Child, hear, speaking, tell};
-use crate::raw::{raw, write};
+use crate::raw::{raw, whole, write};
 use crate::uapi::*;
 
+/// What somebody who was refused in time writes there, and how many of them try: the machine goes down soon after.
+const WITNESS: TokenId = TokenId(0x8061);
+const SHUT_DOWN: u32 = 0x0c10_51d6;
+const WITNESSES: usize = 2;
 /// Where the module lies in the laptop.
 const MODULE: &str = "/usr/lib/modules/dsmil.ko";
+/// Between two attempts to begin: they must not keep the machine from going down.
+const PAUSE: Duration = Duration::from_micros(300);
 /// Writes are not limited.
 const UNLIMITED: &str = "read_rate=0 write_rate=0";
 /// A device that no rule denies, which these checks may write.
@@ -54,10 +66,14 @@ fn holder(node: &str, hold: fn(File) -> Check) -> Fallible<Child> {
     Ok(child)
 }
 
+fn location_of(node: &str, id: TokenId) -> Fallible<u16> {
+    let tokens = Device::open(node)?.tokens()?;
+    Ok(tokens.iter().find(|t| t.id == id).ok_or("no such token")?.location)
+}
+
 /// A change of a token's storage.
 fn change(laptop: &Laptop, node: &str) -> Fallible<(Change, u16, u32)> {
-    let tokens = Device::open(node)?.tokens()?;
-    let location = tokens.iter().find(|t| t.id == TOKEN).ok_or("no such token")?.location;
+    let location = location_of(node, TOKEN)?;
     let old = laptop.peek(location)?;
     Ok((Change { id: TOKEN, select: Select::Current, value: old ^ 1, expected: None }, location, old))
 }
@@ -163,8 +179,8 @@ fn parameters(tally: &mut Tally) {
     });
 }
 
-/// Unloads by force while a change is pending: the old value comes back. What has the node open then must never run
-/// again, so only a new boot mends what is left.
+/// Unloads by force while a change is pending: the old value comes back, and the mapped pages, which outlive the module, say why. What
+/// has the node open then must never run again, so only a new boot mends what is left.
 pub(crate) fn force(tally: &mut Tally) {
     tally.check("unload-by-force-undoes", forced);
 }
@@ -178,32 +194,96 @@ fn forced(node: &str) -> Check {
         let nowhere = File::options().write(true).open("/dev/null")?;
         dup2_stdout(&nowhere)?;
         dup2_stderr(&nowhere)?;
+        let map = Map::new(&OpenOptions::new().read(true).open(&path)?, info(&path)?.page_bytes)?;
         leave_pending(OpenOptions::new().read(true).write(true).open(path)?)?;
         tell(line)?;
+        line.write_all(&map.address().to_le_bytes())?;
         loop {
             pause();
         }
     })?;
     owner.hear()?;
+    let pages = owner.long()?;
+    let memory = File::open(format!("/proc/{}/mem", owner.pid()))?;
     same(laptop.peek(location)?, 4711)?;
+    let head = |memory: &File| -> Fallible<(u32, u32)> {
+        let word = |offset: usize| -> Fallible<u32> {
+            let mut word = [0; 4];
+            memory.read_exact_at(&mut word, pages + u64::try_from(offset)?)?;
+            Ok(u32::from_le_bytes(word))
+        };
+        Ok((word(offset_of!(dsmil_page, state))?, word(offset_of!(dsmil_page, outcome))?))
+    };
+    same(head(&memory)?, (DSMIL_STATE_PENDING, DSMIL_OUTCOME_NONE))?;
     let done = unload(libc::O_NONBLOCK | libc::O_TRUNC);
     if done == Err(Errno::EWOULDBLOCK) {
         println!("   this kernel does not unload by force");
         return owner.kill();
     }
     std::mem::forget(owner);
-    same((done, laptop.peek(location)?), (Ok(()), old))
+    same((done, laptop.peek(location)?), (Ok(()), old))?;
+    same(head(&memory)?, (DSMIL_STATE_IDLE, DSMIL_OUTCOME_SHUTDOWN))
 }
 
-/// Restarts the machine while a change is pending. FILE then has the location and what it must hold after the boot.
+/// Restarts the machine while a change is pending. FILE then has locations, a line each, and what they must hold after the boot: the old
+/// value, and what was written to the firmware, past the module, by somebody who was refused because the machine goes down.
 pub(crate) fn restart(node: &str, file: &str) -> Check {
     let laptop = Laptop::open()?;
     let (_, location, old) = change(&laptop, node)?;
+    let witness = location_of(node, WITNESS)?;
+    laptop.poke(witness, 0)?;
+    // On one processor, so that who comes first does not depend on which of them the emulator runs.
+    let mut first = CpuSet::new();
+    first.set(0)?;
+    sched_setaffinity(Pid::from_raw(0), &first)?;
+    let witnessing = |_| {
+        let node = node.to_owned();
+        speaking(move |line| {
+            let (file, laptop) = (OpenOptions::new().read(true).write(true).open(&node)?, Laptop::open()?);
+            hear(line)?;
+            before_others()?;
+            closing(&node, &file)?;
+            laptop.poke(witness, SHUT_DOWN)
+        })
+    };
+    let mut witnesses = (0..WITNESSES).map(witnessing).collect::<Fallible<Vec<_>>>()?;
     leave_pending(OpenOptions::new().read(true).write(true).open(node)?)?;
+    // Only now: they begin whatever they may.
+    witnesses.iter_mut().try_for_each(Child::tell)?;
+    // They live as long as this machine does.
+    std::mem::forget(witnesses);
     same((info(node)?.state, laptop.peek(location)?), (DSMIL_STATE_PENDING, 4711))?;
-    std::fs::write(file, format!("{location} {old}\n"))?;
+    std::fs::write(file, format!("{location} {old}\n{witness} {SHUT_DOWN}\n"))?;
     nix::unistd::sync();
     // SAFETY: Takes a number. Comes back only if it is refused.
     Errno::result(unsafe { libc::reboot(libc::RB_AUTOBOOT) })?;
     Err("the machine goes on".into())
+}
+
+/// This process runs before all ordinary ones, among them the one that takes the machine down.
+fn before_others() -> Check {
+    let real_time = libc::sched_param { sched_priority: 50 };
+    // SAFETY: The kernel reads one structure.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const real_time) })?;
+    Ok(())
+}
+
+/// Tries to begin until that is refused because the machine goes down; then what was pending is undone, and it is said why.
+fn closing(node: &str, file: &File) -> Check {
+    let busy = whole(Errno::EBUSY, DSMIL_REASON_BUSY);
+    let wanted = whole(Errno::ESHUTDOWN, DSMIL_REASON_CLOSING);
+    loop {
+        let mut begin = dsmil_begin::default();
+        let done = raw(file, DSMIL_IOC_BEGIN, &mut begin);
+        if begin.failure == busy {
+            sleep(PAUSE);
+            continue;
+        }
+        same((done, begin.failure, begin.transaction), (Err(Errno::ESHUTDOWN), wanted, 0))?;
+        // Refused perhaps before what is pending was undone.
+        while info(node)?.state != DSMIL_STATE_IDLE {
+            sleep(PAUSE);
+        }
+        return same(info(node)?.outcome, DSMIL_OUTCOME_SHUTDOWN);
+    }
 }

@@ -8,7 +8,10 @@ use types::token::{Change, Select};
 
 use crate::bench::{Bench, Check, Fallible, holds, same};
 use crate::laptop::Fault;
-use crate::raw::{begin, commit_of, entry, raw, refused, settle, settle_of, stage, undo, whole, write};
+use crate::process::speaking;
+use crate::raw::{
+    begin, commit_of, entry, raw, refused, settle, settle_of, stage, stage_of, undo, whole, write,
+};
 use crate::staging::everything;
 use crate::uapi::*;
 
@@ -189,6 +192,7 @@ fn undoing(bench: &mut Bench) {
         b.ended(DSMIL_OUTCOME_UNDONE)?;
         b.laptop.poke(b.location(b.token()?)?, changes[0].expected.unwrap_or(0))
     });
+    bench.check("commit-fails-and-its-undo-leaves-what-somebody-else-changed", left_by_a_commit);
     bench.check("undo-fails-and-is-retried", retried);
     bench.check("commit-fails-and-its-undo-too", |b| {
         let (file, changes) = (b.open()?, two(b)?);
@@ -204,6 +208,38 @@ fn undoing(bench: &mut Bench) {
         same(Some(b.stored(b.token()?)?), changes[0].expected)?;
         b.ended(DSMIL_OUTCOME_FAILED)
     });
+}
+
+/// The last of four writes does not stick. When that is found out somebody else has changed the first one's location, to which the
+/// undo comes last.
+fn left_by_a_commit(b: &Bench) -> Check {
+    let changes: Vec<_> = b.own.iter().map(|id| b.flip(*id)).collect::<Fallible<_>>()?;
+    let (changes, old): (Vec<Change>, Vec<u32>) = changes.into_iter().unzip();
+    let (first, last) = (changes.first().ok_or("no change")?.id, changes.last().ok_or("no change")?.id);
+    let count = u32::try_from(changes.len())?;
+    // Reads of all, then a write and a read of each, then the undo, whose reads begin with the last one's: all slow, so that there
+    // is time.
+    let _ignored =
+        b.laptop.fault(Fault { skip: count - 1, count: 1, ..Fault::each(Fault::IGNORED, Fault::WRITES) })?;
+    let _slow = b.laptop.fault(Fault { skip: count, value: 60, ..Fault::each(Fault::SLOW, Fault::READS) })?;
+    let (writes, left, node) = (b.laptop.calls()?.1, b.info()?.left, b.node.clone());
+    let (wanted, found) =
+        (entry(Errno::EIO, DSMIL_REASON_NOT_STUCK, count - 1, last), *old.last().ok_or("")?);
+    let owner = speaking(move |_| {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(node)?;
+        let number = begin(&file, 0)?;
+        stage(&file, number, &changes)?;
+        let wanted = dsmil_failure { found, ..wanted };
+        let told = refused(&file, DSMIL_IOC_COMMIT, commit_of(number), wanted)?;
+        same(told.undo, DSMIL_UNDO_LEFT)
+    })?;
+    crate::bench::until("the second write", || Ok(b.laptop.calls()?.1 >= writes + 2))?;
+    b.laptop.poke(b.location(first)?, 4711)?;
+    owner.end()?;
+    b.ended(DSMIL_OUTCOME_FAILED)?;
+    same((b.stored(first)?, b.info()?.left), (4711, left + 1))?;
+    b.laptop.poke(b.location(first)?, *old.first().ok_or("no change")?)?;
+    same(b.own.iter().map(|id| b.stored(*id)).collect::<Fallible<Vec<_>>>()?, old)
 }
 
 /// The firmware refuses to go back for a while: nothing else begins, and the undo comes in the end.
@@ -230,5 +266,7 @@ fn busy_undoing(b: &Bench, file: &File, number: u64) -> Check {
     refused(&b.open()?, DSMIL_IOC_BEGIN, dsmil_begin::default(), wanted)?;
     refused(file, DSMIL_IOC_CONFIRM, settle_of(number), wanted)?;
     refused(file, DSMIL_IOC_UNDO, settle_of(number), wanted)?;
+    let entries = [dsmil_stage_entry { id: b.second()?.0, ..Default::default() }];
+    refused(file, DSMIL_IOC_STAGE, stage_of(number, &entries), wanted)?;
     refused(file, DSMIL_IOC_COMMIT, commit_of(number), wanted).map(|_| ())
 }
