@@ -133,21 +133,34 @@ fn contents(bench: &mut Bench) {
     bench.check("events-of-the-temperature", heating);
 }
 
-/// 90 degrees Celsius in tenths of a kelvin, above the first threshold.
-const WARM: u32 = 3632;
+/// Temperatures in tenths of a kelvin, and in degrees Celsius what is told of them: each level from the one before. The last but one is
+/// none that a processor can have, so it is unknown. Below the temperature at which the kernel switches the machine off.
+const HEATS: [(u32, i32, u32); 6] = [
+    (3632, 90, DSMIL_HEAT_WARNING),
+    (3682, 95, DSMIL_HEAT_CRITICAL),
+    (3742, 101, DSMIL_HEAT_EMERGENCY),
+    // Less than two degrees below a threshold the level stays; this is more.
+    (3672, 94, DSMIL_HEAT_CRITICAL),
+    (2000, -73, DSMIL_HEAT_UNKNOWN),
+    (0, 45, DSMIL_HEAT_NORMAL),
+];
 
 fn heating(b: &Bench) -> Check {
     let listener = listen(b)?;
     same(b.info()?.heat, DSMIL_HEAT_NORMAL)?;
-    b.laptop.heat(WARM)?;
-    let warm = heat_told(&listener);
-    b.laptop.heat(0)?;
-    let (warm, cool) = (warm?, heat_told(&listener)?);
-    same((warm.detail, cool.detail), (DSMIL_HEAT_WARNING, DSMIL_HEAT_NORMAL))?;
-    same((warm.new_value / 1000, warm.new_value), (90, cool.old))?;
-    same((warm.pid, warm.command, cool.new_value), (0, 0, warm.old))?;
-    let info = b.info()?;
-    same((info.heat, info.temperature_mc), (DSMIL_HEAT_NORMAL, cool.new_value.cast_signed()))
+    let mut before = b.info()?.temperature_mc.cast_unsigned();
+    for (tenths_kelvin, degrees, level) in HEATS {
+        b.laptop.heat(tenths_kelvin)?;
+        let told = heat_told(&listener).inspect_err(|_| {
+            let _told_by_the_next_check = b.laptop.heat(0);
+        })?;
+        same((told.detail, told.new_value.cast_signed() / 1000, told.old), (level, degrees, before))?;
+        same((told.pid, told.command), (0, 0))?;
+        let info = b.info()?;
+        same((info.heat, info.temperature_mc), (level, told.new_value.cast_signed()))?;
+        before = told.new_value;
+    }
+    Ok(())
 }
 
 /// The next event about the temperature, at which the module looks once a second.

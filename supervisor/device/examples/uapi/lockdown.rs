@@ -31,6 +31,13 @@ pub(crate) fn check(bench: &mut Bench, confirms: bool) {
         refused(&file, DSMIL_IOC_ALLOW, allow_of(&[]), whole(Errno::EPERM, DSMIL_REASON_LOCKED_DOWN))?;
         same(crate::events::records(&listener, 4)?.first().map(|e| e.reason), Some(DSMIL_REASON_LOCKED_DOWN))
     });
+    bench.check("locked-down-further", |b| {
+        fs::write("/sys/kernel/security/lockdown", "confidentiality")?;
+        same(b.info()?.lockdown, DSMIL_LOCKDOWN_CONFIDENTIALITY)?;
+        let wanted = whole(Errno::EPERM, DSMIL_REASON_LOCKED_DOWN);
+        refused(&b.open()?, DSMIL_IOC_BEGIN, dsmil_begin::default(), wanted)?;
+        b.value(b.token()?).map(|_| ())
+    });
 }
 
 /// A change is pending when the kernel is locked down, and stays so; the number of its transaction.

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use crate::bench::{Bench, holds, same};
 use crate::compat;
+use crate::events::{listen, records};
 use crate::raw::{allow_of, entry, raw, refused, whole};
 use crate::uapi::*;
 
@@ -72,14 +73,23 @@ fn seal(bench: &mut Bench) {
     bench.check("allow", |b| {
         // One shared location as a whole, besides the tokens on their own.
         let ids: Vec<_> = b.own.iter().copied().chain(b.shared()?.iter().map(|t| t.id)).collect();
-        let events = b.info()?.events;
+        let (events, listener) = (b.info()?.events, listen(b)?);
         compat::sealed(b, &ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
         let info = b.info()?;
         same(
             (info.flags & DSMIL_INFO_SEALED, info.writable),
             (DSMIL_INFO_SEALED, u32::try_from(ids.len())?),
         )?;
-        same(info.events, events + 1)?;
+        let sealed = dsmil_event {
+            number: events + 1,
+            kind: DSMIL_EVENT_SEALED,
+            detail: u32::try_from(ids.len())?,
+            command: DSMIL_IOC_ALLOW,
+            pid: std::process::id(),
+            ..Default::default()
+        };
+        let told = records(&listener, 4)?;
+        same(told.iter().map(|e| dsmil_event { time_ns: 0, ..*e }).collect(), vec![sealed])?;
         let mut writable: Vec<_> =
             b.device.tokens()?.into_iter().filter(|t| t.writable).map(|t| t.id).collect();
         let mut wanted = ids;
