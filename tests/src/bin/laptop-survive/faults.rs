@@ -131,7 +131,7 @@ fn count(bench: &mut Bench, size: usize) -> anyhow::Result<Calls> {
     bench.calls_ns = bench.calls_ns.max(now_ns()? - began);
     ensure!(bench.values(&change)? == change.new, "a clean commit does not write");
     let (between, _) = bench.laptop.calls()?;
-    held.end(By::Request)?.context("an undo was asked for")??;
+    held.end(bench, By::Request)?.context("an undo was asked for")??;
     let (after, _) = bench.laptop.calls()?;
     ensure!(bench.values(&change)? == change.old, "a clean undo does not undo");
     let entries = u32::try_from(change.places.len())?;
@@ -216,7 +216,7 @@ fn in_commit(bench: &mut Bench, size: usize, kind: &str, call: u32) -> anyhow::R
     match done {
         Ok(held) => {
             bench.wrong("the commit succeeds although a call failed")?;
-            held.end(By::Request)?;
+            held.end(bench, By::Request)?;
             bench.must_be_old(&change, "after its undo")
         }
         Err(error) => {
@@ -239,7 +239,7 @@ fn in_undo(bench: &mut Bench, size: usize, kind: &str, call: u32, by: By) -> any
     ensure!(bench.values(&change)? == change.new, "a clean commit does not write");
     let (_, before) = bench.laptop.calls()?;
     bench.laptop.add_fault(&format!("{kind},skip={call},count=1"))?;
-    let said = held.end(by)?;
+    let said = held.end(bench, by)?;
     let (_, after) = bench.laptop.calls()?;
     ensure!(after == before + 1, "the fault did not hit: {before}, {after}");
     match said {
@@ -277,7 +277,7 @@ fn in_both(
     match bench.commit(&change, By::Request)? {
         Ok(held) => {
             bench.wrong("the commit succeeds although a write failed")?;
-            held.end(By::Request)?;
+            held.end(bench, By::Request)?;
             bench.must_rest(&change, now_ns()?, RETRY_NS)
         }
         Err(error) => bench.judge_failed(&change, &error),
@@ -289,7 +289,7 @@ fn lasting(bench: &mut Bench, size: usize, kind: &str) -> anyhow::Result<()> {
     let held = bench.commit(&change, By::Request)??;
     bench.laptop.add_fault(&format!("{kind},on=write,count=0"))?;
     let began = now_ns()?;
-    if held.end(By::Request)?.is_some_and(|said| said.is_ok()) {
+    if held.end(bench, By::Request)?.is_some_and(|said| said.is_ok()) {
         bench.wrong("the undo succeeds although all writes fail")?;
     }
     // The second attempt comes a second after the first.
@@ -327,7 +327,7 @@ fn slow(bench: &mut Bench, call: u32, in_commit: u32) -> anyhow::Result<()> {
     if call >= in_commit {
         bench.laptop.add_fault(&spec(call - in_commit))?;
     }
-    if let Some(Err(error)) = held.end(By::Request)? {
+    if let Some(Err(error)) = held.end(bench, By::Request)? {
         bench.wrong(&format!("a slow undo fails: {error}"))?;
     }
     ensure!(now_ns()? - began >= SLOW_MS * 1_000_000, "the call was not slow");

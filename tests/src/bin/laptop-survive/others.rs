@@ -86,7 +86,7 @@ fn password_at_undo(bench: &mut Bench, size: usize) -> anyhow::Result<()> {
     let change = bench.change(size)?;
     let held = bench.commit(&change, By::Request)??;
     set_password(bench, true)?;
-    let said = held.end(By::Request);
+    let said = held.end(bench, By::Request);
     let (values, state) = (bench.values(&change)?, bench.state()?);
     set_password(bench, false)?;
     if said?.is_some_and(|said| said.is_ok()) || values != change.new {
@@ -105,7 +105,7 @@ fn left(bench: &mut Bench, entry: usize, by: By) -> anyhow::Result<()> {
         (*change.old.get(entry).context("no such entry")?, *change.new.get(entry).context("no such entry")?);
     let theirs = any_but(&[old, new], &mut bench.dice);
     bench.laptop.poke(&place, theirs)?;
-    let said = held.end(by)?;
+    let said = held.end(bench, by)?;
     let mut wanted = change.clone();
     *wanted.old.get_mut(entry).context("no such entry")? = theirs;
     // What somebody else put there stays, everything else goes back.
@@ -140,7 +140,7 @@ pub(crate) fn unload(seed: u64) -> anyhow::Result<Vec<String>> {
     let change = bench.change(1)?;
     let held = bench.commit(&change, By::Close)??;
     bench.laptop.add_fault("error,on=write,count=0")?;
-    held.end(By::Close)?;
+    held.end(&mut bench, By::Close)?;
     let Bench { laptop: Laptop { firmware, device, .. }, events, .. } = bench;
     drop((device, events));
     if !is_undoing()? {

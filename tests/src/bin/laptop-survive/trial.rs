@@ -81,6 +81,8 @@ pub(crate) struct Held {
     device: Device,
     pending: Pending,
     number: RawFd,
+    /// When its deadline comes at the latest, CLOCK_BOOTTIME in nanoseconds.
+    deadline_ns: u64,
 }
 
 impl Bench {
@@ -114,7 +116,10 @@ impl Bench {
             if by == By::Deadline { SHORTEST + Duration::from_nanos(2 * self.calls_ns) } else { LONG };
         let mut transaction = device.begin(deadline, Flags::default())?;
         transaction.stage(&change.changes)?;
-        Ok(transaction.commit().map(|pending| Held { device, pending, number }))
+        let done = transaction.commit();
+        // It runs from the commit's end on, which was before its answer.
+        let deadline_ns = now_ns()? + u64::try_from(deadline.as_nanos())?;
+        Ok(done.map(|pending| Held { device, pending, number, deadline_ns }))
     }
 
     /// What the firmware holds of a change.
@@ -232,9 +237,14 @@ impl Bench {
 }
 
 impl Held {
-    /// Ends it in that way; what an undo that was asked for said. At the deadline it returns once the module has acted.
-    pub(crate) fn end(self, by: By) -> anyhow::Result<Option<Result<device::Settled, Error>>> {
-        let Self { device, pending, number } = self;
+    /// Ends it in that way; what an undo that was asked for said. At the deadline it returns once the module has acted, which must be
+    /// within the undo's firmware calls and the slack.
+    pub(crate) fn end(
+        self,
+        bench: &mut Bench,
+        by: By,
+    ) -> anyhow::Result<Option<Result<device::Settled, Error>>> {
+        let Self { device, pending, number, deadline_ns } = self;
         match by {
             By::Request => Ok(Some(pending.undo())),
             By::Close => {
@@ -247,6 +257,11 @@ impl Held {
                 while matches!(device.info()?.state, State::Pending { .. }) {
                     ensure!(now_ns()? < end, "the deadline does not come");
                     sleep(Duration::from_millis(1));
+                }
+                let late_ns = now_ns()?.saturating_sub(deadline_ns);
+                if late_ns > bench.calls_ns + SLACK_NS {
+                    eprintln!("  FAIL undone {late_ns} ns after the deadline");
+                    bench.tally.late += 1;
                 }
                 let _too_late = pending.undo();
                 Ok(None)
