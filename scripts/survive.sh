@@ -11,7 +11,7 @@ list() {
   kills	SIGKILL of who changes firmware settings, at each step, in all sorts of company
   faults	faults of the firmware at each call of a change and of its undo
   tables	token tables that are wrong on purpose
-  fuzz	a million operations of a fuzzer on the kernel device; KERNEL=sanitize: under that kernel, for hours
+  fuzz	a million operations of a fuzzer on the kernel device, and every end of each; KERNEL=sanitize: under that kernel, for hours
   log	crashes, tampering and failing disks of the log: a hundred thousand states, no laptop needed
   store	crashes, tampering and failing disks of the chunk store, pruning included: a hundred thousand states, no laptop needed
   rollback	power cuts in the middle of a restore, on a file system that loses what was not flushed: a hundred thousand states
@@ -44,21 +44,48 @@ tables() {
     [ "$failed" -eq 0 ]
 }
 
-# TIMES counts operations here. On the sanitizing kernel a call of the firmware takes some hundred times as long.
-fuzz() {
-    local failed=0 ops=${TIMES:-1000000} calls=60 release
-    release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")
-    case $release in
-        sanitize*)
-            calls=6
-            export LAPTOP_APPEND=${LAPTOP_APPEND:-slab_debug=- kmemleak=off kasan_multi_shot no5lvl}
-            ;;
+# fuzzed KERNEL OPERATIONS [OPTION…]: what it says is kept beside the figures. On the sanitizing kernel a call of the firmware takes some
+# hundred times as long.
+fuzzed() {
+    local kernel=$1 ops=$2 calls=60 append=${LAPTOP_APPEND:-}
+    shift 2
+    case $kernel in
+        sanitize*) calls=6 append=${append:-slab_debug=- kmemleak=off kasan_multi_shot no5lvl} ;;
     esac
-    BARE=1 TIMEOUT=${TIMEOUT:-36000} "$ROOT/scripts/laptop.sh" script "$ROOT/scripts/laptop/fuzz.sh" \
-        --seed "${SEED:-1}" --ops "$ops" --calls "$calls" || failed=1
-    printf 'figure {"variant":"fuzz","metric":"fuzzed runs with a report, a wrong answer or a value that should not have changed","samples":[%d],"goal":0,"notes":[],"more":{"tried":%d,"kernel":"%s"}}\n' \
-        "$failed" "$ops" "$release"
-    [ "$failed" -eq 0 ]
+    KERNEL=$kernel LAPTOP_APPEND=$append BARE=1 TIMEOUT=${TIMEOUT:-36000} "$ROOT/scripts/laptop.sh" \
+        script "$ROOT/scripts/laptop/fuzz.sh" --seed "${SEED:-1}" --ops "$ops" --calls "$calls" "$@" |
+        tee "$(mktemp "$said/run.XXXXXX")"
+}
+
+# One long run, and short ones with what no single laptop has: other token tables, a restart, a kernel that can be made to fail, one whose
+# calls do not take long. Together they reach every end of every operation. TIMES counts the operations of the long one.
+fuzz() {
+    local failed=0 unreached=0 ops=${TIMES:-1000000} release stock other said reached
+    said=$TARGET/survive/fuzz
+    rm -rf "$said" && mkdir -p "$said"
+    release=$("$ROOT/scripts/kernel.sh" resolve "${KERNEL:-}")
+    stock=$release
+    case $release in sanitize*) stock=$("$ROOT/scripts/kernel.sh" resolve) ;; esac
+    other=$stock
+    if [ "$release" = "$stock" ]; then
+        KERNEL='' "$ROOT/scripts/sanitize-kernel.sh" >&2
+        other=$("$ROOT/scripts/kernel.sh" resolve sanitize)
+    fi
+    KERNEL=$other "$ROOT/scripts/build.sh" >&2
+    fuzzed "$release" "$ops" --lockdown || failed=$((failed + 1))
+    TABLE=shared fuzzed "$stock" 3000 || failed=$((failed + 1))
+    TABLE=tokens-2000 fuzzed "$stock" 3000 || failed=$((failed + 1))
+    fuzzed "$other" 6000 || failed=$((failed + 1))
+    KERNEL=$stock "$ROOT/scripts/restart.sh" | tee "$said/restart" || failed=$((failed + 1))
+    reached=$("$ROOT/scripts/cargo.sh" exec "$TARGET/debug/laptop-fuzz" --union "$said"/* 2>"$said.missing") || unreached=1
+    say "$reached"
+    cat "$said.missing" >&2
+    read -r reached _ wanted _ <<<"$reached"
+    printf 'figure {"variant":"fuzz","metric":"fuzzed runs with a report, a wrong answer or a value that should not have changed","samples":[%d],"goal":0,"notes":[],"more":{"tried":%d,"kernel":"%s","seed":%d}}\n' \
+        "$failed" "$ops" "$release" "${SEED:-1}"
+    printf 'figure {"variant":"fuzz","metric":"ends of an operation (a result, or an error number with its reason) that were not reached","samples":[%d],"goal":0,"notes":[],"more":{"tried":%d,"kernel":"%s","seed":%d}}\n' \
+        "$((wanted - reached))" "$wanted" "$release" "${SEED:-1}"
+    [ "$failed" -eq 0 ] && [ "$unreached" -eq 0 ]
 }
 
 # simulated NAME MODULE: on a simulated disk, in the crate's own tests; optimized, or it would take an hour. The lines of figures go on,

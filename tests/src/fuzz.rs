@@ -3,27 +3,30 @@
 //! # Layout
 //!
 //! - [`drive`]: the loop: which program next, what it reached, whether everything is as it must be
+//! - [`arms`]: which ends of which operation were seen, in one run and in several
 //! - `program`: a sequence of operations, as data and as text
 //! - `generate`, `mutate`: new programs from a seed, and from old ones
+//! - `pieces`: programs that lead to ends which chance seldom comes to
 //! - `conduct`, `actor`: running one: processes, threads, kills; one operation
 //! - `request`: an ioctl's bytes, and what bytes ask for
 //! - `model`: what may stand in the firmware afterwards
-//! - `arms`: which ends of which operation were seen
 //! - `known`, `laptop`, `reports`, `watch`: the laptop's tokens, its states, its kernel's log, what never ends
 //! - `raw`: system calls and shared memory, the only unsafe code
 //! - `uapi`: generated from `include/uapi/dsmil.h`
 //!
 //! # Invariants
 //!
-//! - A program is made from the seed and from the programs that reached something new, nothing else.
+//! - A program is one of the pieces, or made from the seed and from the programs that reached something new, nothing else.
 //! - What is right is judged by the laptop's description and its storage, past the module.
 
+pub mod arms;
 pub mod drive;
 
 mod program;
 
 mod generate;
 mod mutate;
+mod pieces;
 
 mod actor;
 mod conduct;
@@ -31,7 +34,6 @@ mod conduct;
 mod model;
 mod request;
 
-mod arms;
 pub(crate) mod dice;
 mod known;
 mod laptop;

@@ -19,6 +19,7 @@ use super::generate::Generator;
 use super::known::{Cell, Known};
 use super::laptop::{self, Laptop, Phase};
 use super::model::Model;
+use super::pieces::{Needs, PIECES, Piece};
 use super::program::{Body, Call, Ioctl, Op, Place, Program};
 use super::raw::{self, CELLS, Shared};
 use super::reports::Reports;
@@ -49,7 +50,7 @@ pub struct Options {
     pub module: PathBuf,
     /// What the laptop's description says: `expected.json`.
     pub expected: PathBuf,
-    /// Fails if an end that needs no set-up was not reached.
+    /// Fails if an end that needs no set-up of its own was not reached.
     pub require_arms: bool,
     /// Calls of the firmware that a sequence may take, roughly, on average.
     pub calls: u32,
@@ -81,6 +82,10 @@ struct Driver {
     arms: Arms,
     corpus: Vec<Program>,
     phase: Option<Phase>,
+    /// Pieces that are still to be run in this phase.
+    leading: Vec<&'static Piece>,
+    /// Calls of the firmware are as slow as with a sanitizing kernel.
+    has_slow_calls: bool,
     /// Writes that had reached the firmware when the model was compared last.
     writes: u32,
     ops: u64,
@@ -120,6 +125,8 @@ impl Driver {
             arms: Arms::default(),
             corpus: Vec::new(),
             phase: None,
+            leading: Vec::new(),
+            has_slow_calls: options.calls < ENOUGH_CALLS,
             writes: 0,
             ops: 0,
             sequences: 0,
@@ -135,7 +142,7 @@ impl Driver {
         let mut shown = Instant::now();
         while self.sequences < options.sequences && self.ops < options.ops {
             self.enter(Phase::of(self.sequences))?;
-            let program = self.choose(options.seed).calmed(self.calls(options));
+            let program = self.next(options);
             self.one(&program)?;
             self.sequences += 1;
             if shown.elapsed() > PROGRESS {
@@ -147,8 +154,9 @@ impl Driver {
             self.enter(Phase::Sealed)?;
             Laptop::lock_down()?;
             self.phase = Some(Phase::LockedDown);
+            self.leading = self.pieces(Phase::LockedDown);
             for _ in 0..20 {
-                let program = self.choose(options.seed).calmed(self.calls(options));
+                let program = self.next(options);
                 self.one(&program)?;
                 self.sequences += 1;
             }
@@ -178,7 +186,24 @@ impl Driver {
         Ok(())
     }
 
-    /// The next program: new, or made from those that reached something new.
+    /// The next program: a piece that leads somewhere, else by chance.
+    fn next(&mut self, options: &Options) -> Program {
+        let piece = self.leading.pop().and_then(|piece| piece.program(self.conductor.common.known));
+        piece.unwrap_or_else(|| self.choose(options.seed).calmed(self.calls(options)))
+    }
+
+    /// The pieces of a phase that lead to ends which were not yet seen, the first one last.
+    fn pieces(&self, phase: Phase) -> Vec<&'static Piece> {
+        let can = |needs| match needs {
+            Needs::Nothing => true,
+            Needs::QuickCalls => !self.has_slow_calls,
+            Needs::Failures => self.conductor.can_fail(),
+        };
+        let leads = |piece: &&Piece| piece.phase == phase && can(piece.needs) && self.arms.lacks(piece.ends);
+        PIECES.iter().filter(leads).rev().collect()
+    }
+
+    /// A program by chance: new, or made from those that reached something new.
     fn choose(&self, seed: u64) -> Program {
         let dice = Dice::of_sequence(seed, self.sequences);
         let mut generator = Generator { dice, known: self.conductor.common.known };
@@ -209,6 +234,9 @@ impl Driver {
             return Ok(());
         }
         self.laptop.load(phase)?;
+        if self.phase != Some(phase) {
+            self.leading = self.pieces(phase);
+        }
         self.phase = Some(phase);
         let (text, bytes) = laptop::text().context("the module is loaded, but not in /proc/modules")?;
         let shared = self.conductor.common.shared;

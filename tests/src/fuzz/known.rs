@@ -18,6 +18,8 @@ pub(crate) struct Token {
     pub(crate) value: u16,
     pub(crate) denied: bool,
     pub(crate) shared: bool,
+    /// Not write-only.
+    pub(crate) readable: bool,
     /// On the fuzzer's own allow-list.
     pub(crate) allowed: bool,
 }
@@ -49,6 +51,7 @@ impl Known {
                 value: token.value,
                 denied: denied.contains(&token.location),
                 shared: token.shares_location,
+                readable: token.readable,
                 allowed: !denied.contains(&token.location) && token.location % 3 != 0,
             })
             .collect();

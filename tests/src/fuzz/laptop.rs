@@ -22,15 +22,15 @@ pub(crate) enum Phase {
 }
 
 /// Sequences from one phase to its return.
-const ROUND: u64 = 160;
+const ROUND: u64 = 80;
 
 impl Phase {
     /// The phase of a sequence, by its number alone.
     pub(crate) fn of(index: u64) -> Self {
         match index % ROUND {
-            0..20 => Self::Unsealed,
-            20..120 => Self::Sealed,
-            120..140 => Self::Limited,
+            0..10 => Self::Unsealed,
+            10..60 => Self::Sealed,
+            60..70 => Self::Limited,
             _ => Self::Password,
         }
     }

@@ -197,8 +197,15 @@ mod tests {
     use super::*;
 
     fn known() -> Known {
-        let token =
-            |id, location| Token { id, location, value: 1, denied: false, shared: false, allowed: true };
+        let token = |id, location| Token {
+            id,
+            location,
+            value: 1,
+            denied: false,
+            shared: false,
+            readable: true,
+            allowed: true,
+        };
         Known { tokens: vec![token(1, 10), token(2, 20)], locations: vec![10, 20] }
     }
 
