@@ -31,6 +31,8 @@ lane_one() {
     LOOKS=2 check "the power goes, the disk loses what was not flushed" "$ROOT/scripts/power.sh" 1
     check "a restart undoes what is pending" "$ROOT/scripts/restart.sh"
     check "faults of the firmware" guest faults
+    BARE=1 check "the kernel device fuzzed" guest fuzz --ops 10000
+    check "token tables that are wrong" "$ROOT/scripts/tables.sh" duplicates shared tokens-2000
     INIT=systemd check "services under systemd" guest services
 }
 lane_two() {
