@@ -47,6 +47,10 @@ say "In the virtual laptop with every instrument (some minutes):"
 guest whole || echo failed >>"$results"
 say "Without kmemleak and patterns in freed memory, for what takes long (a quarter of an hour and more):"
 append="slab_debug=- kmemleak=off" guest long || echo failed >>"$results"
+for table in duplicates shared; do
+    say "The same with the token table “$table”:"
+    TABLE=$table append="slab_debug=- kmemleak=off" guest table || echo failed >>"$results"
+done
 say "Mistakes on purpose, each must be reported:"
 EXTRA_MODULES="lkdtm test_ubsan test_lockup kmemleak-test" laptop script "$ROOT/scripts/laptop/sanitize-proof.sh" || echo failed >>"$results"
 [ ! -s "$results" ] || die "the sanitizing kernel found something, see above; docs/sanitize.md says how to read a report."

@@ -2,7 +2,7 @@
 # The module under a kernel that looks for mistakes (KASAN, UBSAN, lockdep, kmemleak, fault injection). Each line below is
 # one check: what it runs must succeed, and the kernel must have reported nothing meanwhile.
 #
-#   sanitize.sh whole | long | COMMAND…   one of the lists at the end, or these commands, each as a check of its own
+#   sanitize.sh whole | long | table | COMMAND…   one of the lists at the end, or these commands, each as a check of its own
 . /usr/lib/laptop/reports.sh
 module=/usr/lib/modules/dsmil.ko
 
@@ -97,7 +97,12 @@ case ${1:-} in
         check "nothing is leaked by that" leaks
         check "faults of the firmware" firmware_faults
         check "memory that cannot be had" unloaded /usr/lib/laptop/failing.sh each
+        check "what is told when there is none" unloaded /usr/lib/laptop/failing.sh told
         check "nothing is leaked by all this" leaks
+        check "every kind of operation" unloaded /usr/lib/laptop/uapi.sh short
+        check "nothing is leaked by that" leaks
+        check "SIGKILL of who changes something" unloaded /usr/lib/laptop/survive.sh kills 16
+        check "nothing is leaked by that" leaks
         check "the daemon on it, faults of the firmware" bash -c '/usr/lib/laptop/up.sh && /usr/lib/laptop/faults.sh && /usr/lib/laptop/daemon.sh stop && rmmod dsmil'
         check "nothing is leaked at the end" leaks
         ;;
@@ -106,9 +111,12 @@ case ${1:-} in
     long)
         check "every ioctl and its refusals" unloaded /usr/lib/laptop/uapi.sh
         check "memory that cannot be had, all along" unloaded /usr/lib/laptop/failing.sh suite
-        check "fuzzed for a while" unloaded /usr/lib/laptop/fuzz.sh --seed 1 --ops 20000 --calls 6
+        check "fuzzed for a while" unloaded /usr/lib/laptop/fuzz.sh --seed 1 --ops 15000 --calls 6
         ;;
+    table) check "a token table that is wrong" unloaded /usr/lib/laptop/tables.sh ;;
     *) for_each "$@" ;;
 esac
 check "every instrument is still on" instruments
+# A kernel that is locked down hides its instruments.
+[ "${1:-}" != long ] || check "a change that is pending when the kernel is locked down" unloaded /usr/lib/laptop/uapi.sh last confirm
 exit $failed
