@@ -7,8 +7,10 @@
 //! # Invariants
 //!
 //! - A value is written only after every old one was read and saved.
-//! - An undo writes a location only while it holds what the transaction put there, or after a write
-//!   whose effect is unknown.
+//! - An undo writes a location only while it holds what the transaction put there: the new value, or what was
+//!   found right after one of its writes. Anything else is somebody else's and stays, however often the undo
+//!   is tried. (The firmware compares nothing itself: what changes between the look and the write that
+//!   follows at once is overwritten.)
 
 use crate::uapi;
 
@@ -40,10 +42,14 @@ pub(crate) trait Firmware {
 pub(crate) enum Progress {
     /// Nothing was written: nothing to undo.
     Untouched,
-    /// The firmware was told to write; whether it did is not known.
+    /// The firmware was told to write, and nothing has been asked of it since: what the next look finds is
+    /// what that write left.
     Doubtful,
-    /// Written and read back.
+    /// Written, and looked at right after: [`Entry::seen`] is what that has left.
     Written,
+    /// Written, and what that left could not be looked at: if it is another value than the new one and
+    /// [`Entry::seen`], nobody can tell it from what others write.
+    Unseen,
 }
 
 /// One location's change.
@@ -61,6 +67,10 @@ pub(crate) struct Entry {
     pub(crate) expected: Option<u32>,
     /// The value that stood there before; meaningful once read.
     pub(crate) old: u32,
+    /// The value that was read there last; meaningful once read.
+    pub(crate) seen: u32,
+    /// What an undo was to replace when it first wrote.
+    pub(crate) replaced: Option<u32>,
     /// How far it has come.
     pub(crate) progress: Progress,
 }
@@ -115,9 +125,61 @@ pub(crate) enum Fate {
     /// The old value stood there already.
     Stood,
     /// The old value is back.
-    Back,
+    Back {
+        /// What it has replaced.
+        replaced: u32,
+    },
     /// Somebody else had changed the location: left alone.
-    Left,
+    Left {
+        /// What stands there.
+        found: u32,
+        /// What the change itself had left there could not be looked at.
+        unseen: bool,
+    },
+}
+
+impl Entry {
+    /// A change that is yet to be made.
+    pub(crate) fn new(id: u16, location: u16, select: u8, new: u32, expected: Option<u32>) -> Self {
+        Self {
+            id,
+            location,
+            select,
+            new,
+            expected,
+            old: 0,
+            seen: 0,
+            replaced: None,
+            progress: Progress::Untouched,
+        }
+    }
+
+    /// A value that stands there was put there by this change, as far as that can be told.
+    fn is_ours(&self, found: u32) -> bool {
+        match self.progress {
+            Progress::Untouched => false,
+            Progress::Doubtful => true,
+            Progress::Written | Progress::Unseen => found == self.new || found == self.seen,
+        }
+    }
+
+    fn read<F: Firmware>(&mut self, firmware: &mut F) -> Result<u32, Fault> {
+        self.seen = firmware.read(self.location, self.select)?;
+        Ok(self.seen)
+    }
+
+    /// Writes and looks at what that has left, also when the write is said to have failed.
+    fn write<F: Firmware>(&mut self, firmware: &mut F, value: u32) -> Result<u32, Fault> {
+        self.progress = Progress::Doubtful;
+        let written = firmware.write(self.location, self.select, value);
+        let found = self.read(firmware);
+        self.progress = match found {
+            Ok(_) => Progress::Written,
+            Err(_) => Progress::Unseen,
+        };
+        written?;
+        found
+    }
 }
 
 /// An entry of `entries` has the location and the select of `entry`.
@@ -140,8 +202,8 @@ pub(crate) fn touched(entries: &[Entry]) -> usize {
 /// After an error the caller undoes: the entries say what was written.
 pub(crate) fn commit<F: Firmware>(firmware: &mut F, entries: &mut [Entry]) -> Result<(), Failure> {
     for (index, entry) in entries.iter_mut().enumerate() {
-        entry.old = firmware
-            .read(entry.location, entry.select)
+        entry.old = entry
+            .read(firmware)
             .map_err(|fault| Failure::firmware(index, fault))?;
         if entry.expected.is_some_and(|expected| expected != entry.old) {
             let reason = uapi::DSMIL_REASON_EXPECTED;
@@ -160,17 +222,16 @@ fn write_entry<F: Firmware>(
     entry: &mut Entry,
 ) -> Result<(), Failure> {
     let failed = |fault| Failure::firmware(index, fault);
+    // What a write that failed has left the undo looks at, which comes next.
     entry.progress = Progress::Doubtful;
     let written = firmware.write(entry.location, entry.select, entry.new);
     written.map_err(|fault| explain(firmware, failed(fault)))?;
-    let found = firmware
-        .read(entry.location, entry.select)
-        .map_err(failed)?;
+    let found = entry.read(firmware).map_err(failed)?;
+    entry.progress = Progress::Written;
     if found != entry.new {
         let reason = uapi::DSMIL_REASON_NOT_STUCK;
         return Err(explain(firmware, Failure::value(reason, index, found)));
     }
-    entry.progress = Progress::Written;
     Ok(())
 }
 
@@ -208,8 +269,8 @@ pub(crate) fn undo<F: Firmware>(
             Ok(fate) => {
                 entry.progress = Progress::Untouched;
                 match fate {
-                    Fate::Stood | Fate::Back => result.undone += 1,
-                    Fate::Left => result.left += 1,
+                    Fate::Stood | Fate::Back { .. } => result.undone += 1,
+                    Fate::Left { .. } => result.left += 1,
                 }
                 report(firmware, entry, fate);
             }
@@ -227,26 +288,29 @@ fn undo_entry<F: Firmware>(
     entry: &mut Entry,
 ) -> Result<Fate, Failure> {
     let failed = |fault| Failure::firmware(index, fault);
-    let now = firmware
-        .read(entry.location, entry.select)
-        .map_err(failed)?;
+    let looked = firmware.read(entry.location, entry.select);
+    if looked.is_err() && entry.progress == Progress::Doubtful {
+        // The next look comes later, when others may have written.
+        entry.progress = Progress::Unseen;
+    }
+    let now = looked.map_err(failed)?;
     if now == entry.old {
-        return Ok(Fate::Stood);
+        return Ok(entry
+            .replaced
+            .map_or(Fate::Stood, |replaced| Fate::Back { replaced }));
     }
-    if now != entry.new && entry.progress == Progress::Written {
-        return Ok(Fate::Left);
+    if !entry.is_ours(now) {
+        return Ok(Fate::Left {
+            found: now,
+            unseen: entry.progress == Progress::Unseen,
+        });
     }
-    // From here on our own write may be what stands there.
-    entry.progress = Progress::Doubtful;
-    firmware
-        .write(entry.location, entry.select, entry.old)
-        .map_err(failed)?;
-    let found = firmware
-        .read(entry.location, entry.select)
-        .map_err(failed)?;
+    entry.seen = now;
+    let replaced = *entry.replaced.get_or_insert(now);
+    let found = entry.write(firmware, entry.old).map_err(failed)?;
     if found != entry.old {
         let reason = uapi::DSMIL_REASON_NOT_STUCK;
         return Err(Failure::value(reason, index, found));
     }
-    Ok(Fate::Back)
+    Ok(Fate::Back { replaced })
 }

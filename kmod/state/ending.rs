@@ -108,13 +108,13 @@ impl Shared {
         };
         match fate {
             Fate::Stood => {}
-            Fate::Back => self.tell(uapi::dsmil_event {
+            Fate::Back { .. } => self.tell(uapi::dsmil_event {
                 old: entry.new,
                 new_value: entry.old,
                 detail: uapi::DSMIL_CAUSE_UNDO,
                 ..told
             }),
-            Fate::Left => self.tell(uapi::dsmil_event {
+            Fate::Left { .. } => self.tell(uapi::dsmil_event {
                 kind: uapi::DSMIL_EVENT_LEFT,
                 old: entry.old,
                 ..told

@@ -15,10 +15,7 @@ use crate::{
         Refusal,
         Token, //
     },
-    transaction::{
-        Entry,
-        Progress, //
-    },
+    transaction::Entry,
     uapi,
 };
 use kernel::prelude::*;
@@ -102,14 +99,13 @@ impl Shared {
         }
         let allowed = self.allowed.as_ref().map(|sealed| &sealed.marks[..]);
         let location = token::check_write(&self.tokens, allowed, index, wanted.id, wanted.value)?;
-        Ok(Entry {
-            id: wanted.id,
+        let expected = expects.then_some(wanted.expected);
+        Ok(Entry::new(
+            wanted.id,
             location,
-            select: wanted.select,
-            new: wanted.value,
-            expected: expects.then_some(wanted.expected),
-            old: 0,
-            progress: Progress::Untouched,
-        })
+            wanted.select,
+            wanted.value,
+            expected,
+        ))
     }
 }

@@ -194,6 +194,19 @@ fn undoing(bench: &mut Bench) {
     });
     bench.check("commit-fails-and-its-undo-leaves-what-somebody-else-changed", left_by_a_commit);
     bench.check("undo-fails-and-is-retried", retried);
+    bench.check("undo-retried-leaves-what-somebody-else-changed-meanwhile", |b| {
+        let (file, (change, old), left) = (b.open()?, b.flip(b.token()?)?, b.info()?.left);
+        let number = write(&file, &[change], 0)?;
+        let fault = b.laptop.fault(Fault::each(Fault::ERROR, Fault::WRITES))?;
+        same(raw(&file, DSMIL_IOC_UNDO, &mut settle_of(number)), Err(Errno::EIO))?;
+        same(b.info()?.state, DSMIL_STATE_UNDOING)?;
+        b.laptop.poke(b.location(change.id)?, 4711)?;
+        drop(fault);
+        b.until_idle()?;
+        same((b.stored(change.id)?, b.info()?.left), (4711, left + 1))?;
+        b.ended(DSMIL_OUTCOME_UNDONE)?;
+        b.laptop.poke(b.location(change.id)?, old)
+    });
     bench.check("commit-fails-and-its-undo-too", |b| {
         let (file, changes) = (b.open()?, two(b)?);
         let number = begin(&file, 0)?;

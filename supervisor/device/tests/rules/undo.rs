@@ -40,6 +40,12 @@ struct Storage {
     password: bool,
     wrote_last: bool,
     written: Vec<(u16, u8)>,
+    /// What each place has held since it was first written.
+    stood: BTreeSet<((u16, u8), u32)>,
+    /// Garbled by a write, and not read since.
+    unseen: BTreeSet<(u16, u8)>,
+    /// Still so when an attempt ended: nobody can tell these from what others write.
+    lost: BTreeSet<(u16, u8)>,
 }
 
 const FAULT: Fault = Fault { error: 5, status: -1 };
@@ -49,6 +55,13 @@ impl Storage {
         self.calls += 1;
         self.plan.get(self.calls - 1).copied().unwrap_or(Wrong::No)
     }
+
+    fn put(&mut self, place: (u16, u8), value: u32) {
+        self.stood.insert((place, self.values[&place]));
+        self.stood.insert((place, value));
+        self.values.insert(place, value);
+        self.unseen.remove(&place);
+    }
 }
 
 impl Firmware for Storage {
@@ -57,6 +70,7 @@ impl Firmware for Storage {
         match self.next() {
             Wrong::No => {
                 self.read.insert((location, select));
+                self.unseen.remove(&(location, select));
                 self.values.get(&(location, select)).copied().ok_or(FAULT)
             }
             _ => Err(FAULT),
@@ -70,17 +84,22 @@ impl Firmware for Storage {
         self.wrote_last = true;
         match self.next() {
             Wrong::No => {
-                self.values.insert(place, value);
+                self.put(place, value);
                 Ok(())
             }
             Wrong::Error => Err(FAULT),
             Wrong::LateError => {
-                self.values.insert(place, value);
+                self.put(place, value);
                 Err(FAULT)
             }
             Wrong::Ignored => Ok(()),
             Wrong::Garbled => {
-                self.values.insert(place, !value);
+                // What was seen there before is known for ours.
+                let is_known = self.values[&place] == !value && !self.unseen.contains(&place);
+                self.put(place, !value);
+                if !is_known {
+                    self.unseen.insert(place);
+                }
                 Ok(())
             }
         }
@@ -91,15 +110,25 @@ impl Firmware for Storage {
     }
 }
 
-/// Undoes, and holds what it tells of each entry against what it counts.
+/// Undoes, and holds what it tells of each entry against what it counts and what stood there.
 fn undo(storage: &mut Storage, entries: &mut [Entry]) -> Undone {
     let mut fates = Vec::new();
-    let undone = transaction::undo(storage, entries, |_, entry, fate| {
+    let undone = transaction::undo(storage, entries, |storage, entry, fate| {
         assert_eq!(entry.progress, Progress::Untouched, "told once it is settled");
+        let place = (entry.location, entry.select);
+        match fate {
+            Fate::Stood => assert_eq!(storage.values[&place], entry.old),
+            Fate::Back { replaced } => {
+                assert_eq!(storage.values[&place], entry.old);
+                assert!(storage.stood.contains(&(place, replaced)), "{replaced} never stood there");
+            }
+            Fate::Left { found, .. } => assert_eq!(storage.values[&place], found),
+        }
         fates.push(fate);
     });
-    let left = fates.iter().filter(|fate| **fate == Fate::Left).count();
+    let left = fates.iter().filter(|fate| matches!(fate, Fate::Left { .. })).count();
     assert_eq!((fates.len(), left), ((undone.undone + undone.left) as usize, undone.left as usize));
+    storage.lost.append(&mut storage.unseen.clone());
     undone
 }
 
@@ -116,7 +145,7 @@ fn bench() -> impl Strategy<Value = (Storage, Vec<Entry>)> {
                 1..4 => Some(old),
                 _ => None,
             };
-            Entry { id: location, location, select, new, expected, old: 0, progress: Progress::Untouched }
+            Entry::new(location, location, select, new, expected)
         });
         let entries = entries.collect();
         (storage, entries)
@@ -155,24 +184,38 @@ proptest! {
     }
 
     #[test]
-    fn an_undo_is_gone_on_with_until_it_succeeds(
+    fn an_undo_is_gone_on_with_until_it_succeeds_and_overwrites_nobody(
         (mut storage, mut entries) in bench(), plans in vec(vec(wrong(), 0..40), 0..6),
+        others in vec((0_usize..12, 0_usize..7), 0..6),
     ) {
         without_expectations(&mut entries);
-        let before = storage.values.clone();
+        let mut wanted = storage.values.clone();
         commit(&mut storage, &mut entries).unwrap();
-        let mut undone = 0;
-        for plan in plans.into_iter().chain([Vec::new()]) {
+        let (mut undone, mut left, mut theirs) = (0, 0, BTreeSet::new());
+        for (attempt, plan) in plans.into_iter().chain([Vec::new()]).enumerate() {
+            // Between two attempts, and before the first, somebody else writes.
+            for (index, _) in others.iter().filter(|(_, when)| *when == attempt) {
+                if let Some(entry) = entries.get(*index).filter(|e| e.progress != Progress::Untouched) {
+                    let place = (entry.location, entry.select);
+                    storage.put(place, 77);
+                    wanted.insert(place, 77);
+                    theirs.insert(place);
+                }
+            }
             storage.plan = plan;
             storage.calls = 0;
             let result = undo(&mut storage, &mut entries);
             undone += result.undone;
-            prop_assert_eq!(result.left, 0);
+            left += result.left;
             let remaining = transaction::touched(&entries);
             prop_assert_eq!(result.failure.is_some(), remaining > 0);
         }
-        prop_assert_eq!(&storage.values, &before);
-        prop_assert_eq!(undone as usize, entries.len());
+        for place in storage.lost.difference(&theirs) {
+            wanted.insert(*place, storage.values[place]);
+        }
+        prop_assert_eq!(&storage.values, &wanted);
+        prop_assert_eq!(left as usize, storage.lost.union(&theirs).count());
+        prop_assert_eq!((undone + left) as usize, entries.len());
         storage.calls = 0;
         undo(&mut storage, &mut entries);
         prop_assert_eq!(storage.calls, 0, "what is settled is not touched again");
@@ -186,7 +229,7 @@ proptest! {
         let mut left = 0;
         for (entry, _) in entries.iter().zip(others).filter(|(_, other)| *other) {
             let place = (entry.location, entry.select);
-            storage.values.insert(place, 77);
+            storage.put(place, 77);
             wanted.insert(place, 77);
             left += 1;
         }
@@ -290,6 +333,11 @@ impl Module {
 
     fn undo(&mut self, outcome: u32) {
         let undone = undo(&mut self.storage, &mut self.entry);
+        if undone.left > 0 {
+            // Told as somebody else's, since nobody could say whose it is.
+            assert!(self.storage.lost.contains(&(1, 0)));
+            self.kept = self.storage.values[&(1, 0)];
+        }
         let ended = self.machine.undone(&undone, outcome, self.now);
         assert_eq!(ended.is_some(), self.machine.phase() == Phase::Idle);
     }
@@ -307,16 +355,7 @@ impl Module {
 
     fn commit(&mut self) {
         self.written += 1;
-        let entry = Entry {
-            id: 1,
-            location: 1,
-            select: 0,
-            new: self.written,
-            expected: None,
-            old: 0,
-            progress: Progress::Untouched,
-        };
-        self.entry = vec![entry];
+        self.entry = vec![Entry::new(1, 1, 0, self.written, None)];
         if commit(&mut self.storage, &mut self.entry).is_ok() {
             self.machine.committed(self.now);
         } else {

@@ -29,6 +29,8 @@ pub(crate) enum Case {
     PasswordAtUndo { size: usize },
     /// Somebody else changes an entry's location between commit and undo.
     Left { entry: u32, by: By },
+    /// They do so after an attempt to undo has failed at that entry, and before the next.
+    LeftAtRetry { entry: u32 },
 }
 
 impl Case {
@@ -39,6 +41,7 @@ impl Case {
             Self::Left { by: By::Request, .. } => "left by request",
             Self::Left { by: By::Close, .. } => "left by close",
             Self::Left { by: By::Deadline, .. } => "left by deadline",
+            Self::LeftAtRetry { .. } => "left at retry",
         }
     }
 }
@@ -48,7 +51,8 @@ pub(crate) fn cases(entries: u32) -> impl Iterator<Item = Case> {
     let sizes = [0, 1, 2];
     let passwords = sizes.map(|size| Case::Password { size }).into_iter();
     let passwords = passwords.chain(sizes.map(|size| Case::PasswordAtUndo { size }));
-    passwords.chain((0..entries).flat_map(|entry| By::ALL.map(|by| Case::Left { entry, by })))
+    let left = (0..entries).flat_map(|entry| By::ALL.map(|by| Case::Left { entry, by }));
+    passwords.chain(left).chain((0..entries).map(|entry| Case::LeftAtRetry { entry }))
 }
 
 pub(crate) fn try_one(bench: &mut Bench, case: Case) -> anyhow::Result<()> {
@@ -56,6 +60,7 @@ pub(crate) fn try_one(bench: &mut Bench, case: Case) -> anyhow::Result<()> {
         Case::Password { size } => password(bench, size),
         Case::PasswordAtUndo { size } => password_at_undo(bench, size),
         Case::Left { entry, by } => left(bench, usize::try_from(entry)?, by),
+        Case::LeftAtRetry { entry } => left_at_retry(bench, usize::try_from(entry)?),
     }
 }
 
@@ -125,6 +130,31 @@ fn left(bench: &mut Bench, entry: usize, by: By) -> anyhow::Result<()> {
         bench.wrong("no event tells of the location that was left alone")?;
     }
     bench.must_rest(&wanted, now_ns()?, 0)?;
+    bench.restore(&change)
+}
+
+fn left_at_retry(bench: &mut Bench, entry: usize) -> anyhow::Result<()> {
+    let change = bench.change(2)?;
+    let held = bench.commit(&change, By::Request)??;
+    let place = change.place(entry)?.clone();
+    let (old, new) =
+        (*change.old.get(entry).context("no such entry")?, *change.new.get(entry).context("no such entry")?);
+    // An undo goes from the last entry to the first.
+    let skip = change.places.len() - 1 - entry;
+    bench.laptop.add_fault(&format!("error,on=write,skip={skip},count=1"))?;
+    if held.end(bench, By::Request)?.is_some_and(|said| said.is_ok()) {
+        bench.wrong("an undo of which a write failed says that it is done")?;
+    }
+    let began = now_ns()?;
+    let theirs = any_but(&[old, new], &mut bench.dice);
+    bench.laptop.poke(&place, theirs)?;
+    let mut wanted = change.clone();
+    *wanted.old.get_mut(entry).context("no such entry")? = theirs;
+    bench.must_rest(&wanted, began, RETRY_NS)?;
+    let told = |event: &Event| matches!(event, Event::Left { id, select, old: told } if *id == place.id && *select == place.select && *told == old);
+    if !bench.has_seen(told)? {
+        bench.wrong("no event tells of the location that was left alone at a retry")?;
+    }
     bench.restore(&change)
 }
 
