@@ -21,9 +21,10 @@ use crate::{
 };
 use core::mem::offset_of;
 use kernel::{
-    new_spinlock,
+    new_condvar, new_spinlock,
     prelude::*,
     sync::{
+        CondVar,
         SpinLock,
         SpinLockGuard, //
     },
@@ -86,6 +87,9 @@ pub(crate) struct Published {
 pub(crate) struct Board {
     #[pin]
     published: SpinLock<Published>,
+    /// Told when writing has ended.
+    #[pin]
+    settled: CondVar,
     pages: Pages,
 }
 
@@ -112,6 +116,7 @@ impl Board {
         }
         Ok(pin_init!(Self {
             published <- new_spinlock!(Published::default(), "dsmil::Board::published"),
+            settled <- new_condvar!("dsmil::Board::settled"),
             pages,
         }))
     }
@@ -142,10 +147,25 @@ impl Board {
 
     /// Writing to the firmware begins or has ended.
     pub(crate) fn turn_generation(&self) {
-        self.change(|pages, published| {
+        let generation = self.change(|pages, published| {
             published.generation += 1;
             pages.put64(offset_of!(dsmil_page, generation), published.generation);
+            published.generation
         });
+        if generation % 2 == 0 {
+            self.settled.notify_all();
+        }
+    }
+
+    /// The generation, once nothing is being written: never odd. None if a signal comes first.
+    pub(crate) fn settled_generation(&self) -> Option<u64> {
+        let mut published = self.published.lock();
+        while published.generation % 2 != 0 {
+            if self.settled.wait_interruptible(&mut published) {
+                return None;
+            }
+        }
+        Some(published.generation)
     }
 
     /// Publishes the temperature; what was published before, and the new level.

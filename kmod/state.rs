@@ -19,7 +19,8 @@
 //! 3. `Shared::limits`, `Shared::board`, `Shared::events`: spin locks, none of them held with another
 //!
 //! Reading values, information and events take only the last two, so that a slow commit holds up a reader no
-//! more than the firmware itself does. The closing of the transaction's file, suspend and reboot do wait for a
+//! more than the firmware itself does. A snapshot waits until nothing is being written, without a lock and until
+//! a signal comes. The closing of the transaction's file, suspend and reboot do wait for a
 //! commit. No lock is held while something is copied from or to user space.
 
 #[forbid(unsafe_code)]

@@ -157,7 +157,9 @@ impl Shared {
         let mut attempts = SNAPSHOT_ATTEMPTS;
         let mut entries = self.snapshot_entries(selects, room)?;
         loop {
-            let generation = self.settled_generation();
+            let Some(generation) = self.board.settled_generation() else {
+                return refuse(uapi::DSMIL_REASON_INTERRUPTED);
+            };
             let failed = if age.only_cached {
                 self.read_cached::<true>(&mut entries, age)
             } else {
@@ -198,17 +200,6 @@ impl Shared {
             }
         }
         Ok(entries)
-    }
-
-    /// The generation, once nothing is being written.
-    fn settled_generation(&self) -> u64 {
-        let generation = self.board.published().generation;
-        if generation % 2 == 0 {
-            return generation;
-        }
-        // Whoever writes holds the state.
-        drop(self.state.lock());
-        self.board.published().generation
     }
 
     /// Takes so many reads from the limit.

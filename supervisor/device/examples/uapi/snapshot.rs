@@ -6,7 +6,8 @@ use device::Age;
 use nix::errno::Errno;
 use types::token::{Change, Select};
 
-use crate::bench::{Bench, Check, Fallible, holds, same};
+use crate::bench::{Bench, Check, Fallible, holds, same, until};
+use crate::laptop::Fault;
 use crate::process::{child, hear, speaking, tell};
 use crate::raw::{address, commit, raw, refused, settle, stage, undo, whole, write};
 use crate::uapi::*;
@@ -112,6 +113,8 @@ pub(crate) fn check(bench: &mut Bench) {
 /// While a list is sealed.
 pub(crate) fn sealed(bench: &mut Bench) {
     bench.check("snapshot-consistent-beside-commits", consistent);
+    bench.check("snapshot-cached-beside-commits-is-of-a-whole-generation", cached_beside);
+    bench.check("snapshot-waits-for-a-commit-until-a-signal", waits);
     bench.check("snapshot-values-keep-changing-eagain", changing);
     bench.check("snapshot-restored", |b| {
         let taken = b.device.snapshot(&[Select::Current, Select::Battery], Age::Fresh)?;
@@ -173,6 +176,73 @@ fn consistent(b: &Bench) -> Check {
         b.laptop.poke(b.location(id)?, value)?;
     }
     holds(taken > 1 && moved > 1, format!("{taken} snapshots of {moved} generations"))
+}
+
+/// From the cache a snapshot takes no time, so it falls between the writes of a commit unless it waits for its end: also
+/// when another begins at once.
+fn cached_beside(b: &Bench) -> Check {
+    let (first, second) = (b.token()?, *b.own.last().ok_or("no token")?);
+    let (old, node) = ([b.stored(first)?, b.stored(second)?], b.node.clone());
+    let both =
+        move |value| [first, second].map(|id| Change { id, select: Select::Current, value, expected: None });
+    let mut writer = speaking(move |line| {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(node)?;
+        for value in 2001.. {
+            settle(&file, DSMIL_IOC_CONFIRM, write(&file, &both(value), 0)?)?;
+            if value == 2002 {
+                tell(line)?;
+            }
+        }
+        hear(line)
+    })?;
+    writer.hear()?;
+    let (began, mut taken, mut moved, mut last) = (Instant::now(), 0_u32, 0_u32, 0);
+    while (taken < 400 || moved < 20) && began.elapsed() < ENOUGH {
+        let snapshot = match b.device.snapshot(&[Select::Current], Age::Any) {
+            Ok(snapshot) => snapshot,
+            Err(device::Error::Changed) => continue,
+            Err(other) => return Err(other.into()),
+        };
+        same(snapshot.generation % 2, 0)?;
+        let value = |id| snapshot.get(id, Select::Current).map(|e| e.held.clone().map(|a| a.value));
+        holds(value(first).is_some_and(|held| held.is_ok()), "a value of the change is missing")?;
+        same(value(first), value(second))?;
+        moved += u32::from(snapshot.generation > last);
+        (taken, last) = (taken + 1, snapshot.generation);
+    }
+    writer.kill()?;
+    b.until_idle()?;
+    for (id, value) in [first, second].into_iter().zip(old) {
+        b.laptop.poke(b.location(id)?, value)?;
+    }
+    holds(taken > 20 && moved > 2, format!("{taken} snapshots of {moved} generations"))
+}
+
+/// While a commit takes seconds, who waits for its end to take a snapshot can be killed.
+fn waits(b: &Bench) -> Check {
+    let ((change, old), node) = (b.flip(b.token()?)?, b.node.clone());
+    let slow = b.laptop.fault(Fault { value: 3000, count: 1, ..Fault::each(Fault::SLOW, Fault::WRITES) })?;
+    let before = b.info()?.generation;
+    let writer = child(move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(node)?;
+        write(&file, &[change], 0).map(|_| ())
+    })?;
+    until("the commit to begin", || Ok(b.info()?.generation > before))?;
+    let (device, began) = (b.open()?, Instant::now());
+    let waiting = child(move || {
+        let room = vec![dsmil_read_entry::default(); usize::try_from(DSMIL_SNAPSHOT_MAX)?];
+        let (count, entries) = (DSMIL_SNAPSHOT_MAX, address(&room));
+        let snapshot = dsmil_snapshot { count, selects: 1, entries, ..Default::default() };
+        let wanted = whole(Errno::EINTR, DSMIL_REASON_INTERRUPTED);
+        refused(&device, DSMIL_IOC_SNAPSHOT, snapshot, wanted).map(|_| ())
+    })?;
+    std::thread::sleep(Duration::from_millis(300));
+    waiting.kill()?;
+    let took = began.elapsed();
+    writer.end()?;
+    drop(slow);
+    holds(took < Duration::from_millis(1500), format!("killed after {took:?} alone"))?;
+    same(b.stored(change.id)?, old)
 }
 
 /// Somebody writes without a pause, so that no attempt is left undisturbed.
