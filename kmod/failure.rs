@@ -102,9 +102,12 @@ pub(crate) fn room_failure(needed: u32) -> uapi::dsmil_failure {
 pub(crate) fn entry_failure(failure: &Failure, entries: &[Entry]) -> uapi::dsmil_failure {
     let fallback = error_of(failure.reason);
     let fault = failure.fault.as_ref();
+    let blamed = failure.index.and_then(|index| entries.get(index));
     uapi::dsmil_failure {
-        index: failure.index as u32,
-        id: entries.get(failure.index).map_or(0, |entry| entry.id),
+        index: failure
+            .index
+            .map_or(uapi::DSMIL_NO_INDEX, |index| index as u32),
+        id: blamed.map_or(0, |entry| entry.id),
         found: failure.found,
         status: fault.map_or(0, |fault| fault.status),
         error: fault.map_or(-fallback.to_errno(), |fault| fault.error),

@@ -105,6 +105,11 @@ impl transaction::Firmware for Smbios {
         call(CLASS_ADMIN, SELECT_PROPERTIES, 0, 0)
             .is_ok_and(|properties| PASSWORD_SET.contains(&(properties & PASSWORD_STATE)))
     }
+
+    // Nobody but a commit is stopped.
+    fn stop(&mut self) -> Option<u32> {
+        None
+    }
 }
 
 fn call(class: u16, select: u16, location: u16, value: u32) -> core::result::Result<u32, Fault> {

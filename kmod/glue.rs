@@ -46,6 +46,7 @@ use kernel::{
     },
     prelude::*,
     sync::Arc,
+    task::Task,
     time::{
         BootTime,
         ClockSource, //
@@ -147,6 +148,17 @@ pub(crate) fn lockdown() -> u32 {
 /// A signal waits for the running task.
 pub(crate) fn is_interrupted() -> bool {
     kernel::current!().signal_pending()
+}
+
+/// The running task is killed: it never gets back to user space (`fatal_signal_pending`, which is inline).
+pub(crate) fn is_killed() -> bool {
+    const KILL: c_ulong = 1 << (bindings::SIGKILL - 1);
+    // SAFETY: The running task is there; the word is read in one piece.
+    let pending = unsafe {
+        let task = Task::current_raw();
+        (&raw const (*task).pending.signal.sig[0]).read_volatile()
+    };
+    pending & KILL != 0 && is_interrupted()
 }
 
 /// Now, on the clock of all times in the interface: CLOCK_BOOTTIME in nanoseconds.

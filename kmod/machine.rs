@@ -127,6 +127,11 @@ impl Machine {
         self.number
     }
 
+    /// Number of the file that the present or last transaction was begun through.
+    pub(crate) fn file(&self) -> u64 {
+        self.owner.file
+    }
+
     /// `DSMIL_OUTCOME_*` of the last transaction that ended.
     pub(crate) fn outcome(&self) -> u32 {
         self.outcome

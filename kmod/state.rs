@@ -21,7 +21,8 @@
 //! Reading values, information and events take only the last two, so that a slow commit holds up a reader no
 //! more than the firmware itself does. A snapshot waits until nothing is being written, without a lock and until
 //! a signal comes. The closing of the transaction's file, suspend and reboot do wait for a
-//! commit. No lock is held while something is copied from or to user space.
+//! commit, which they have stop at its next entry: `Shared::leaving` and `Shared::closing` are set before the
+//! lock is taken. No lock is held while something is copied from or to user space.
 
 #[forbid(unsafe_code)]
 mod calls;
@@ -79,8 +80,6 @@ struct State {
     /// Who began it, for as long as they can do something about it.
     process: Option<Process>,
     who: Who,
-    /// The machine or the module goes down: nothing new begins.
-    closing: bool,
     /// Keeps the module loaded while an undo is being retried.
     hold: Option<crate::glue::ModuleReference>,
 }
@@ -103,6 +102,12 @@ pub(crate) struct Shared {
     present: Atomic<u32>,
     /// Number of the file that holds the transaction, 0: none.
     holder: Atomic<u64>,
+    /// The process that owns it, as [`Process::key`].
+    owner: Atomic<usize>,
+    /// Number of the file that the owner is closing: what is being committed through it goes back.
+    leaving: Atomic<u64>,
+    /// The machine or the module goes down: nothing new begins, and what is being committed goes back.
+    closing: Atomic<bool>,
     tokens: KVVec<Token>,
     /// The tokens as the interface shows them before the seal.
     listed: KVVec<uapi::dsmil_token>,
@@ -157,6 +162,9 @@ impl Shared {
                 files: Atomic::new(0),
                 present: Atomic::new(0),
                 holder: Atomic::new(0),
+                owner: Atomic::new(0),
+                leaving: Atomic::new(0),
+                closing: Atomic::new(false),
                 tokens,
                 listed,
                 facts,
@@ -167,7 +175,6 @@ impl Shared {
                     entries: KVec::new(),
                     process: None,
                     who: Who::default(),
-                    closing: false,
                     hold: None,
                 }, "dsmil::Shared::state"),
                 limits <- new_spinlock!(limits, "dsmil::Shared::limits"),

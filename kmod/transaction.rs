@@ -35,6 +35,8 @@ pub(crate) trait Firmware {
     /// A BIOS administrator password is set, without which a write may be refused or ignored. Asked
     /// after a write that failed, since no status says so.
     fn has_password(&mut self) -> bool;
+    /// Why a commit is to stop here, if it is: `DSMIL_REASON_*`. Asked before each entry, of an undo never.
+    fn stop(&mut self) -> Option<u32>;
 }
 
 /// How far an entry has come.
@@ -80,8 +82,8 @@ pub(crate) struct Entry {
 pub(crate) struct Failure {
     /// `DSMIL_REASON_*`.
     pub(crate) reason: u32,
-    /// Index of the entry.
-    pub(crate) index: usize,
+    /// Index of the entry to blame; none if a commit was stopped.
+    pub(crate) index: Option<usize>,
     /// What the firmware said, for `DSMIL_REASON_FIRMWARE`.
     pub(crate) fault: Option<Fault>,
     /// The value that was read, for the reasons that are about one.
@@ -92,7 +94,7 @@ impl Failure {
     fn firmware(index: usize, fault: Fault) -> Self {
         Self {
             reason: uapi::DSMIL_REASON_FIRMWARE,
-            index,
+            index: Some(index),
             fault: Some(fault),
             found: 0,
         }
@@ -101,9 +103,18 @@ impl Failure {
     fn value(reason: u32, index: usize, found: u32) -> Self {
         Self {
             reason,
-            index,
+            index: Some(index),
             fault: None,
             found,
+        }
+    }
+
+    fn stopped(reason: u32) -> Self {
+        Self {
+            reason,
+            index: None,
+            fault: None,
+            found: 0,
         }
     }
 }
@@ -199,9 +210,11 @@ pub(crate) fn touched(entries: &[Entry]) -> usize {
 
 /// Saves the old values, checks the expected ones, then writes each entry, reads it back and compares.
 ///
-/// After an error the caller undoes: the entries say what was written.
+/// After an error the caller undoes: the entries say what was written. Stops between two entries if it is to, so that
+/// an undo that is called for waits for no more than one.
 pub(crate) fn commit<F: Firmware>(firmware: &mut F, entries: &mut [Entry]) -> Result<(), Failure> {
     for (index, entry) in entries.iter_mut().enumerate() {
+        go_on(firmware)?;
         entry.old = entry
             .read(firmware)
             .map_err(|fault| Failure::firmware(index, fault))?;
@@ -211,9 +224,16 @@ pub(crate) fn commit<F: Firmware>(firmware: &mut F, entries: &mut [Entry]) -> Re
         }
     }
     for (index, entry) in entries.iter_mut().enumerate() {
+        go_on(firmware)?;
         write_entry(firmware, index, entry)?;
     }
     Ok(())
+}
+
+fn go_on<F: Firmware>(firmware: &mut F) -> Result<(), Failure> {
+    firmware
+        .stop()
+        .map_or(Ok(()), |reason| Err(Failure::stopped(reason)))
 }
 
 fn write_entry<F: Firmware>(

@@ -18,6 +18,7 @@ use crate::{
     },
     uapi,
 };
+use kernel::sync::atomic::Relaxed;
 
 /// The firmware, as a commit or an undo calls it.
 ///
@@ -27,6 +28,8 @@ pub(super) struct Calls<'a> {
     pub(super) transaction: u64,
     pub(super) who: Who,
     pub(super) command: u32,
+    /// Number of the file that holds the transaction.
+    pub(super) file: u64,
 }
 
 impl Firmware for Calls<'_> {
@@ -53,6 +56,18 @@ impl Firmware for Calls<'_> {
 
     fn has_password(&mut self) -> bool {
         Smbios.has_password()
+    }
+
+    fn stop(&mut self) -> Option<u32> {
+        if glue::is_killed() {
+            Some(uapi::DSMIL_REASON_INTERRUPTED)
+        } else if self.shared.leaving.load(Relaxed) == self.file {
+            Some(uapi::DSMIL_REASON_NO_TRANSACTION)
+        } else if self.shared.closing.load(Relaxed) {
+            Some(uapi::DSMIL_REASON_CLOSING)
+        } else {
+            None
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Shared {
         };
         let mut state = self.state.lock();
         self.end_what_is_due(&mut state);
-        if state.closing {
+        if self.closing.load(Relaxed) {
             return refuse(uapi::DSMIL_REASON_CLOSING);
         }
         let begun = state.machine.begin(owner, terms, glue::now());
@@ -63,6 +63,8 @@ impl Shared {
         state.entries.clear();
         state.process = Some(process);
         state.who = Who::current();
+        self.leaving.store(0, Relaxed);
+        self.owner.store(owner.process, Relaxed);
         self.holder.store(file, Relaxed);
         self.counters.count(Counter::Begun);
         self.publish(&state);
@@ -138,9 +140,10 @@ impl Shared {
             .map_err(|error| kernel_failure(error.into()))?;
         self.take_writes(staged)?;
         if let Err(failure) = self.write_all(&mut state) {
+            let outcome = outcome_of(&failure);
             // Told of the entry before the undo forgets it.
             let failure = entry_failure(&failure, &state.entries);
-            *undo = self.roll_back(&mut state);
+            *undo = self.roll_back(&mut state, outcome);
             return Err(failure);
         }
         state.machine.committed(glue::now());
@@ -189,10 +192,10 @@ impl Shared {
         });
     }
 
-    /// Undoes a commit that failed; returns `DSMIL_UNDO_*`.
-    fn roll_back(self: &Arc<Self>, state: &mut State) -> u32 {
+    /// Undoes a commit that failed or was stopped; returns `DSMIL_UNDO_*`.
+    fn roll_back(self: &Arc<Self>, state: &mut State, outcome: u32) -> u32 {
         let touched = transaction::touched(&state.entries);
-        let undone = self.undo_now(state, uapi::DSMIL_OUTCOME_FAILED, uapi::DSMIL_IOC_COMMIT);
+        let undone = self.undo_now(state, outcome, uapi::DSMIL_IOC_COMMIT);
         if undone.failure.is_some() {
             uapi::DSMIL_UNDO_RETRYING
         } else if undone.left > 0 {
@@ -240,5 +243,14 @@ impl Shared {
         if state.machine.may(Step::Undo, number, owner).is_ok() {
             self.undo_now(&mut state, uapi::DSMIL_OUTCOME_FAILED, 0);
         }
+    }
+}
+
+/// How a transaction ends whose commit ended so: what stopped it is what would have ended it a moment later.
+fn outcome_of(failure: &transaction::Failure) -> u32 {
+    match (failure.index, failure.reason) {
+        (Some(_), _) => uapi::DSMIL_OUTCOME_FAILED,
+        (None, uapi::DSMIL_REASON_CLOSING) => uapi::DSMIL_OUTCOME_SHUTDOWN,
+        (None, _) => uapi::DSMIL_OUTCOME_CLOSED,
     }
 }

@@ -43,9 +43,10 @@ use kernel::{
 };
 
 /// Longest sleep of the work, in milliseconds: its timer stands still in suspend, the deadline does not, and
-/// nobody tells of the end of a process whose files others share. So this is how late either can be seen: within
-/// the second that the header promises, for a timer of the kernel's wheel comes up to an eighth of its time late.
-const WORK_SLICE_MS: u32 = 850;
+/// nobody tells of the end of a process whose files others share. So this is how late either can be seen, and the
+/// undo is to be over a second after: a timer of the kernel's wheel comes up to an eighth of its time late, and the
+/// rest is for a machine that is busy.
+const WORK_SLICE_MS: u32 = 400;
 /// Attempts at an undo before the machine goes down; there is no time for the pauses between others.
 const SHUTDOWN_ATTEMPTS: usize = 3;
 
@@ -139,7 +140,8 @@ impl Shared {
     /// The undo has failed. Nobody owns it any more, and the module stays until it succeeds.
     fn retried_later(&self, state: &mut State, undone: &Undone, command: u32) {
         self.counters.count(Counter::UndosFailed);
-        let failed = undone.failure.and_then(|f| state.entries.get(f.index));
+        let failed = undone.failure.and_then(|failure| failure.index);
+        let failed = failed.and_then(|index| state.entries.get(index));
         let id = failed.map_or(0, |entry| entry.id);
         pr_err!("undo of token {:#06x} failed, will be retried\n", id);
         state.process = None;
@@ -199,6 +201,9 @@ impl Shared {
         if self.holder.load(Relaxed) != file {
             return;
         }
+        if process.is_none_or(|process| process == self.owner.load(Relaxed)) {
+            self.leaving.store(file, Relaxed);
+        }
         let mut state = self.state.lock();
         if state.machine.closes(file, process) {
             self.undo_now(&mut state, uapi::DSMIL_OUTCOME_CLOSED, 0);
@@ -220,8 +225,8 @@ impl Shared {
 
     /// The machine or the module goes down: the last chance to undo.
     pub(crate) fn shut_down(self: &Arc<Self>) {
+        self.closing.store(true, Relaxed);
         let mut state = self.state.lock();
-        state.closing = true;
         for _ in 0..SHUTDOWN_ATTEMPTS {
             if state.machine.phase() == Phase::Idle {
                 break;
@@ -239,6 +244,7 @@ impl State {
             transaction: self.machine.number(),
             who: self.who,
             command,
+            file: self.machine.file(),
         }
     }
 

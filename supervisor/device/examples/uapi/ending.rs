@@ -9,9 +9,10 @@ use nix::unistd::{Pid, dup};
 use types::token::Change;
 
 use crate::bench::{Bench, Check, Fallible, holds, same, until};
+use crate::laptop::Fault;
 use crate::memory::Area;
 use crate::process::{closer, hear, sleeper, speaking, tell};
-use crate::raw::{begin, commit_of, raw_at, stage, steps_refused, undo, whole, write};
+use crate::raw::{begin, commit_of, raw_at, refused, stage, steps_refused, undo, whole, write};
 use crate::uapi::*;
 
 pub(crate) fn check(bench: &mut Bench) {
@@ -65,6 +66,8 @@ fn deadlines(bench: &mut Bench) {
 
 /// What an undo may take besides its firmware calls, whatever asks for it.
 const SLACK: Duration = Duration::from_secs(1);
+/// Reads take so long that a commit of all our tokens is at its first ones when something ends it.
+const SLOW_MS: u32 = 300;
 
 /// After a deadline of a second, within what the undo's firmware calls take and a second more. So much time has gone by since before and
 /// since after it began to run.
@@ -83,6 +86,58 @@ fn undo_takes(b: &Bench, file: &File, change: &Change) -> Fallible<Duration> {
     undo(file, number)?;
     b.stored(change.id)?;
     Ok(began.elapsed())
+}
+
+/// Changes of all our tokens, and how often the firmware has been told to write.
+fn many(b: &Bench) -> Fallible<(Vec<Change>, u32)> {
+    let changes = b.own.iter().map(|id| Ok(b.flip(*id)?.0)).collect::<Fallible<_>>()?;
+    Ok((changes, b.laptop.calls()?.1))
+}
+
+/// An owner who commits them while reads are slow, and is killed in the middle: the commit does not go on to its end.
+fn killed_in_commit(b: &Bench) -> Check {
+    let ((changes, writes), node) = (many(b)?, b.node.clone());
+    let slow = b.laptop.fault(Fault { value: SLOW_MS, ..Fault::each(Fault::SLOW, Fault::READS) })?;
+    let mut owner = speaking(move |line| {
+        let file = OpenOptions::new().read(true).write(true).open(node)?;
+        let number = begin(&file, 0)?;
+        stage(&file, number, &changes)?;
+        tell(line)?;
+        crate::raw::commit(&file, number)
+    })?;
+    owner.hear()?;
+    std::thread::sleep(Duration::from_millis(u64::from(SLOW_MS * 3 / 2)));
+    let dead = Instant::now();
+    owner.kill()?;
+    let took = dead.elapsed();
+    drop(slow);
+    same(b.laptop.calls()?.1, writes)?;
+    holds(took < SLACK, format!("it ended after {took:?}"))?;
+    b.ended(DSMIL_OUTCOME_CLOSED)
+}
+
+/// The same, but a thread of the owner closes a descriptor meanwhile.
+fn closed_in_commit(b: &Bench) -> Check {
+    let ((changes, writes), file) = (many(b)?, b.open()?);
+    let slow = b.laptop.fault(Fault { value: SLOW_MS, ..Fault::each(Fault::SLOW, Fault::READS) })?;
+    let number = begin(&file, 0)?;
+    stage(&file, number, &changes)?;
+    let done = std::thread::scope(|scope| {
+        let commit = || {
+            let gone = whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION);
+            refused(&file, DSMIL_IOC_COMMIT, commit_of(number), gone).map_err(|why| why.to_string())
+        };
+        let thread = scope.spawn(commit);
+        std::thread::sleep(Duration::from_millis(u64::from(SLOW_MS * 3 / 2)));
+        let closing = Instant::now();
+        drop(dup(&file)?);
+        let took = closing.elapsed();
+        holds(took < SLACK, format!("closing took {took:?}"))?;
+        Fallible::Ok(thread.join().map_err(|_| "the thread died")??)
+    });
+    drop(slow);
+    same((done?.undo, b.laptop.calls()?.1), (DSMIL_UNDO_NONE, writes))?;
+    b.ended(DSMIL_OUTCOME_CLOSED)
 }
 
 /// Too late for everything.
@@ -198,6 +253,8 @@ fn dying(bench: &mut Bench) {
         same(b.stored(change.id)?, old)?;
         b.ended(DSMIL_OUTCOME_CLOSED)
     });
+    bench.check("kill-in-a-commit-stops-it", killed_in_commit);
+    bench.check("close-in-a-commit-stops-it", closed_in_commit);
     bench.check("kill-undoes-though-a-grandchild-has-it-open", |b| killed(b, false));
     bench.check("kill-undoes-though-a-grandchild-shares-the-table", |b| killed(b, true));
     bench.check("end-of-one-thread-undoes-nothing", |b| {

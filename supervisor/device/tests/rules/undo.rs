@@ -38,6 +38,9 @@ struct Storage {
     read: BTreeSet<(u16, u8)>,
     wrote_unread: bool,
     password: bool,
+    /// The commit is stopped before its entry of this number, counting both rounds.
+    stop: Option<usize>,
+    asked: usize,
     wrote_last: bool,
     written: Vec<(u16, u8)>,
     /// What each place has held since it was first written.
@@ -108,6 +111,11 @@ impl Firmware for Storage {
     fn has_password(&mut self) -> bool {
         self.password
     }
+
+    fn stop(&mut self) -> Option<u32> {
+        self.asked += 1;
+        (self.stop == Some(self.asked - 1)).then_some(uapi::DSMIL_REASON_INTERRUPTED)
+    }
 }
 
 /// Undoes, and holds what it tells of each entry against what it counts and what stood there.
@@ -174,10 +182,33 @@ proptest! {
                     prop_assert!(entry.expected.is_none_or(|e| e == entry.old));
                 }
             }
-            Err(failure) => prop_assert!(failure.index < entries.len()),
+            Err(failure) => prop_assert!(failure.index.is_some_and(|index| index < entries.len())),
         }
         // The firmware is well again: whatever happened, the old values come back.
         storage.plan.clear();
+        let undone = undo(&mut storage, &mut entries);
+        prop_assert_eq!((undone.left, undone.failure), (0, None));
+        prop_assert_eq!(storage.values, before);
+    }
+
+    #[test]
+    fn a_commit_stops_before_any_entry_and_can_be_undone((mut storage, mut entries) in bench(), at in 0_usize..30) {
+        without_expectations(&mut entries);
+        let before = storage.values.clone();
+        storage.stop = Some(at);
+        let done = commit(&mut storage, &mut entries);
+        // A read for each entry, then a write and a read.
+        let (count, calls) = (entries.len(), storage.calls);
+        let wanted = if at < count { at } else { count + 2 * (at - count).min(count) };
+        prop_assert_eq!(calls, wanted);
+        prop_assert_eq!(done.map_err(|failure| (failure.reason, failure.index, failure.fault)), if at < 2 * count {
+            Err((uapi::DSMIL_REASON_INTERRUPTED, None, None))
+        } else {
+            Ok(())
+        });
+        // An undo is never stopped.
+        storage.asked = 0;
+        storage.stop = Some(0);
         let undone = undo(&mut storage, &mut entries);
         prop_assert_eq!((undone.left, undone.failure), (0, None));
         prop_assert_eq!(storage.values, before);
@@ -465,7 +496,7 @@ fn pauses_between_attempts_double_up_to_64_seconds() {
     let mut machine = Machine::new();
     machine.begin(ME, TERMS, 0).unwrap();
     machine.committed(0);
-    let failure = transaction::Failure { reason: 0, index: 0, fault: Some(FAULT), found: 0 };
+    let failure = transaction::Failure { reason: 0, index: Some(0), fault: Some(FAULT), found: 0 };
     let failed = Undone { failure: Some(failure), ..Default::default() };
     let mut pauses = Vec::new();
     for _ in 0..9 {
