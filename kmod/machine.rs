@@ -132,6 +132,11 @@ impl Machine {
         self.owner.file
     }
 
+    /// The present or last transaction was begun so that sleep undoes it.
+    pub(crate) fn undoes_on_suspend(&self) -> bool {
+        self.terms.undo_on_suspend
+    }
+
     /// `DSMIL_OUTCOME_*` of the last transaction that ended.
     pub(crate) fn outcome(&self) -> u32 {
         self.outcome
@@ -185,9 +190,24 @@ impl Machine {
         self.is_owned() && self.owner.file == file && ours
     }
 
-    /// The machine goes to sleep: the transaction is to be ended.
-    pub(crate) fn ends_on_suspend(&self) -> bool {
-        self.is_owned() && self.terms.undo_on_suspend
+    /// Before the machine goes to sleep the transaction is to be ended: as it was begun, and in any case what is
+    /// written if the machine `powers_off`, since the firmware is then left to itself and to other systems.
+    pub(crate) fn ends_in_sleep(&self, powers_off: bool) -> bool {
+        match self.phase {
+            Phase::Idle => false,
+            Phase::Open { .. } => self.terms.undo_on_suspend,
+            Phase::Pending { .. } | Phase::Undoing { .. } => self.ends_if_pending(powers_off),
+        }
+    }
+
+    /// What is committed while the machine goes to sleep would be ended at once.
+    pub(crate) fn ends_if_pending(&self, powers_off: bool) -> bool {
+        powers_off || self.terms.undo_on_suspend
+    }
+
+    /// The machine is not to sleep before it is ended.
+    pub(crate) fn keeps_awake(&self) -> bool {
+        self.phase != Phase::Idle && self.terms.undo_on_suspend
     }
 
     /// Everything is written: the deadline runs anew.

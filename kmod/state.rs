@@ -21,8 +21,8 @@
 //! Reading values, information and events take only the last two, so that a slow commit holds up a reader no
 //! more than the firmware itself does. A snapshot waits until nothing is being written, without a lock and until
 //! a signal comes. The closing of the transaction's file, suspend and reboot do wait for a
-//! commit, which they have stop at its next entry: `Shared::leaving` and `Shared::closing` are set before the
-//! lock is taken. No lock is held while something is copied from or to user space.
+//! commit, which they have stop at its next entry: `Shared::leaving`, `Shared::sleeping` and `Shared::closing` are
+//! set before the lock is taken. No lock is held while something is copied from or to user space.
 
 #[forbid(unsafe_code)]
 mod calls;
@@ -39,6 +39,7 @@ mod table;
 #[forbid(unsafe_code)]
 mod watch;
 
+pub(crate) use ending::Sleep;
 pub(crate) use reading::Age;
 
 use crate::{
@@ -106,6 +107,9 @@ pub(crate) struct Shared {
     owner: Atomic<usize>,
     /// Number of the file that the owner is closing: what is being committed through it goes back.
     leaving: Atomic<u64>,
+    /// The machine goes to sleep, as [`Sleep`] from 1 on; 0: it is awake. What sleep would undo is not begun, and
+    /// goes back if it is being committed.
+    sleeping: Atomic<u32>,
     /// The machine or the module goes down: nothing new begins, and what is being committed goes back.
     closing: Atomic<bool>,
     tokens: KVVec<Token>,
@@ -164,6 +168,7 @@ impl Shared {
                 holder: Atomic::new(0),
                 owner: Atomic::new(0),
                 leaving: Atomic::new(0),
+                sleeping: Atomic::new(0),
                 closing: Atomic::new(false),
                 tokens,
                 listed,

@@ -2,7 +2,10 @@
 
 //! Notices of what happens to the machine: restart and suspend.
 
-use crate::state::Shared;
+use crate::state::{
+    Shared,
+    Sleep, //
+};
 use kernel::{
     bindings,
     container_of,
@@ -22,7 +25,7 @@ extern "C" {
 pub(super) enum Subject {
     /// The machine is about to restart, halt or power off.
     Reboot,
-    /// The machine is about to suspend or hibernate, or has come back.
+    /// The machine is about to suspend, to hibernate or to restore an image, or has come back.
     Sleep,
 }
 
@@ -98,15 +101,22 @@ unsafe extern "C" fn notify(
         &*container_of!(field.cast_mut(), Notice, block)
     };
     let event = u32::try_from(event).unwrap_or(0);
-    match (notice.subject, event) {
-        (Subject::Reboot, _) => notice.shared.shut_down(),
-        (Subject::Sleep, bindings::PM_SUSPEND_PREPARE | bindings::PM_HIBERNATION_PREPARE) => {
-            notice.shared.falls_asleep();
+    let sleep = match (notice.subject, event) {
+        (Subject::Reboot, _) => {
+            notice.shared.shut_down();
+            None
         }
-        (Subject::Sleep, bindings::PM_POST_SUSPEND | bindings::PM_POST_HIBERNATION) => {
+        (Subject::Sleep, bindings::PM_SUSPEND_PREPARE) => Some(Sleep::Suspend),
+        (Subject::Sleep, bindings::PM_HIBERNATION_PREPARE) => Some(Sleep::Hibernate),
+        (Subject::Sleep, bindings::PM_RESTORE_PREPARE) => Some(Sleep::Restore),
+        // All others come afterwards.
+        (Subject::Sleep, _) => {
             notice.shared.wakes_up();
+            None
         }
-        (Subject::Sleep, _) => {}
+    };
+    if sleep.is_some_and(|sleep| !notice.shared.falls_asleep(sleep)) {
+        return bindings::NOTIFY_BAD as c_int;
     }
     // NOTIFY_DONE
     0

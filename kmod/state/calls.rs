@@ -30,6 +30,8 @@ pub(super) struct Calls<'a> {
     pub(super) command: u32,
     /// Number of the file that holds the transaction.
     pub(super) file: u64,
+    /// It was begun so that sleep undoes it.
+    pub(super) undo_on_suspend: bool,
 }
 
 impl Firmware for Calls<'_> {
@@ -63,7 +65,12 @@ impl Firmware for Calls<'_> {
             Some(uapi::DSMIL_REASON_INTERRUPTED)
         } else if self.shared.leaving.load(Relaxed) == self.file {
             Some(uapi::DSMIL_REASON_NO_TRANSACTION)
-        } else if self.shared.closing.load(Relaxed) {
+        } else if self.shared.closing.load(Relaxed)
+            || self
+                .shared
+                .sleep()
+                .is_some_and(|sleep| self.undo_on_suspend || sleep.powers_off())
+        {
             Some(uapi::DSMIL_REASON_CLOSING)
         } else {
             None

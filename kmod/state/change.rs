@@ -55,7 +55,8 @@ impl Shared {
         };
         let mut state = self.state.lock();
         self.end_what_is_due(&mut state);
-        if self.closing.load(Relaxed) {
+        // What sleep is to undo is not begun on the way there: it would be missed.
+        if self.closing.load(Relaxed) || terms.undo_on_suspend && self.sleep().is_some() {
             return refuse(uapi::DSMIL_REASON_CLOSING);
         }
         let begun = state.machine.begin(owner, terms, glue::now());
@@ -132,6 +133,9 @@ impl Shared {
         if state.entries.is_empty() {
             return refuse(uapi::DSMIL_REASON_EMPTY);
         }
+        if self.sleep().is_some_and(|sleep| state.machine.ends_if_pending(sleep.powers_off())) {
+            return refuse(uapi::DSMIL_REASON_CLOSING);
+        }
         let staged = state.entries.len() as u32;
         if room != 0 && room != staged {
             return refuse(uapi::DSMIL_REASON_COUNT);
@@ -140,7 +144,7 @@ impl Shared {
             .map_err(|error| kernel_failure(error.into()))?;
         self.take_writes(staged)?;
         if let Err(failure) = self.write_all(&mut state) {
-            let outcome = outcome_of(&failure);
+            let outcome = self.outcome_of(&failure);
             // Told of the entry before the undo forgets it.
             let failure = entry_failure(&failure, &state.entries);
             *undo = self.roll_back(&mut state, outcome);
@@ -244,13 +248,16 @@ impl Shared {
             self.undo_now(&mut state, uapi::DSMIL_OUTCOME_FAILED, 0);
         }
     }
-}
 
-/// How a transaction ends whose commit ended so: what stopped it is what would have ended it a moment later.
-fn outcome_of(failure: &transaction::Failure) -> u32 {
-    match (failure.index, failure.reason) {
-        (Some(_), _) => uapi::DSMIL_OUTCOME_FAILED,
-        (None, uapi::DSMIL_REASON_CLOSING) => uapi::DSMIL_OUTCOME_SHUTDOWN,
-        (None, _) => uapi::DSMIL_OUTCOME_CLOSED,
+    /// How a transaction ends whose commit ended so: what stopped it is what would have ended it a moment later.
+    fn outcome_of(&self, failure: &transaction::Failure) -> u32 {
+        match (failure.index, failure.reason) {
+            (Some(_), _) => uapi::DSMIL_OUTCOME_FAILED,
+            (None, uapi::DSMIL_REASON_CLOSING) if self.closing.load(Relaxed) => {
+                uapi::DSMIL_OUTCOME_SHUTDOWN
+            }
+            (None, uapi::DSMIL_REASON_CLOSING) => uapi::DSMIL_OUTCOME_SUSPENDED,
+            (None, _) => uapi::DSMIL_OUTCOME_CLOSED,
+        }
     }
 }

@@ -47,12 +47,31 @@ use kernel::{
 /// undo is to be over a second after: a timer of the kernel's wheel comes up to an eighth of its time late, and the
 /// rest is for a machine that is busy.
 const WORK_SLICE_MS: u32 = 400;
-/// Attempts at an undo before the machine goes down; there is no time for the pauses between others.
-const SHUTDOWN_ATTEMPTS: usize = 3;
+/// Attempts at an undo before the machine goes down or to sleep; there is no time for the pauses between others.
+const LAST_ATTEMPTS: usize = 3;
 
 // Work that is queued already is not queued anew for something that is due earlier, so nothing may be.
 const _: () = assert!(WORK_SLICE_MS <= uapi::DSMIL_DEADLINE_MIN_MS);
 const _: () = assert!(WORK_SLICE_MS as i64 * NSEC_PER_MSEC <= machine::RETRY_FIRST_NS);
+
+/// How the machine goes to sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// The firmware stays in charge of a machine that is suspended.
+    Suspend = 1,
+    /// The machine is switched off, perhaps after what runs has been written to the disk: the reboot notice comes when
+    /// that image can no longer know of it.
+    Hibernate = 2,
+    /// An image is about to take the place of this kernel, which is forgotten then.
+    Restore = 3,
+}
+
+impl Sleep {
+    /// The machine, or this kernel, will not know afterwards what was pending, or not before other systems have run.
+    pub(super) fn powers_off(self) -> bool {
+        self != Self::Suspend
+    }
+}
 
 impl Shared {
     /// Ends what is due, or whose owner is gone, whether or not the work has come round to it.
@@ -210,24 +229,49 @@ impl Shared {
         }
     }
 
-    /// The machine is about to suspend or hibernate; devices are still awake.
-    pub(crate) fn falls_asleep(self: &Arc<Self>) {
+    /// The machine is about to sleep; devices are still awake. False if it had better not.
+    pub(crate) fn falls_asleep(self: &Arc<Self>, sleep: Sleep) -> bool {
+        self.sleeping.store(sleep as u32, Relaxed);
         let mut state = self.state.lock();
-        if state.machine.ends_on_suspend() {
+        for _ in 0..LAST_ATTEMPTS {
+            if !state.machine.ends_in_sleep(sleep.powers_off()) {
+                break;
+            }
             self.undo_now(&mut state, uapi::DSMIL_OUTCOME_SUSPENDED, 0);
         }
+        // Whoever begins with the flag wants no sleep with their change in force. Else the retries go on afterwards.
+        // A kernel that is to be replaced has nothing to lose, what replaces it has.
+        let may_sleep = !state.machine.keeps_awake() || sleep == Sleep::Restore;
+        if !may_sleep {
+            // No further notice comes to who refuses.
+            self.sleeping.store(0, Relaxed);
+            let number = state.machine.number();
+            pr_err!("change {number} is not undone, as it must be before sleep: the machine stays awake\n");
+        }
+        may_sleep
     }
 
-    /// The machine has come back from suspend.
+    /// The machine has come back from sleep, or did not get there.
     pub(crate) fn wakes_up(self: &Arc<Self>) {
+        self.sleeping.store(0, Relaxed);
         self.end_what_is_due(&mut self.state.lock());
+    }
+
+    /// How the machine goes to sleep, if it does.
+    pub(super) fn sleep(&self) -> Option<Sleep> {
+        match self.sleeping.load(Relaxed) {
+            0 => None,
+            1 => Some(Sleep::Suspend),
+            2 => Some(Sleep::Hibernate),
+            _ => Some(Sleep::Restore),
+        }
     }
 
     /// The machine or the module goes down: the last chance to undo.
     pub(crate) fn shut_down(self: &Arc<Self>) {
         self.closing.store(true, Relaxed);
         let mut state = self.state.lock();
-        for _ in 0..SHUTDOWN_ATTEMPTS {
+        for _ in 0..LAST_ATTEMPTS {
             if state.machine.phase() == Phase::Idle {
                 break;
             }
@@ -245,6 +289,7 @@ impl State {
             who: self.who,
             command,
             file: self.machine.file(),
+            undo_on_suspend: self.machine.undoes_on_suspend(),
         }
     }
 

@@ -318,7 +318,7 @@ enum Step {
     Confirm { owner: Owner },
     Undo { owner: Owner },
     Close { file: u64, process: Option<usize> },
-    Suspend,
+    Sleep { powers_off: bool },
     Wait { time: i64 },
 }
 
@@ -338,7 +338,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => owner().prop_map(|owner| Step::Confirm { owner }),
         1 => owner().prop_map(|owner| Step::Undo { owner }),
         1 => (1_u64..3, proptest::option::of(1_usize..3)).prop_map(|(file, process)| Step::Close { file, process }),
-        1 => Just(Step::Suspend),
+        1 => any::<bool>().prop_map(|powers_off| Step::Sleep { powers_off }),
         3 => (0_i64..10).prop_map(|time| Step::Wait { time: time * SECOND }),
     ]
 }
@@ -415,10 +415,16 @@ impl Module {
                     self.undo(uapi::DSMIL_OUTCOME_CLOSED);
                 }
             }
-            Step::Suspend => {
-                if self.machine.ends_on_suspend() {
+            Step::Sleep { powers_off } => {
+                let asked = self.machine.undoes_on_suspend();
+                if self.machine.ends_in_sleep(powers_off) {
                     self.undo(uapi::DSMIL_OUTCOME_SUSPENDED);
+                    let is_undone = self.machine.phase() == Phase::Idle;
+                    assert_eq!(self.machine.keeps_awake(), asked && !is_undone);
                 }
+                // Nothing that is written sleeps with what is switched off, or where that was asked.
+                let is_pending = matches!(self.machine.phase(), Phase::Pending { .. });
+                assert!(!is_pending || !powers_off && !asked);
             }
             Step::Wait { time } => {
                 self.now += time;
@@ -485,7 +491,8 @@ proptest! {
         }
         prop_assert_eq!(machine.closes(b.file, Some(b.process)), a == b);
         prop_assert_eq!(machine.closes(b.file, None), a.file == b.file);
-        prop_assert!(!machine.ends_on_suspend());
+        prop_assert!(!machine.ends_in_sleep(false) && !machine.keeps_awake());
+        prop_assert_eq!(machine.ends_in_sleep(true), committed);
         let begun = if committed { 5 } else { 0 };
         prop_assert_eq!(machine.due_in(3), Some(TERMS.period + begun - 3));
     }
