@@ -250,11 +250,15 @@ impl Board {
         })
     }
 
-    /// Sets a cell to what our own write was read back as, or empties it.
-    pub(crate) fn set(&self, index: usize, select: u8, found: Option<Cached>) {
+    /// Sets a cell to what was read while this module writes, or empties it. Returns what stood there.
+    pub(crate) fn set(&self, index: usize, select: u8, found: Option<Cached>) -> Option<Cached> {
         let at = cell(index, select);
         let found = found.unwrap_or(Cached { value: 0, time: 0 });
-        self.change(|pages, _| pages.put_cached(at, found));
+        self.change(|pages, _| {
+            let before = pages.cached(at);
+            pages.put_cached(at, found);
+            before
+        })
     }
 
     /// Changes the pages under the sequence lock.

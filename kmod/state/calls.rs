@@ -39,13 +39,14 @@ impl Firmware for Calls<'_> {
         let time = now();
         let found = self.shared.call_read(location, select);
         match found {
-            Ok(value) => self.set(location, select, Some(Cached { value, time })),
+            Ok(value) => self.found(location, select, Cached { value, time }),
             Err(fault) => self.tell(location, select, fault),
         }
         found
     }
 
     fn write(&mut self, location: u16, select: u8, value: u32) -> Result<(), Fault> {
+        // From here on nothing is known of it, so that our own write is not taken for somebody else's.
         self.set(location, select, None);
         self.shared.counters.count(Counter::Writes);
         let done = Smbios.write(location, select, value);
@@ -79,12 +80,25 @@ impl Firmware for Calls<'_> {
 }
 
 impl Calls<'_> {
-    fn set(&self, location: u16, select: u8, found: Option<Cached>) {
+    /// Keeps what was read, and tells if somebody else has changed it since the last look.
+    fn found(&self, location: u16, select: u8, found: Cached) {
+        let before = self.set(location, select, Some(found));
+        if let Some((id, before)) = before.filter(|(_, before)| before.value != found.value) {
+            self.shared
+                .tell_elsewhere(id, select, before.value, found.value);
+        }
+    }
+
+    /// Sets all cells of a location or empties them. What stood in the first that held something, and its token.
+    fn set(&self, location: u16, select: u8, found: Option<Cached>) -> Option<(u16, Cached)> {
+        let mut first = None;
         for (index, token) in self.shared.tokens.iter().enumerate() {
             if token.location == location {
-                self.shared.board.set(index, select, found);
+                let before = self.shared.board.set(index, select, found);
+                first = first.or(before.map(|before| (token.id, before)));
             }
         }
+        first
     }
 
     fn tell(&self, location: u16, select: u8, fault: Fault) {
@@ -115,6 +129,19 @@ impl Shared {
     pub(super) fn tell(&self, event: uapi::dsmil_event) {
         let newest = self.events.post(event);
         self.board.set_events(newest);
+    }
+
+    /// Somebody else has changed a value.
+    pub(super) fn tell_elsewhere(&self, id: u16, select: u8, old: u32, new_value: u32) {
+        self.counters.count(Counter::Elsewhere);
+        self.tell(uapi::dsmil_event {
+            id,
+            select,
+            old,
+            new_value,
+            detail: uapi::DSMIL_CAUSE_ELSEWHERE,
+            ..event(uapi::DSMIL_EVENT_TOKEN, Who::default())
+        });
     }
 
     /// The allow-list is sealed.

@@ -127,18 +127,25 @@ impl Shared {
             ..told
         };
         match fate {
+            // Whoever brought it back was told of when it was looked at.
             Fate::Stood => {}
-            Fate::Back { .. } => self.tell(uapi::dsmil_event {
-                old: entry.new,
+            Fate::Back { replaced } => self.tell(uapi::dsmil_event {
+                old: replaced,
                 new_value: entry.old,
                 detail: uapi::DSMIL_CAUSE_UNDO,
                 ..told
             }),
-            Fate::Left { .. } => self.tell(uapi::dsmil_event {
-                kind: uapi::DSMIL_EVENT_LEFT,
-                old: entry.old,
-                ..told
-            }),
+            Fate::Left { found, unseen } => {
+                if unseen {
+                    // Nothing was known with which the cache could compare it.
+                    self.tell_elsewhere(entry.id, entry.select, entry.seen, found);
+                }
+                self.tell(uapi::dsmil_event {
+                    kind: uapi::DSMIL_EVENT_LEFT,
+                    old: entry.old,
+                    ..told
+                });
+            }
         }
     }
 

@@ -276,15 +276,7 @@ impl Shared {
             }
         }
         if let Some(before) = before.filter(|before| before.value != found.value) {
-            self.counters.count(Counter::Elsewhere);
-            self.tell(uapi::dsmil_event {
-                id: token.id,
-                select,
-                old: before.value,
-                new_value: found.value,
-                detail: uapi::DSMIL_CAUSE_ELSEWHERE,
-                ..event(uapi::DSMIL_EVENT_TOKEN, Who::default())
-            });
+            self.tell_elsewhere(token.id, select, before.value, found.value);
         }
     }
 

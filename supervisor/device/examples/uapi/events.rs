@@ -11,7 +11,9 @@ use types::token::Change;
 use crate::bench::{Bench, Check, Fallible, holds, same};
 use crate::laptop::Fault;
 use crate::memory::Area;
-use crate::raw::{allow_of, begin, commit_of, raw, refused, settle, settle_of, stage_of, undo, whole, write};
+use crate::raw::{
+    allow_of, begin, commit_of, raw, refused, settle, settle_of, stage, stage_of, undo, whole, write,
+};
 use crate::uapi::*;
 
 /// Bytes of a record.
@@ -128,6 +130,63 @@ fn contents(bench: &mut Bench) {
             dsmil_event { id: change.id.0, old: 77, ..told(number, DSMIL_EVENT_LEFT, 0, DSMIL_IOC_UNDO) };
         holds(found.iter().any(|e| kept(e) == left), format!("{found:?}"))?;
         b.laptop.poke(b.location(change.id)?, old)
+    });
+    bench.check("events-of-what-others-change-seen-by-a-change", |b| {
+        let (file, (change, old)) = (b.open()?, b.flip(b.token()?)?);
+        b.value(change.id)?;
+        let listener = listen(b)?;
+        let (commit, undo_by) = (DSMIL_IOC_COMMIT, DSMIL_IOC_UNDO);
+        let nobody = dsmil_event { pid: 0, ..told(0, DSMIL_EVENT_TOKEN, DSMIL_CAUSE_ELSEWHERE, 0) };
+        // Before the commit, after it, and then as it was before.
+        b.laptop.poke(b.location(change.id)?, 77)?;
+        let number = write(&file, &[Change { expected: None, ..change }], 0)?;
+        b.laptop.poke(b.location(change.id)?, 77)?;
+        let settled = undo(&file, number)?;
+        same((settled.undone, settled.left), (1, 0))?;
+        let wanted = [
+            told(number, DSMIL_EVENT_BEGUN, 0, DSMIL_IOC_BEGIN),
+            changed(nobody, &change, old, 77),
+            changed(told(number, DSMIL_EVENT_TOKEN, DSMIL_CAUSE_COMMIT, commit), &change, 77, change.value),
+            told(number, DSMIL_EVENT_COMMITTED, 1, commit),
+            changed(nobody, &change, change.value, 77),
+            told(number, DSMIL_EVENT_ENDED, DSMIL_OUTCOME_UNDONE, undo_by),
+        ];
+        same(records(&listener, 16)?.iter().map(kept).collect::<Vec<_>>(), wanted.to_vec())?;
+        b.laptop.poke(b.location(change.id)?, old)?;
+        b.value(change.id)?;
+        let number = write(&file, &[change], 0)?;
+        records(&listener, 16)?;
+        b.laptop.poke(b.location(change.id)?, 99)?;
+        undo(&file, number)?;
+        let wanted = [
+            changed(nobody, &change, change.value, 99),
+            dsmil_event { id: change.id.0, old, ..told(number, DSMIL_EVENT_LEFT, 0, undo_by) },
+            told(number, DSMIL_EVENT_ENDED, DSMIL_OUTCOME_UNDONE, undo_by),
+        ];
+        same(records(&listener, 16)?.iter().map(kept).collect::<Vec<_>>(), wanted.to_vec())?;
+        b.laptop.poke(b.location(change.id)?, old)
+    });
+    bench.check("events-of-a-commit-that-fails-tell-what-stood", |b| {
+        let (first, second) = (b.flip(b.token()?)?, b.flip(b.second()?)?);
+        let (file, changes) = (b.open()?, [first.0, second.0]);
+        // Of the second write: nothing took place, or all of it did, though it is said to have failed.
+        for (kind, replaced) in [(Fault::ERROR, None), (Fault::LATE_ERROR, Some(second.0.value))] {
+            // What earlier checks have put there past the module is known to it from here on.
+            changes.iter().try_for_each(|change| b.value(change.id).map(drop))?;
+            let fault = b.laptop.fault(Fault { skip: 1, count: 1, ..Fault::each(kind, Fault::WRITES) })?;
+            let (number, listener) = (begin(&file, 0)?, listen(b)?);
+            stage(&file, number, &changes)?;
+            same(raw(&file, DSMIL_IOC_COMMIT, &mut commit_of(number)), Err(Errno::EIO))?;
+            drop(fault);
+            let undone = told(number, DSMIL_EVENT_TOKEN, DSMIL_CAUSE_UNDO, DSMIL_IOC_COMMIT);
+            let mut wanted = Vec::from_iter(replaced.map(|from| changed(undone, &second.0, from, second.1)));
+            wanted.push(changed(undone, &first.0, first.0.value, first.1));
+            let found = records(&listener, 16)?;
+            let found: Vec<_> = found.iter().map(kept).filter(|e| e.kind == DSMIL_EVENT_TOKEN).collect();
+            same((kind, found), (kind, wanted))?;
+            same((b.stored(first.0.id)?, b.stored(second.0.id)?), (first.1, second.1))?;
+        }
+        Ok(())
     });
     bench.check("events-of-the-firmware-failing", failing);
     bench.check("events-of-the-temperature", heating);

@@ -38,6 +38,7 @@ impl Fault {
     pub(crate) const UNSUPPORTED: u32 = 2;
     pub(crate) const IGNORED: u32 = 5;
     pub(crate) const SLOW: u32 = 6;
+    pub(crate) const LATE_ERROR: u32 = 7;
     pub(crate) const READS: u32 = 1;
     pub(crate) const WRITES: u32 = 2;
 
