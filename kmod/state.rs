@@ -22,7 +22,7 @@
 //! more than the firmware itself does. A snapshot waits until nothing is being written, without a lock and until
 //! a signal comes. The closing of the transaction's file, suspend and reboot do wait for a
 //! commit, which they have stop at its next entry: `Shared::leaving`, `Shared::sleeping` and `Shared::closing` are
-//! set before the lock is taken. No lock is held while something is copied from or to user space.
+//! set before the lock is taken. Who may not do anything about the transaction anyhow is told so without it. No lock is held while something is copied from or to user space.
 
 #[forbid(unsafe_code)]
 mod calls;
@@ -66,6 +66,10 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
         Arc,
         Mutex,
         SetOnce,
@@ -84,6 +88,9 @@ struct State {
     /// Keeps the module loaded while an undo is being retried.
     hold: Option<crate::glue::ModuleReference>,
 }
+
+/// The state, while nobody else changes it.
+type StateGuard<'a> = Guard<'a, State, MutexBackend>;
 
 /// How often the firmware may be called.
 pub(crate) struct Limits {

@@ -4,9 +4,11 @@
 
 use super::{
     Shared,
-    State, //
+    State,
+    StateGuard, //
 };
 use crate::{
+    board::Status,
     counters::Counter,
     failure::{
         entry_failure,
@@ -43,6 +45,34 @@ use kernel::{
 };
 
 impl Shared {
+    /// The state. Somebody may be at work on the firmware with it, for as long as that takes: whoever `refused` gives a
+    /// reason for need not wait for them.
+    fn enter(&self, refused: impl FnOnce(&Status) -> Option<u32>) -> Outcome<StateGuard<'_>> {
+        if let Some(state) = self.state.try_lock() {
+            return Ok(state);
+        }
+        match refused(&self.board.published().status) {
+            Some(reason) => refuse(reason),
+            None => Ok(self.state.lock()),
+        }
+    }
+
+    /// The same for a step of a transaction: only its owner waits.
+    fn enter_owned(&self, number: u64, owner: Owner) -> Outcome<StateGuard<'_>> {
+        let holds =
+            self.holder.load(Relaxed) == owner.file && self.owner.load(Relaxed) == owner.process;
+        self.enter(|status| match status.state {
+            uapi::DSMIL_STATE_OPEN | uapi::DSMIL_STATE_PENDING if !holds => {
+                Some(if number == status.transaction {
+                    uapi::DSMIL_REASON_NOT_OWNER
+                } else {
+                    uapi::DSMIL_REASON_NO_TRANSACTION
+                })
+            }
+            _ => None,
+        })
+    }
+
     /// Begins a transaction for an open file and the running process; its number.
     pub(crate) fn begin(self: &Arc<Self>, file: u64, terms: Terms) -> Outcome<u64> {
         if self.allowed.as_ref().is_none() {
@@ -53,7 +83,11 @@ impl Shared {
             file,
             process: process.key(),
         };
-        let mut state = self.state.lock();
+        let mut state = self.enter(|status| match status.state {
+            uapi::DSMIL_STATE_OPEN | uapi::DSMIL_STATE_PENDING => Some(uapi::DSMIL_REASON_BUSY),
+            uapi::DSMIL_STATE_UNDOING => Some(uapi::DSMIL_REASON_UNDOING),
+            _ => None,
+        })?;
         self.end_what_is_due(&mut state);
         // What sleep is to undo is not begun on the way there: it would be missed.
         if self.closing.load(Relaxed) || terms.undo_on_suspend && self.sleep().is_some() {
@@ -81,7 +115,7 @@ impl Shared {
         owner: Owner,
         wanted: &[uapi::dsmil_stage_entry],
     ) -> Outcome<u32> {
-        let mut state = self.state.lock();
+        let mut state = self.enter_owned(number, owner)?;
         self.end_what_is_due(&mut state);
         let may = state.machine.may(Step::Build, number, owner);
         may.or_else(refuse)?;
@@ -126,14 +160,17 @@ impl Shared {
         room: u32,
         undo: &mut u32,
     ) -> Outcome<KVec<u32>> {
-        let mut state = self.state.lock();
+        let mut state = self.enter_owned(number, owner)?;
         self.end_what_is_due(&mut state);
         let may = state.machine.may(Step::Build, number, owner);
         may.or_else(refuse)?;
         if state.entries.is_empty() {
             return refuse(uapi::DSMIL_REASON_EMPTY);
         }
-        if self.sleep().is_some_and(|sleep| state.machine.ends_if_pending(sleep.powers_off())) {
+        if self
+            .sleep()
+            .is_some_and(|sleep| state.machine.ends_if_pending(sleep.powers_off()))
+        {
             return refuse(uapi::DSMIL_REASON_CLOSING);
         }
         let staged = state.entries.len() as u32;
@@ -213,7 +250,10 @@ impl Shared {
 
     /// Keeps the pending change, if it is the owner's and not yet due.
     pub(crate) fn confirm(self: &Arc<Self>, number: u64, owner: Owner) -> (Undone, Outcome<()>) {
-        let mut state = self.state.lock();
+        let mut state = match self.enter_owned(number, owner) {
+            Ok(state) => state,
+            Err(failure) => return (Undone::default(), Err(failure)),
+        };
         self.end_what_is_due(&mut state);
         let done = state.machine.may(Step::Confirm, number, owner);
         if done.is_ok() {
@@ -227,7 +267,10 @@ impl Shared {
 
     /// Brings the old values back now, or drops what is staged, if it is the owner's.
     pub(crate) fn undo(self: &Arc<Self>, number: u64, owner: Owner) -> (Undone, Outcome<()>) {
-        let mut state = self.state.lock();
+        let mut state = match self.enter_owned(number, owner) {
+            Ok(state) => state,
+            Err(failure) => return (Undone::default(), Err(failure)),
+        };
         self.end_what_is_due(&mut state);
         if let Err(reason) = state.machine.may(Step::Undo, number, owner) {
             return (Undone::default(), refuse(reason));

@@ -4,12 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use types::token::Change;
 
-use crate::bench::{Bench, Check, Fallible, same};
+use crate::bench::{Bench, Check, Fallible, holds, same, until};
+use crate::laptop::Fault;
 use crate::process::{child, hear, receive, send, speaking, tell};
 use crate::raw::{
     begin, commit_of, refused, settle, settle_of, stage, stage_of, staged, steps_refused, undo, whole, write,
@@ -110,7 +112,33 @@ pub(crate) fn check(bench: &mut Bench) {
         step(|file, number, _| undo(file, number).map(|_| ()))?;
         same(b.stored(change.id)?, old)
     });
+    bench.check("others-do-not-wait-for-a-commit", others);
     programs(bench);
+}
+
+/// While a commit takes seconds, everybody else is answered at once, with what they would be answered afterwards.
+fn others(b: &Bench) -> Check {
+    let ((change, old), node, number) = (b.flip(b.token()?)?, b.node.clone(), b.info()?.transaction + 1);
+    let slow = b.laptop.fault(Fault { value: 3000, count: 1, ..Fault::each(Fault::SLOW, Fault::WRITES) })?;
+    let before = b.info()?.generation;
+    let writer = child(move || {
+        let file = OpenOptions::new().read(true).write(true).open(node)?;
+        write(&file, &[change], 0).map(|_| ())
+    })?;
+    until("the commit to begin", || Ok(b.info()?.generation > before))?;
+    let (file, began) = (b.open()?, Instant::now());
+    let answers = (
+        refused(&file, DSMIL_IOC_BEGIN, dsmil_begin::default(), whole(Errno::EBUSY, DSMIL_REASON_BUSY)),
+        strange(&file, number, &change),
+        steps_refused(&file, number + 1, &change, whole(Errno::ESRCH, DSMIL_REASON_NO_TRANSACTION)),
+    );
+    let took = began.elapsed();
+    writer.end()?;
+    drop(slow);
+    answers.0?;
+    answers.1.and(answers.2)?;
+    holds(took < Duration::from_millis(1500), format!("answered after {took:?}"))?;
+    same(b.stored(change.id)?, old)
 }
 
 fn programs(bench: &mut Bench) {
