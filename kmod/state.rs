@@ -108,6 +108,8 @@ pub(crate) struct Shared {
     files: Atomic<u64>,
     /// Files that are open.
     present: Atomic<u32>,
+    /// When the temperature was looked at last.
+    looked: Atomic<i64>,
     /// Number of the file that holds the transaction, 0: none.
     holder: Atomic<u64>,
     /// The process that owns it, as [`Process::key`].
@@ -167,11 +169,12 @@ impl Shared {
         );
         let board = Board::new(&tokens)?;
         let listed = table::list_of(&tokens, &[])?;
-        Arc::pin_init(
+        let shared = Arc::pin_init(
             try_pin_init!(Self {
                 module,
                 files: Atomic::new(0),
                 present: Atomic::new(0),
+                looked: Atomic::new(0),
                 holder: Atomic::new(0),
                 owner: Atomic::new(0),
                 leaving: Atomic::new(0),
@@ -196,13 +199,16 @@ impl Shared {
                 watch <- new_delayed_work!("dsmil::Shared::watch"),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        // So that who asks first is told something.
+        shared.look();
+        Ok(shared)
     }
 
     /// A file is opened; its number, never 0.
     pub(crate) fn opened(self: &Arc<Self>) -> u64 {
         if self.present.fetch_add(1, Relaxed) == 0 {
-            self.look_again(0);
+            self.look_soon();
         }
         self.files.fetch_add(1, Relaxed) + 1
     }

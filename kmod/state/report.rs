@@ -92,18 +92,14 @@ impl Shared {
             info.writable = sealed.count;
         }
         self.board.describe(info);
-        let is_idle = info.state == uapi::DSMIL_STATE_IDLE;
-        if !is_idle || info.heat == uapi::DSMIL_HEAT_UNKNOWN {
+        if info.state != uapi::DSMIL_STATE_IDLE {
             self.describe_further(info);
         }
     }
 
-    /// What takes longer: the time that is left, and a temperature that nobody has looked at.
+    /// What takes longer: the time that is left.
     #[cold]
     fn describe_further(&self, info: &mut uapi::dsmil_info) {
-        if info.heat == uapi::DSMIL_HEAT_UNKNOWN {
-            self.look();
-        }
         // State and deadline of one moment.
         let deadline = self.board.describe(info);
         if matches!(

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The temperature, looked at while somebody has the node open.
+//! The temperature, looked at while somebody has the node open, and once when the module is loaded.
+//!
+//! Nobody's asking makes for a look: one may evaluate code of the firmware, and who may open the node may do so as often
+//! as they like. So the work alone looks, never twice within its period.
 
 use super::Shared;
 use crate::{
@@ -9,6 +12,7 @@ use crate::{
         self,
         Who, //
     },
+    time::NSEC_PER_MSEC,
     uapi, //
 };
 use kernel::{
@@ -25,10 +29,19 @@ use kernel::{
 
 /// Pause between two looks, in milliseconds: processors warm up in seconds.
 const PERIOD_MS: u32 = 1000;
+/// The same in nanoseconds.
+const PERIOD_NS: i64 = PERIOD_MS as i64 * NSEC_PER_MSEC;
 
 impl Shared {
-    /// Has the work look in so many milliseconds.
-    pub(super) fn look_again(self: &Arc<Self>, delay_ms: u32) {
+    /// Has the work look, at once unless it has looked within its period.
+    pub(super) fn look_soon(self: &Arc<Self>) {
+        let due = self.looked.load(Relaxed).saturating_add(PERIOD_NS);
+        let delay_ms = due.saturating_sub(glue::now()).clamp(0, PERIOD_NS) / NSEC_PER_MSEC;
+        // Never more than the period, so it always fits.
+        self.look_again(delay_ms.try_into().unwrap_or(PERIOD_MS));
+    }
+
+    fn look_again(self: &Arc<Self>, delay_ms: u32) {
         // Queued already means that it will look, and then again while a file is open.
         let _queued_already = workqueue::system_freezable()
             .enqueue_delayed::<_, { Shared::WATCH }>(self.clone(), msecs_to_jiffies(delay_ms));
@@ -36,6 +49,7 @@ impl Shared {
 
     /// Looks at the temperature, and tells if it has crossed a threshold.
     pub(super) fn look(&self) {
+        self.looked.store(glue::now(), Relaxed);
         let temperature = glue::temperature();
         let (before, level) = self.board.set_temperature(temperature);
         if level != before.heat {

@@ -190,6 +190,7 @@ fn contents(bench: &mut Bench) {
     });
     bench.check("events-of-the-firmware-failing", failing);
     bench.check("events-of-the-temperature", heating);
+    bench.check("asking-for-an-implausible-temperature-calls-nobody", implausible);
 }
 
 /// Temperatures in tenths of a kelvin, and in degrees Celsius what is told of them: each level from the one before. The last but one is
@@ -220,6 +221,26 @@ fn heating(b: &Bench) -> Check {
         before = told.new_value;
     }
     Ok(())
+}
+
+/// 50 degrees below zero in tenths of a kelvin: no processor is as cold as that. (As hot as that the kernel switches off.)
+const IMPLAUSIBLE: u32 = 2231;
+
+/// Each look tells of the level once it changes: so if asking made the module look, it would be told by that, and not by the
+/// work within its second.
+fn implausible(b: &Bench) -> Check {
+    let listener = listen(b)?;
+    b.laptop.heat(IMPLAUSIBLE)?;
+    let told = heat_told(&listener);
+    same(b.info()?.heat, DSMIL_HEAT_UNKNOWN)?;
+    b.laptop.heat(0)?;
+    let began = std::time::Instant::now();
+    let mut asked = 0;
+    while b.info()?.heat == DSMIL_HEAT_UNKNOWN && began.elapsed() < std::time::Duration::from_secs(10) {
+        asked += 1;
+    }
+    same((told?.detail, heat_told(&listener)?.detail), (DSMIL_HEAT_UNKNOWN, DSMIL_HEAT_NORMAL))?;
+    holds(asked > 10, format!("it was known after {asked} questions"))
 }
 
 /// The next event about the temperature, at which the module looks once a second.
