@@ -125,6 +125,9 @@ impl PinnedDrop for Node {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type's invariants.
         unsafe { bindings::misc_deregister(self.misc.get()) };
+        // First of all, since a notice may put the work on its queue again.
+        self.reboot.take_back();
+        self.sleep.take_back();
         // Nothing is pending without an open file, and an undo that is being retried holds the module:
         // only a forced unload finds something here.
         self.shared.shut_down();

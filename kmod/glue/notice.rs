@@ -11,7 +11,13 @@ use kernel::{
     container_of,
     error::to_result,
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -33,11 +39,13 @@ pub(super) enum Subject {
 ///
 /// # Invariants
 ///
-/// `block` is registered from the end of `new` until `drop`, on the chain of `subject`.
+/// While `registered` is true `block` is on the chain of `subject`: from the end of `new` until `take_back`, at the latest
+/// in `drop`.
 #[pin_data(PinnedDrop)]
 pub(super) struct Notice {
     subject: Subject,
     shared: Arc<Shared>,
+    registered: Atomic<bool>,
     #[pin]
     block: Opaque<bindings::notifier_block>,
 }
@@ -53,6 +61,8 @@ impl Notice {
         try_pin_init!(Self {
             subject,
             shared,
+            // Seen by nobody if the registration below fails: then there is no notice.
+            registered: Atomic::new(true),
             block <- Opaque::try_ffi_init(move |slot: *mut bindings::notifier_block| {
                 // SAFETY: The slot is ours to write, and stays where it is until `drop`. A notice that
                 // comes early finds the fields above initialised.
@@ -72,16 +82,26 @@ impl Notice {
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for Notice {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type's invariants.
+impl Notice {
+    /// No notice comes any more, and none is being worked on.
+    pub(super) fn take_back(&self) {
+        if !self.registered.xchg(false, Relaxed) {
+            return;
+        }
+        // SAFETY: By the type's invariants it is registered, and by the exchange nobody else takes it back.
         unsafe {
             match self.subject {
                 Subject::Reboot => unregister_reboot_notifier(self.block.get()),
                 Subject::Sleep => bindings::unregister_pm_notifier(self.block.get()),
             };
         }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Notice {
+    fn drop(self: Pin<&mut Self>) {
+        self.take_back();
     }
 }
 

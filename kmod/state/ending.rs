@@ -169,7 +169,10 @@ impl Shared {
         let failed = undone.failure.and_then(|failure| failure.index);
         let failed = failed.and_then(|index| state.entries.get(index));
         let id = failed.map_or(0, |entry| entry.id);
-        pr_err!("undo of token {:#06x} failed, will be retried\n", id);
+        // Who goes down says at the end what has become of it.
+        if !self.closing.load(Relaxed) {
+            pr_err!("undo of token {:#06x} failed, will be retried\n", id);
+        }
         state.process = None;
         self.holder.store(0, Relaxed);
         if state.hold.is_none() {
@@ -283,6 +286,10 @@ impl Shared {
                 break;
             }
             self.undo_now(&mut state, uapi::DSMIL_OUTCOME_SHUTDOWN, 0);
+        }
+        if state.machine.phase() != Phase::Idle {
+            let (number, kept) = (state.machine.number(), transaction::touched(&state.entries));
+            pr_err!("change {number} is not undone: {kept} values may stay as it wrote them\n");
         }
     }
 }

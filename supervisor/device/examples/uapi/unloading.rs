@@ -183,11 +183,29 @@ fn parameters(tally: &mut Tally) {
 /// has the node open then must never run again, so only a new boot mends what is left.
 pub(crate) fn force(tally: &mut Tally) {
     tally.check("unload-by-force-undoes", forced);
+    tally.check("unload-by-force-says-what-it-leaves", |node| {
+        // The first check has unloaded it, if this kernel does that.
+        if load(UNLIMITED)? == Err(Errno::EEXIST) {
+            return Ok(());
+        }
+        let laptop = Laptop::open()?;
+        let (_, location, old) = change(&laptop, node)?;
+        let (owner, _) = pending_for_ever(node)?;
+        let fault = laptop.fault(Fault::each(Fault::ERROR, Fault::WRITES))?;
+        std::mem::forget(owner);
+        same(unload(libc::O_NONBLOCK | libc::O_TRUNC), Ok(()))?;
+        drop(fault);
+        same(laptop.peek(location)?, 4711)?;
+        laptop.poke(location, old)?;
+        let log = std::process::Command::new("dmesg").output()?.stdout;
+        let log = String::from_utf8_lossy(&log);
+        let last = log.lines().rev().find(|line| line.contains("dsmil: ")).ok_or("the log says nothing")?;
+        holds(last.contains("is not undone: 1 values may stay"), format!("the log's last word is: {last}"))
+    });
 }
 
-fn forced(node: &str) -> Check {
-    let laptop = Laptop::open()?;
-    let (_, location, old) = change(&laptop, node)?;
+/// Somebody with a change pending who never does anything again, and where they have the pages mapped.
+fn pending_for_ever(node: &str) -> Fallible<(Child, u64)> {
     let path = node.to_owned();
     let mut owner = speaking(move |line| {
         // Whoever waits for the end of our output must not wait for this process.
@@ -204,6 +222,13 @@ fn forced(node: &str) -> Check {
     })?;
     owner.hear()?;
     let pages = owner.long()?;
+    Ok((owner, pages))
+}
+
+fn forced(node: &str) -> Check {
+    let laptop = Laptop::open()?;
+    let (_, location, old) = change(&laptop, node)?;
+    let (owner, pages) = pending_for_ever(node)?;
     let memory = File::open(format!("/proc/{}/mem", owner.pid()))?;
     same(laptop.peek(location)?, 4711)?;
     let head = |memory: &File| -> Fallible<(u32, u32)> {
