@@ -27,7 +27,7 @@ pub(crate) fn take_array<T: FromBytes>(from: UserPtr, count: usize) -> Result<KV
     let bytes = count * size_of::<T>();
     // SAFETY: There is room for `count` elements, and nobody else has it; the function checks the user's side.
     let left = unsafe {
-        bindings::_copy_from_user(
+        bindings::copy_from_user(
             values.as_mut_ptr().cast(),
             from.as_const_ptr(),
             bytes as c_ulong,
@@ -50,7 +50,7 @@ pub(crate) fn fill_array<T: FromBytes>(from: UserPtr, values: &mut [T]) -> Resul
     // SAFETY: The slice is as long as that, and any bytes are valid elements; the function checks the user's
     // side.
     let left = unsafe {
-        bindings::_copy_from_user(
+        bindings::copy_from_user(
             values.as_mut_ptr().cast(),
             from.as_const_ptr(),
             size_of_val(values) as c_ulong,
@@ -71,7 +71,7 @@ pub(crate) fn fill_array<T: FromBytes>(from: UserPtr, values: &mut [T]) -> Resul
 pub(crate) fn give_array<T: AsBytes>(to: UserPtr, values: &[T]) -> Result {
     // SAFETY: The slice is as long as that, and has no padding; the function checks the user's side.
     let left = unsafe {
-        bindings::_copy_to_user(
+        bindings::copy_to_user(
             to.as_mut_ptr(),
             values.as_ptr().cast(),
             size_of_val(values) as c_ulong,
