@@ -25,7 +25,8 @@ pub(crate) fn take<T: FromBytes>(from: UserPtr) -> Result<T> {
 
 /// The structure at a user address that the answer can be given back to.
 ///
-/// For what cannot be taken back once it is done: it must not be told as `EFAULT`.
+/// For what cannot be taken back once it is done, and must not be told as `EFAULT`. (Another thread can still take the
+/// memory away before the answer.)
 pub(crate) fn take_answerable<T: FromBytes + AsBytes>(from: UserPtr) -> Result<T> {
     let value = take(from)?;
     give(from, &value)?;

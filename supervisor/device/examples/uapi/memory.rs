@@ -24,6 +24,14 @@ impl Area {
         Ok(area)
     }
 
+    /// From now on nobody can write the area at that address.
+    pub(crate) fn protect(address: u64) -> Result<(), Errno> {
+        let start = std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap_or(0));
+        let start = NonNull::new(start).ok_or(Errno::EFAULT)?;
+        // SAFETY: Callers pass the address of an area, which is ours.
+        unsafe { mprotect(start, AREA.get(), ProtFlags::PROT_READ) }
+    }
+
     /// Copies of `values` whose first `bytes` are there, and the rest is not; and where they begin.
     pub(crate) fn torn<T: Copy>(values: &[T], bytes: usize) -> Result<(Self, u64), Errno> {
         let at = PAGE - bytes;

@@ -8,9 +8,10 @@ use types::token::{Change, Select};
 
 use crate::bench::{Bench, Check, Fallible, holds, same};
 use crate::laptop::Fault;
+use crate::memory::Area;
 use crate::process::speaking;
 use crate::raw::{
-    begin, commit_of, entry, raw, refused, settle, settle_of, stage, stage_of, undo, whole, write,
+    begin, commit_of, entry, raw, raw_at, refused, settle, settle_of, stage, stage_of, undo, whole, write,
 };
 use crate::staging::everything;
 use crate::uapi::*;
@@ -193,6 +194,25 @@ fn undoing(bench: &mut Bench) {
         b.laptop.poke(b.location(b.token()?)?, changes[0].expected.unwrap_or(0))
     });
     bench.check("commit-fails-and-its-undo-leaves-what-somebody-else-changed", left_by_a_commit);
+    bench.check("undo-done-is-told-though-its-answer-cannot-be-given", |b| {
+        let (file, (change, old)) = (b.open()?, b.flip(b.token()?)?);
+        let settle = Area::low(settle_of(write(&file, &[change], 0)?))?;
+        let slow =
+            b.laptop.fault(Fault { value: 600, count: 1, ..Fault::each(Fault::SLOW, Fault::READS) })?;
+        let at = settle.address();
+        let (done, gone) = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                Area::protect(at)
+            });
+            (raw_at(&file, DSMIL_IOC_UNDO, at), thread.join())
+        });
+        drop(slow);
+        same((done, gone.ok()), (Ok(()), Some(Ok(()))))?;
+        same(settle.copy(), settle_of(b.info()?.transaction))?;
+        same(b.stored(change.id)?, old)?;
+        b.ended(DSMIL_OUTCOME_UNDONE)
+    });
     bench.check("undo-fails-and-is-retried", retried);
     bench.check("undo-retried-leaves-what-somebody-else-changed-meanwhile", |b| {
         let (file, (change, old), left) = (b.open()?, b.flip(b.token()?)?, b.info()?.left);
