@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The pure rules, tested as the kernel's own compiler and checks build them: they run when the module is loaded into a
-//! kernel with KUnit (`make test-sanitize`). The same files have wider tests on the host, in tests/.
+//! kernel with KUnit (`make test-sanitize`). The host runs those of the modules below, too, and has properties of all of
+//! them: supervisor/device/tests.
+//!
+//! # Layout
+//!
+//! One module for the cases of each module of the same name; those of `token` are here.
+
+mod limit;
+mod machine;
+mod ring;
+mod transaction;
 
 use kernel::{
     macros::kunit_tests,

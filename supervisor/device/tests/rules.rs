@@ -45,3 +45,20 @@ mod rules {
     mod table;
     mod undo;
 }
+
+// The cases that KUnit runs in the kernel.
+#[path = "../../../kmod/kunit/limit.rs"]
+#[rustfmt::skip]
+mod kunit_limit;
+
+#[path = "../../../kmod/kunit/machine.rs"]
+#[rustfmt::skip]
+mod kunit_machine;
+
+#[path = "../../../kmod/kunit/ring.rs"]
+#[rustfmt::skip]
+mod kunit_ring;
+
+#[path = "../../../kmod/kunit/transaction.rs"]
+#[rustfmt::skip]
+mod kunit_transaction;
