@@ -254,10 +254,12 @@ impl Backend {
 
     /// The one that dell-smbios calls now, as `DSMIL_BACKEND_*`: WMI as long as its driver is bound.
     pub(crate) fn now(&self) -> u32 {
-        // SAFETY: By the type's invariants the device is there; the field is written in one piece.
-        let is_bound = !self.device.is_null()
-            && unsafe { (&raw const (*self.device).driver).read_volatile() } == self.driver;
-        if is_bound {
+        let is_bound = || {
+            // SAFETY: By the type's invariants a device that is not null is there; the field is written in one piece.
+            let driver = unsafe { (&raw const (*self.device).driver).read_volatile() };
+            driver == self.driver
+        };
+        if !self.device.is_null() && is_bound() {
             uapi::DSMIL_BACKEND_WMI
         } else if self.smm {
             uapi::DSMIL_BACKEND_SMM
