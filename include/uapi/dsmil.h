@@ -23,9 +23,9 @@
  * - ioctl numbers are members of an enum because bindgen drops function-like macros.
  * - An ioctl with a struct dsmil_failure writes its structure back also when it fails with an error
  *   other than EFAULT; the failure then names the entry and the reason.
- * - EFAULT means that nothing was sealed, staged or settled, as long as no other thread takes the
- *   argument's memory away during the call: then it may have been done, and only information tells. What was
- *   begun or committed is undone in any case.
+ * - EFAULT means that nothing was sealed, begun, staged or settled; a commit that was made before it is
+ *   undone. If another thread takes the argument's memory away during the call, what was sealed, staged or
+ *   settled is told by the ioctl's result alone.
  */
 
 /**
@@ -41,13 +41,14 @@
  *
  * The module has one transaction at most. %DSMIL_IOC_BEGIN opens it, %DSMIL_IOC_STAGE collects what is to be
  * written, %DSMIL_IOC_COMMIT writes it and leaves it pending. It stays only if %DSMIL_IOC_CONFIRM comes; the
- * deadline, %DSMIL_IOC_UNDO, any close() of a descriptor of the file by the process that began it (also
- * the one that its exit implies), the end of that process in whatever other way (noticed within a second), the
- * last close of the file, suspend if %DSMIL_BEGIN_UNDO_ON_SUSPEND asked for it, a reboot and the
- * unloading of the module (which an open file prevents, unless it is forced) bring the old values back. A
- * deadline that passed during suspend fires at resume. A location that somebody else changed meanwhile is left
- * alone and reported. An undo takes no heed of the rate limits; one that meets a firmware error is retried
- * with growing pauses, and until it succeeds no transaction begins and the module cannot be unloaded.
+ * deadline, %DSMIL_IOC_UNDO, any close() of a descriptor of the file by the process that began it (also the
+ * one that its exit implies), the end of that process in whatever other way (noticed within a second), the
+ * last close of the file, suspend if %DSMIL_BEGIN_UNDO_ON_SUSPEND asked for it, hibernation, a reboot and the
+ * unloading of the module (which an open file prevents, unless it is forced) bring the old values back; a
+ * commit that one of these meets stops and is undone. A deadline that passed during suspend fires at resume. A
+ * location that somebody else changed meanwhile is left alone and reported. An undo takes no heed of the rate
+ * limits; one that meets a firmware error is retried with growing pauses, and until it succeeds no transaction
+ * begins and the module cannot be unloaded.
  *
  * A panic or a power cut while a change is pending does not undo it: the firmware then keeps the new values.
  * Whoever needs that last step saves the old values durably before the commit, with
@@ -59,11 +60,11 @@
  * DOC: Rates
  *
  * A call to the firmware may stall every processor of a real machine, so both ways of calling it are limited:
- * reads by %DSMIL_IOC_READ and %DSMIL_IOC_SNAPSHOT, and the entries of commits. Each limit is a bucket (module
- * parameters read_rate, read_burst, write_rate, write_burst; a rate of zero lifts the limit). A request that
- * finds too little in it does nothing, fails with EAGAIN and %DSMIL_REASON_RATE, and says in
- * &struct dsmil_failure.wait_ms when to try again. One that is larger than the whole bucket is served when the
- * bucket is full, and leaves a debt. Undo is never limited.
+ * reads by %DSMIL_IOC_READ and %DSMIL_IOC_SNAPSHOT, and the entries of commits, each of which makes three
+ * calls. Each limit is a bucket (module parameters read_rate, read_burst, write_rate, write_burst; a rate of
+ * zero lifts the limit). A request that finds too little in it does nothing, fails with EAGAIN and
+ * %DSMIL_REASON_RATE, and says in &struct dsmil_failure.wait_ms when to try again. One that is larger than the
+ * whole bucket is served when the bucket is full, and leaves a debt. Undo is never limited.
  */
 
 /**
@@ -247,7 +248,7 @@ enum dsmil_outcome {
 	DSMIL_OUTCOME_CLOSED = 5,
 	/** @DSMIL_OUTCOME_SHUTDOWN: undone before a reboot or the unloading of the module */
 	DSMIL_OUTCOME_SHUTDOWN = 6,
-	/** @DSMIL_OUTCOME_SUSPENDED: undone before suspend, as %DSMIL_BEGIN_UNDO_ON_SUSPEND asked */
+	/** @DSMIL_OUTCOME_SUSPENDED: undone before hibernation, or suspend, as %DSMIL_BEGIN_UNDO_ON_SUSPEND asked */
 	DSMIL_OUTCOME_SUSPENDED = 7,
 };
 
@@ -326,7 +327,10 @@ enum dsmil_reason {
 	DSMIL_REASON_BUSY = 17,
 	/** @DSMIL_REASON_UNDOING: an undo is being retried (EBUSY) */
 	DSMIL_REASON_UNDOING = 18,
-	/** @DSMIL_REASON_CLOSING: the machine or the module goes down (ESHUTDOWN) */
+	/**
+	 * @DSMIL_REASON_CLOSING: the machine or the module goes down, or the machine to a sleep that would
+	 * undo it (ESHUTDOWN)
+	 */
 	DSMIL_REASON_CLOSING = 19,
 	/** @DSMIL_REASON_FIRMWARE: the firmware or the way to it failed (EIO, ENXIO, EINVAL, ENODEV, ...) */
 	DSMIL_REASON_FIRMWARE = 20,
@@ -354,7 +358,7 @@ enum dsmil_reason {
 	DSMIL_REASON_CHANGED = 31,
 	/** @DSMIL_REASON_MEMORY: the kernel has no memory for it (ENOMEM) */
 	DSMIL_REASON_MEMORY = 32,
-	/** @DSMIL_REASON_INTERRUPTED: a signal came; nothing was changed (EINTR) */
+	/** @DSMIL_REASON_INTERRUPTED: a signal came; nothing was changed, or it was undone (EINTR) */
 	DSMIL_REASON_INTERRUPTED = 33,
 };
 
@@ -639,7 +643,10 @@ struct dsmil_allow {
  * enum dsmil_begin_flags - bits of &struct dsmil_begin.flags
  */
 enum dsmil_begin_flags {
-	/** @DSMIL_BEGIN_UNDO_ON_SUSPEND: suspend and hibernation undo the pending change first */
+	/**
+	 * @DSMIL_BEGIN_UNDO_ON_SUSPEND: suspend undoes the pending change first, as hibernation does in any case;
+	 * the machine stays awake if that cannot be done
+	 */
 	DSMIL_BEGIN_UNDO_ON_SUSPEND = 1,
 };
 
