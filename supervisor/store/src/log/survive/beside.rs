@@ -216,7 +216,9 @@ fn heads_removed(victim: &Victim, random: &mut Choices) -> Sim {
 fn newest_heads_removed(victim: &Victim, random: &mut Choices) -> Sim {
     let disk = victim.disk.copy();
     forge_heads(&disk, &mut |heads| {
-        let keep = usize::try_from(random.next()).unwrap() % heads.len();
+        // The newest may be there twice, of the same entries: the other one says all that it said.
+        heads.retain(|head| head.head().size < victim.kept.size);
+        let keep = usize::try_from(random.next()).unwrap() % (heads.len() + 1);
         heads.truncate(keep);
     });
     disk
