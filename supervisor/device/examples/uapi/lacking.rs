@@ -39,13 +39,13 @@ impl Failing {
     }
 }
 
-/// Makes each call of a request fail in turn, `after` each that succeeds; at least one must have been refused for want of memory, and
-/// none for another reason than what failed.
+/// Makes each call of a request fail in turn until none is left, `after` which it has succeeded; at least one must have been refused for
+/// want of memory, and none for another reason than what failed.
 fn each<T: Argument>(
     file: &File,
     number: u32,
     mut request: impl FnMut() -> Fallible<T>,
-    mut after: impl FnMut(&T) -> Check,
+    after: impl FnOnce(&T) -> Check,
 ) -> Check {
     let failing = Failing::new()?;
     let wanted = whole(Errno::ENOMEM, DSMIL_REASON_MEMORY);
@@ -57,20 +57,24 @@ fn each<T: Argument>(
         let has_failed = failing.rest()? == 0;
         failing.arm(0)?;
         match done {
-            Ok(()) => after(&argument)?,
+            Ok(()) if !has_failed => {
+                after(&argument)?;
+                return holds(
+                    lacking > 0,
+                    format!("none of {} calls was refused for want of memory", call - 1),
+                );
+            }
+            // It could do without; or the answer could not be given, and so is not known.
+            Ok(()) => {}
             // The kernel's own driver had none.
-            Err(Errno::ENOMEM) if argument.failure().reason == DSMIL_REASON_FIRMWARE => {}
-            Err(Errno::ENOMEM) => {
+            Err(Errno::ENOMEM) if has_failed && argument.failure().reason == DSMIL_REASON_FIRMWARE => {}
+            Err(Errno::ENOMEM) if has_failed => {
                 same((call, *argument.failure()), (call, wanted))?;
                 lacking += 1;
             }
             // A copy that failed.
-            Err(Errno::EFAULT) => {}
+            Err(Errno::EFAULT) if has_failed => {}
             Err(other) => return Err(format!("call {call}: {other} {:?}", argument.failure()).into()),
-        }
-        if !has_failed {
-            same(done, Ok(()))?;
-            return holds(lacking > 0, format!("none of {} calls was refused for want of memory", call - 1));
         }
     }
     Err(format!("more than {CALLS_MAX} calls").into())
