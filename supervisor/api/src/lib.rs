@@ -1,4 +1,4 @@
-//! What goes over the daemon's socket: wire types, client and server.
+//! What goes over the daemon's socket: wire types, client and server; and what agents and their files say.
 //!
 //! Each message is a frame: a length (u32, big endian; of a request at most [`server::REQUEST_MAX`], of a reply at
 //! most [`FRAME_MAX`]) and that many bytes of JSON. A client may send several requests before the first is answered;
@@ -10,6 +10,8 @@
 //! - [`client`]: asks and waits, without a runtime
 //! - [`metrics`]: what is counted, for Prometheus
 //! - [`server`]: accepts, knows who asks, hands on
+//! - [`agent`]: the face to agents: the files that define them, and what is said on their stdin and stdout
+//! - [`document`]: YAML with places, for files that people write
 //!
 //! # Invariants
 //!
@@ -25,6 +27,10 @@ pub mod client;
 pub mod metrics;
 
 pub mod server;
+
+pub mod agent;
+
+pub mod document;
 
 /// Longest reply, bytes: a list of all tokens or a page of a checkpoint's entries is far below it.
 pub const FRAME_MAX: usize = 8 << 20;

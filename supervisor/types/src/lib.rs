@@ -8,6 +8,7 @@
 //! - [`hash`]: a 32-byte digest and its text form
 //! - [`peer`]: who is at the other end of a socket
 //! - [`sample`]: what telemetry measures
+//! - [`agent`]: agents as their files describe them
 //!
 //! # Invariant
 //!
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod hash;
 pub mod peer;
 pub mod sample;
