@@ -17,6 +17,14 @@ in_tree() { (cd "$ROOT" && "$@"); }
 laptop() { "$ROOT/scripts/laptop.sh" "$@"; }
 guest() { laptop script "$ROOT/scripts/laptop/$1.sh" "${@:2}"; }
 
+# The tests of agents' cgroups, in a guest whose tree has controllers.
+agents() {
+    local program
+    program=$(in_tree "$ROOT/scripts/cargo.sh" test -p sandbox --test sandbox --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\/sandbox-[0-9a-f]*\)".*/\1/p')
+    FILES="${program:?the tests of sandbox do not build} $TARGET/debug/examples/misbehave" guest agents
+}
+
 # The emulated laptop keeps one core busy, so two of them run beside each other.
 lane_one() {
     # What a lockdown leaves pending ends in one of two ways: each is seen on one kernel.
@@ -40,6 +48,7 @@ lane_two() {
     check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
     check "what is sealed, and the ways to it" guest vault
+    BARE=1 check "limits of agents, where the tree has controllers" agents
     check "checkpoints compared, restored, exported, mounted" guest checkpoints
 }
 

@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["ebpf", "types"]),
     ("tpm", &["types"]),
     ("store", &["types"]),
+    ("sandbox", &["types"]),
     ("policy", &["types"]),
     // Decision.
     ("engine", &["policy", "types"]),
@@ -69,6 +70,7 @@ fn foreign_things_have_one_address() {
         ("caps", "daemon"),
         ("clap_mangen", "cli"),
         ("fuser", "view"),
+        ("granit-parser", "api"),
     ] {
         let users: Vec<_> = metadata
             .packages
