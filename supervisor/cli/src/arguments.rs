@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::fault::{self, EXIT_HELP, Exit, Fault};
 use crate::session::Context;
-use crate::{checkpoint, completions, log, man, metrics, status, tokens, tpm};
+use crate::{agent, checkpoint, completions, log, man, metrics, status, tokens, tpm};
 
 /// The environment's name for the daemon's socket.
 const SOCKET_ENV: &str = "DSMIL_SOCKET";
@@ -52,6 +52,8 @@ enum Command {
     Log(log::Log),
     #[command(subcommand)]
     Tpm(tpm::Tpm),
+    #[command(subcommand)]
+    Agent(agent::Agent),
     Metrics(metrics::Metrics),
     Completions(completions::Completions),
     Man(man::Man),
@@ -72,6 +74,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Fault> {
         Command::Checkpoint(checkpoint) => checkpoint.run(context),
         Command::Log(log) => log.run(context),
         Command::Tpm(tpm) => tpm.run(context),
+        Command::Agent(agent) => agent.run(context),
         Command::Metrics(metrics) => metrics.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`arguments`]: the command line and what runs for it
-//! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`tpm`], [`metrics`], [`completions`], [`man`]: one file for each subcommand
+//! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`tpm`], [`agent`], [`metrics`], [`completions`], [`man`]: one file for each subcommand
 //! - [`session`]: a connection to the daemon, and the warning about what its answers lack
 //! - [`progress`]: what is under way, on the error output
 //! - [`question`]: a question on the terminal before something is changed; [`secret`]: what must not be shown
@@ -22,6 +22,7 @@
 
 mod arguments;
 
+mod agent;
 mod checkpoint;
 mod completions;
 mod log;

@@ -35,6 +35,8 @@ const COMMANDS: &[&[&str]] = &[
     &["log", "export"],
     &["log", "salvage"],
     &["log", "archive"],
+    &["agent"],
+    &["agent", "check"],
     &["tpm"],
     &["tpm", "status"],
     &["tpm", "provision"],

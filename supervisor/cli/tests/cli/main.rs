@@ -11,7 +11,7 @@
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`clock`]: clocks that were set back
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
-//! - [`metrics`]: what is counted
+//! - [`metrics`]: what is counted; [`agent`]: agents' files
 //! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system; [`rescue`]: restored without the daemon
 //! - [`help`]: help, manual pages, completions
 #![expect(
@@ -21,6 +21,7 @@
     reason = "helpers of tests, where a failure is a finding"
 )]
 
+mod agent;
 mod archive;
 mod certified;
 mod clock;
