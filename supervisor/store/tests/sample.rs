@@ -11,11 +11,7 @@
 //! A sample is never written again. `cargo test -p store --test sample -- --ignored` makes one that is not there: of a version that is
 //! not released yet.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests, where a failure is a finding"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a failure is a finding")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -103,8 +103,11 @@ fn is_told(disk: &Sim, victim: &Victim) -> bool {
     }
 }
 
+/// The state of a snapshot, if there is one, the entries in it, and those behind it.
+type Started = (Option<Vec<u8>>, u64, Vec<Vec<u8>>);
+
 /// What a start makes of a disk: the state of a snapshot that an entry under a head names and what follows it, or the whole log.
-fn start(disk: &Sim) -> Result<(Option<Vec<u8>>, u64, Vec<Vec<u8>>), Error> {
+fn start(disk: &Sim) -> Result<Started, Error> {
     for number in snapshot::list_on(disk, dir())?.into_iter().rev() {
         let Ok(snapshot) = snapshot::read_on(disk, dir(), number) else { continue };
         let mut rest = Vec::new();
