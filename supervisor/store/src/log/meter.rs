@@ -75,12 +75,12 @@ mod tests {
     use crate::log::{Config, Log, archive, export, salvage};
     use crate::verify::verify_by;
 
+    /// Tells whom it is given where it is.
+    type Work<'a> = dyn FnMut(&mut dyn FnMut(Position)) + 'a;
+
     const CONFIG: Config = Config { segment_bytes: 1 << 20, step_bytes: 256 << 10, reserve_bytes: 256 };
 
     /// Each work tells where it is, of a whole that it knows from its beginning, and comes near its end.
-    /// Tells where it is.
-    type Work<'w> = &'w mut dyn FnMut(&mut dyn FnMut(Position));
-
     #[test]
     fn every_long_work_tells_how_far_it_has_come() {
         let folder = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ mod tests {
         }
         signer.store(&mut log).unwrap();
         drop(log);
-        let check = |name: &str, passes: u64, work: Work<'_>| {
+        let check = |name: &str, passes: u64, work: &mut Work<'_>| {
             let mut seen: Vec<Position> = Vec::new();
             work(&mut |position| seen.push(position));
             let last = seen.last().unwrap_or_else(|| panic!("{name} told nothing"));

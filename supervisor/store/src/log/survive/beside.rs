@@ -103,7 +103,7 @@ fn is_told(disk: &Sim, victim: &Victim) -> bool {
     }
 }
 
-/// The state of a snapshot, if there is one, the entries in it, and those behind it.
+/// The state of a snapshot, if one was taken; how many entries are before what follows; what follows.
 type Started = (Option<Vec<u8>>, u64, Vec<Vec<u8>>);
 
 /// What a start makes of a disk: the state of a snapshot that an entry under a head names and what follows it, or the whole log.
