@@ -20,7 +20,10 @@ limits: {memory: 64MiB}
 fn check(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("good.md"), GOOD).unwrap();
-    let bad = GOOD.replace("64MiB", "64MB").replace("command", "comand").replace("words", "\x1b[31mwords");
+    let bad = GOOD
+        .replace("64MiB", "64MB")
+        .replace("command", "comand")
+        .replace("limits", "\"\\e[31mred\": 1\nlimits");
     fs::write(folder.path().join("bad.md"), bad).unwrap();
     let mut command = command(Path::new("/nonexistent"));
     Output::of(command.current_dir(folder.path()).args(["agent", "check"]).args(arguments))
@@ -41,9 +44,14 @@ fn mistakes_have_file_line_and_column_and_an_exit_code() {
     let lines: Vec<&str> = output.out.lines().collect();
     assert!(lines[0].starts_with("bad.md:2:1: command: is missing; write "), "{}", output.out);
     // What is in a file does not reach the terminal as it is.
-    assert!(lines.iter().all(|line| !line.contains('\x1b')), "{}", output.out);
     assert!(
-        lines.iter().any(|line| line.starts_with("bad.md:6:18: limits.memory: “64MB” has the unknown unit"))
+        lines.iter().any(|line| line.starts_with("bad.md:6:1: \\u{1b}[31mred: is unknown")),
+        "{}",
+        output.out
+    );
+    assert!(!output.out.contains('\x1b'), "{}", output.out);
+    assert!(
+        lines.iter().any(|line| line.starts_with("bad.md:7:18: limits.memory: “64MB” has the unknown unit"))
     );
     assert!(lines.last().unwrap().starts_with("word-counter"), "{}", output.out);
     assert!(output.err.contains("mistakes"), "{}", output.err);
