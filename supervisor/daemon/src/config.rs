@@ -15,6 +15,7 @@ use engine::schedule::Schedule;
 use nix::fcntl::OFlag;
 use nix::unistd::User;
 use recovery::databases::DATABASES_MAX;
+use recovery::databases::postgresql::{self, Address};
 use recovery::services::WITNESS_FOLDER;
 use recovery::services::units::Units;
 use recovery::settings::knobs::Knobs;
@@ -138,6 +139,36 @@ pub struct Checkpoint {
     pub services: Vec<String>,
     /// How long each phase of a restore may take, 10 to 86,400 seconds; it goes back then.
     pub phase_s: u32,
+    /// Databases of PostgreSQL servers on this machine that are part of every checkpoint.
+    pub postgresql: Vec<Postgresql>,
+}
+
+/// A database of a PostgreSQL server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgresql {
+    /// Its name.
+    pub database: String,
+    /// The folder of the server's socket.
+    pub socket: String,
+    /// The server's port, a part of the socket's name.
+    pub port: u16,
+    /// The user of the system that logs in, by its name alone (peer authentication).
+    pub user: String,
+    /// As which role of the server; as one of the user's name where it is not said.
+    pub role: Option<String>,
+}
+
+impl Default for Postgresql {
+    fn default() -> Self {
+        Self {
+            database: String::new(),
+            socket: postgresql::SOCKET.to_owned(),
+            port: postgresql::PORT,
+            user: postgresql::USER.to_owned(),
+            role: None,
+        }
+    }
 }
 
 impl Default for Checkpoint {
@@ -153,6 +184,7 @@ impl Default for Checkpoint {
             databases: Vec::new(),
             services: Vec::new(),
             phase_s: 3600,
+            postgresql: Vec::new(),
         }
     }
 }
@@ -347,6 +379,18 @@ impl Checkpoint {
     pub fn units(&self) -> anyhow::Result<Units> {
         Units::new(&self.services).context("checkpoint.services")
     }
+
+    /// The databases of servers, which the restore helper dumps and replaces.
+    pub fn addresses(&self) -> anyhow::Result<Vec<Address>> {
+        let address = |one: &Postgresql| {
+            let Postgresql { database, socket, port, user, role } = one;
+            Address::new(database, (socket, *port), user, role.as_deref())
+        };
+        let addresses = self.postgresql.iter().map(address).collect::<Result<Vec<_>, _>>();
+        let addresses = addresses.context("checkpoint.postgresql")?;
+        postgresql::check_list(&addresses).context("checkpoint.postgresql")?;
+        Ok(addresses)
+    }
 }
 
 fn users(field: &str, names: &[String]) -> anyhow::Result<BTreeSet<u32>> {
@@ -392,6 +436,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     config.checkpoint.schedule()?;
     config.checkpoint.knobs()?;
     config.checkpoint.units()?;
+    config.checkpoint.addresses()?;
     for part in &config.without {
         ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
     }
@@ -420,6 +465,12 @@ fn check(config: &Config) -> anyhow::Result<()> {
             config.checkpoint.services.is_empty(),
             "checkpoint.roots: {} and {WITNESS_FOLDER} contain each other, and who could restore what is there could make any file of a \
              service known: leave checkpoint.services out, or this root",
+            root.display()
+        );
+        ensure!(
+            config.checkpoint.postgresql.is_empty(),
+            "checkpoint.roots: {} and {WITNESS_FOLDER} contain each other, and who could restore what is there could make any dump of a \
+             database known: leave checkpoint.postgresql out, or this root",
             root.display()
         );
     }
@@ -526,6 +577,21 @@ mod tests {
             ("[checkpoint]\nroots = [\"/etc\"]\nservices = [\"a.service\"]", "checkpoint.services"),
             ("[checkpoint]\nservices = [\"poweroff.target\"]", "poweroff.target"),
             ("[checkpoint]\nservices = [\"dsmild.service\"]", "never changed"),
+            ("[[checkpoint.postgresql]]\nport = 5432", "database's name"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"a\"\nhost = \"x\"", "host"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"a\"\nsocket = \"localhost\"", "“localhost”"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"a\"\nport = 65536", "65536"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"a\"\nport = 0", "port 0"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"a\"\nuser = \"root\"", "never root"),
+            ("[[checkpoint.postgresql]]\ndatabase = \"template1\"", "template1"),
+            (
+                "[[checkpoint.postgresql]]\ndatabase = \"a\"\n[[checkpoint.postgresql]]\ndatabase = \"a\"\nuser = \"b\"",
+                "twice",
+            ),
+            (
+                "[checkpoint]\nroots = [\"/var\"]\n[[checkpoint.postgresql]]\ndatabase = \"a\"",
+                "checkpoint.postgresql",
+            ),
             ("[checkpoint]\nroots = [\"/var/lib\"]", "/var/lib"),
             ("[checkpoint]\nroots = [\"/srv/a\", \"/srv/a/b\"]", "/srv/a/b"),
             ("[checkpoint]\nroots = [\"/srv\", \"/srv/\"]", "twice"),

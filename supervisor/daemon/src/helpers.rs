@@ -14,7 +14,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use clap::ValueEnum;
 use nix::sys::signal::{SigSet, Signal};
 use recovery::services::{Changer, Witness};
-use recovery::worker::Worker;
+use recovery::worker::{Keeping, Worker};
 use types::hash::Hash;
 
 use crate::config::Config;
@@ -24,7 +24,7 @@ use crate::privileges;
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
     /// Restores files: contents, owners, modes, times, attributes; writes settings of the kernel; copies databases; has
-    /// systemd change services.
+    /// PostgreSQL's programs dump and replace those of servers; has systemd change services.
     Restore,
 }
 
@@ -40,6 +40,9 @@ const RESTORE: [Capability; 6] = [
 
 /// And of databases: their owners' rights on files, in whose name they are opened.
 const DATABASES: [Capability; 2] = [Capability::CAP_SETGID, Capability::CAP_SETUID];
+
+/// And of databases of servers: becoming the user whose login it is, and ending what runs as that user.
+const POSTGRESQL: [Capability; 3] = [Capability::CAP_KILL, Capability::CAP_SETGID, Capability::CAP_SETUID];
 
 /// Starts a helper and returns our end of its socket. It ends when that is closed.
 ///
@@ -75,13 +78,17 @@ pub fn serve(kind: Kind, config: &Config, expected: &str) -> anyhow::Result<()> 
         .context("blocking signals")?;
     match kind {
         Kind::Restore => {
-            let others = if config.checkpoint.databases.is_empty() { &[][..] } else { &DATABASES };
-            confine(&[&RESTORE, others].concat())?;
+            let files = if config.checkpoint.databases.is_empty() { &[][..] } else { &DATABASES };
+            let servers = if config.checkpoint.postgresql.is_empty() { &[][..] } else { &POSTGRESQL };
+            confine(&[&RESTORE, files, servers].concat())?;
             let stream = std::io::stdin().as_fd().try_clone_to_owned().context("taking the socket over")?;
             let worker = Worker::new(&config.checkpoint.roots).context("the restore helper")?;
             let worker = worker.with_settings(config.checkpoint.knobs()?);
             let worker = worker.with_services(Changer::new(config.checkpoint.units()?, Witness::default()));
             let worker = worker.with_databases(&config.checkpoint.databases).context("the restore helper")?;
+            let addresses = config.checkpoint.addresses()?;
+            let worker =
+                worker.with_postgresql(&addresses, &Keeping::default()).context("the restore helper")?;
             recovery::helper::serve(&UnixStream::from(stream), worker).context("the restore helper")
         }
     }

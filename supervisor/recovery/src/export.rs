@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use store::chunk::Chunks;
 
 use crate::Error;
+use crate::databases::Database;
 use crate::error::{length, shown};
-use crate::files::entry::{Entry, Kind, Stamp};
+use crate::files::entry::{Entry, Kind, Meta, Stamp};
 use crate::manifest::{Manifest, Tree};
 
 /// The unit of the format, bytes.
@@ -24,6 +25,9 @@ const ELEVEN_DIGITS_MAX: u64 = 0o77_777_777_777;
 /// Room for a name in the old header, bytes.
 const NAME_BYTES: usize = 100;
 
+/// Where dumps of databases of servers are in an archive: they have no path of their own.
+const DUMPS: &[u8] = b"/postgresql";
+
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Exported {
@@ -33,7 +37,7 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Writes all roots, or the one of this absolute path. The caller has checked that the manifest is authentic; contents are
+/// Writes all roots and the dumps of databases of servers, or the one root of this absolute path. The caller has checked that the manifest is authentic; contents are
 /// authenticated as they are read.
 ///
 /// # Errors
@@ -58,7 +62,41 @@ pub fn tar(
             archive.entry(tree, entry, chunks)?;
         }
     }
+    let dumps = manifest.databases().0.iter().filter(|one| root.is_none() && one.postgresql.is_some());
+    for database in dumps {
+        let tree = Tree {
+            path: DUMPS.to_vec(),
+            entries: Vec::new(),
+            notes: Vec::new(),
+            marks: None,
+            rules: Vec::new(),
+        };
+        archive.entry(&tree, &dump(database, manifest), chunks)?;
+    }
     archive.end()
+}
+
+/// A dump as a file that psql reads, readable for its owner alone.
+fn dump(database: &Database, manifest: &Manifest) -> Entry {
+    let created = types::time::Time::from(manifest.created).wall_ns;
+    let nanos = u32::try_from(created.rem_euclid(1_000_000_000)).unwrap_or(0);
+    let time = Stamp { secs: created.div_euclid(1_000_000_000), nanos };
+    let meta = Meta { mode: 0o600, uid: 0, gid: 0, mtime: time, atime: time, xattrs: Vec::new() };
+    let kind = Kind::Regular { size: database.size, pieces: database.pieces.clone() };
+    let label = database.path.strip_prefix(b"postgresql:").unwrap_or(&database.path);
+    Entry { path: [file_name(label), b".sql".to_vec()].concat(), meta, kind }
+}
+
+/// A name as one of a file: what is not a plain letter is written in hexadecimal digits, as in an address of the web.
+fn file_name(label: &[u8]) -> Vec<u8> {
+    let is_plain = |place: usize, byte: u8| {
+        byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && place > 0)
+    };
+    let written = label.iter().enumerate().map(|(place, byte)| match is_plain(place, *byte) {
+        true => vec![*byte],
+        false => format!("%{byte:02X}").into_bytes(),
+    });
+    written.flatten().collect()
 }
 
 struct Archive<'a> {

@@ -8,7 +8,7 @@
 //! - [`remembered`]: how files looked after a restore, so that they need not be read
 //! - [`tokens`]: firmware tokens
 //! - [`settings`]: settings of the running kernel
-//! - [`databases`]: SQLite databases
+//! - [`databases`]: SQLite databases, and those of PostgreSQL servers
 //! - [`services`]: units of systemd
 //! - [`restore`]: all of them together, in phases
 //! - `limit`: how long each of these phases may take

@@ -26,16 +26,17 @@ use crate::services::Service;
 use crate::settings::{Setting, Unread};
 use crate::tokens::Value;
 
-/// The newest version: what has services.
-pub const VERSION: u32 = 3;
+/// The newest version: what has databases of servers.
+pub const VERSION: u32 = 4;
 
 /// The version that these parts take: the lowest one, which the most releases read.
 #[must_use]
 pub fn version(parts: &[Part]) -> u32 {
     let of = |part: &Part| match part {
         Part::Tokens { .. } | Part::Files { .. } => 1,
+        Part::Databases { databases, .. } if databases.iter().any(|one| one.postgresql.is_some()) => VERSION,
         Part::Settings { .. } | Part::Databases { .. } => 2,
-        Part::Services { .. } => VERSION,
+        Part::Services { .. } => 3,
     };
     parts.iter().map(of).max().unwrap_or(1)
 }

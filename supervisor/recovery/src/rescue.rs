@@ -142,6 +142,7 @@ pub fn plan(journal: &Journal, source: &Source, number: u64, asked: &Asked) -> R
         settings: Some(&places.knobs),
         databases: Some(&places.databases),
         services: Some(&places.units),
+        postgresql: &places.postgresql,
     };
     let plan = restore::plan(machine, manifest.clone(), &source.chunks)?;
     Ok(plan.report(number))

@@ -18,6 +18,7 @@ use types::time::Time;
 
 use crate::Error;
 use crate::component::Component;
+use crate::databases::postgresql::Address;
 use crate::databases::{Databases, Places};
 use crate::files::Files;
 use crate::files::known::Known;
@@ -79,6 +80,8 @@ pub struct Machine<'a> {
     /// The services, as the executor's own list has them; none where they are left out. To capture those that have files takes an
     /// executor.
     pub services: Option<&'a Units>,
+    /// Databases of PostgreSQL servers, as the executor's own list has them behind the other databases.
+    pub postgresql: &'a [Address],
 }
 
 /// What a restore is about.
@@ -127,8 +130,9 @@ impl<'a> Machine<'a> {
             let files = Files::new(self.roots, executor.clone(), self.known).within(paths).by(way);
             components.push(Box::new(files.checking_late(self.checks_late).until(limit.clone())));
         }
-        if let Some(paths) = self.databases.filter(|_| databases) {
-            let places = Places { paths, first: self.roots.len() };
+        if databases && (self.databases.is_some() || !self.postgresql.is_empty()) {
+            let (paths, postgresql) = (self.databases.unwrap_or_default(), self.postgresql);
+            let places = Places { paths, first: self.roots.len(), postgresql };
             components.push(Box::new(Databases::new(places, executor.clone(), leave_obstacles)));
         }
         if let Some(knobs) = self.settings.filter(|_| settings) {

@@ -21,6 +21,7 @@ pub use change::Changer;
 pub(crate) use plan::how;
 pub use plan::{Difference, Obstacle};
 pub use witness::{WITNESS_FOLDER, Witness};
+pub(crate) use witness::{check as check_own_folder, make as own_folder};
 
 use std::collections::BTreeSet;
 

@@ -8,6 +8,7 @@ mod diff;
 mod export;
 mod files;
 mod known;
+mod postgresql;
 mod privileges;
 mod property;
 mod random;

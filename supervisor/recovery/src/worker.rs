@@ -19,6 +19,7 @@
 //! - `execute`: doing them and taking them back
 //! - `exchange`: a whole new root in place of the old one
 //! - `database`: a database, which SQLite changes
+//! - `postgresql`: a database of a server
 //! - `beneath`, `meta`, `ops`: look-ups that cannot leave the root, metadata, single operations
 //!
 //! # Invariants
@@ -35,6 +36,7 @@ mod execute;
 mod journal;
 mod meta;
 pub(crate) mod ops;
+mod postgresql;
 mod stage;
 mod staging;
 
@@ -44,12 +46,16 @@ use std::path::PathBuf;
 
 use crate::Error;
 use crate::databases::DATABASES_MAX;
+use crate::databases::postgresql::{Address, check_list};
 use crate::files::root::{ROOTS_MAX, Root};
 use crate::services::Changer;
 use crate::settings::knobs::Knobs;
 use database::Database;
 use effect::{Effect, Executor, Progress, Way};
+use postgresql::Postgresql;
 use staging::Staging;
+
+pub use postgresql::Keeping;
 
 /// Performs effects on a fixed list of roots.
 #[derive(Debug)]
@@ -59,6 +65,8 @@ pub struct Worker {
     knobs: Knobs,
     /// The databases that it may change; their numbers follow those of the roots.
     databases: Vec<Database>,
+    /// Those of PostgreSQL servers; their numbers follow.
+    postgresql: Vec<Postgresql>,
     /// Who changes the services that it may change.
     services: Changer,
     /// Folders of restores that are open here, and so locked.
@@ -80,7 +88,8 @@ impl Worker {
         }
         let roots = roots.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
         let (knobs, services) = (Knobs::default(), Changer::default());
-        Ok(Self { roots, knobs, databases: Vec::new(), services, open: BTreeMap::new() })
+        let (databases, postgresql) = (Vec::new(), Vec::new());
+        Ok(Self { roots, knobs, databases, postgresql, services, open: BTreeMap::new() })
     }
 
     /// And these services.
@@ -108,6 +117,22 @@ impl Worker {
         }
         let databases = paths.iter().map(|path| Database::new(path)).collect::<Result<_, _>>()?;
         Ok(Self { databases, ..self })
+    }
+
+    /// And these databases of PostgreSQL servers.
+    ///
+    /// # Errors
+    ///
+    /// - as [`check_list`]
+    pub fn with_postgresql(self, addresses: &[Address], keeping: &Keeping) -> Result<Self, Error> {
+        check_list(addresses)?;
+        let postgresql = addresses.iter().map(|address| Postgresql::new(address, keeping)).collect();
+        Ok(Self { postgresql, ..self })
+    }
+
+    fn postgresql(&mut self, number: u16) -> Option<&mut Postgresql> {
+        let place = usize::from(number).checked_sub(self.roots.len() + self.databases.len())?;
+        self.postgresql.get_mut(place)
     }
 
     fn database(&mut self, number: u16) -> Option<&mut Database> {
@@ -177,6 +202,9 @@ impl Executor for Worker {
         if let Some(database) = self.database(number) {
             return database.perform(effect);
         }
+        if let Some(database) = self.postgresql(number) {
+            return database.perform(effect);
+        }
         match effect {
             Effect::Set { .. }
             | Effect::Witness { .. }
@@ -184,7 +212,9 @@ impl Executor for Worker {
             | Effect::Reload
             | Effect::Run { .. }
             | Effect::Image { .. }
-            | Effect::Discard { .. } => {
+            | Effect::Discard { .. }
+            | Effect::Dump { .. }
+            | Effect::Read { .. } => {
                 root_of(&self.roots, number)?;
                 return Err(Error::Refused(format!("root {number} is no database")));
             }
@@ -228,6 +258,11 @@ impl Executor for Worker {
             }
         }
         Ok(Progress::None)
+    }
+
+    fn read(&mut self, root: u16) -> Result<Vec<u8>, Error> {
+        let none = || Error::Refused(format!("root {root} is no database of a server"));
+        self.postgresql(root).ok_or_else(none)?.read()
     }
 }
 

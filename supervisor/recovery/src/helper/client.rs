@@ -20,16 +20,37 @@ impl Client {
     }
 }
 
-impl Executor for Client {
-    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+impl Client {
+    fn ask(&mut self, effect: &Effect) -> Result<Reply, Error> {
         frame::send(&self.stream, effect)?;
         let bytes = frame::receive(&self.stream)?.ok_or_else(|| Error::Helper("it has ended".into()))?;
         match frame::decode(&bytes)? {
-            Reply::Done => Ok(Progress::None),
-            Reply::Progress(progress) => Ok(progress),
             Reply::Refused(why) => Err(Error::Refused(why)),
             Reply::Failed(why) => Err(Error::Failed(why)),
             Reply::Unfinished(root) => Err(Error::Unfinished(root)),
+            Reply::Busy(why) => Err(Error::Busy(why)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+fn odd() -> Error {
+    Error::Helper("it answers another question".into())
+}
+
+impl Executor for Client {
+    fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
+        match self.ask(effect)? {
+            Reply::Done => Ok(Progress::None),
+            Reply::Progress(progress) => Ok(progress),
+            _ => Err(odd()),
+        }
+    }
+
+    fn read(&mut self, root: u16) -> Result<Vec<u8>, Error> {
+        match self.ask(&Effect::Read { root })? {
+            Reply::Bytes(bytes) => Ok(bytes),
+            _ => Err(odd()),
         }
     }
 }

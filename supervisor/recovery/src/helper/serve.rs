@@ -22,11 +22,15 @@ pub fn serve(stream: &UnixStream, mut worker: Worker) -> Result<(), Error> {
 }
 
 fn answer(worker: &mut Worker, effect: &Effect) -> Reply {
-    match worker.perform(effect) {
-        Ok(progress) if matches!(effect, Effect::Look { .. } | Effect::Image { .. }) => {
-            Reply::Progress(progress)
+    let answered = match effect {
+        Effect::Read { root } => worker.read(*root).map(Reply::Bytes),
+        Effect::Look { .. } | Effect::Image { .. } | Effect::Dump { .. } => {
+            worker.perform(effect).map(Reply::Progress)
         }
-        Ok(_) => Reply::Done,
+        other => worker.perform(other).map(|_| Reply::Done),
+    };
+    match answered {
+        Ok(reply) => reply,
         Err(Error::Unfinished(root)) => Reply::Unfinished(root),
         Err(Error::Refused(why) | Error::Invalid(why)) => Reply::Refused(why),
         // The other end says who failed.

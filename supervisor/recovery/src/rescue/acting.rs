@@ -12,6 +12,7 @@ use types::token::Change;
 use super::journal::Journal;
 use super::{Ending, Source, ending};
 use crate::Error;
+use crate::databases::postgresql::Address;
 use crate::files::known::Known;
 use crate::files::root::Root;
 use crate::manifest::Manifest;
@@ -20,8 +21,8 @@ use crate::services::units::Units;
 use crate::services::{Changer, Witness};
 use crate::settings::knobs::Knobs;
 use crate::tokens::{TokenPort, put_back};
-use crate::worker::Worker;
 use crate::worker::effect::Way;
+use crate::worker::{Keeping, Worker};
 
 /// What one work is done with.
 pub(super) struct Acting<'a> {
@@ -143,6 +144,7 @@ impl<'a> Acting<'a> {
             settings: Some(&self.places.knobs),
             databases: Some(&self.places.databases),
             services: Some(&self.places.units),
+            postgresql: &self.places.postgresql,
         };
         let restore = Restore::begin(machine, self.manifest.clone(), &self.source.chunks, leave_denied)?;
         self.report = restore.plan().report(self.manifest.number);
@@ -152,7 +154,7 @@ impl<'a> Acting<'a> {
 
     /// What the worker has numbers for.
     fn count(&self) -> Result<u16, Error> {
-        let count = self.roots.len() + self.places.databases.len();
+        let count = self.roots.len() + self.places.databases.len() + self.places.postgresql.len();
         u16::try_from(count).map_err(|_| Error::Invalid("there are more than 65535 folders".into()))
     }
 
@@ -263,13 +265,18 @@ pub(super) struct Places {
     pub(super) knobs: Knobs,
     pub(super) databases: Vec<PathBuf>,
     pub(super) units: Units,
+    pub(super) postgresql: Vec<Address>,
 }
 
 impl Places {
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let databases = manifest.databases().0.iter().map(|database| path(&database.path)).collect();
+        let all = manifest.databases().0.iter();
+        let (files, servers): (Vec<_>, Vec<_>) = all.partition(|database| database.postgresql.is_none());
+        let databases = files.into_iter().map(|database| path(&database.path)).collect();
+        let servers = servers.into_iter().filter_map(|database| database.postgresql.as_ref());
+        let postgresql = servers.map(|origin| origin.address.clone()).collect();
         let (knobs, units) = (Knobs::of(manifest.settings().0), Units::of(manifest.services().0));
-        Self { knobs, databases, units }
+        Self { knobs, databases, units, postgresql }
     }
 
     /// What can be restored here of what is asked for: services only where systemd runs.
@@ -282,7 +289,9 @@ impl Places {
         let worker = Worker::new(&paths(manifest))?.with_settings(self.knobs.clone());
         // Who runs this is root, and has the recovery key.
         let services = Changer::new(self.units.clone(), Witness::Anything);
-        worker.with_services(services).with_databases(&self.databases)
+        let keeping = Keeping { witness: Witness::Anything, ..Keeping::default() };
+        let worker = worker.with_services(services).with_databases(&self.databases)?;
+        worker.with_postgresql(&self.postgresql, &keeping)
     }
 }
 

@@ -35,12 +35,17 @@ impl Default for Witness {
 impl Witness {
     /// Notes durably what stands there.
     pub(super) fn note(&self, unit: &str, files: &[UnitFile]) -> Result<(), Error> {
+        self.note_names(&files.iter().map(|file| digest(unit, file)).collect::<Vec<_>>())
+    }
+
+    /// Notes names, each of which stands for one content.
+    pub(crate) fn note_names(&self, names: &[String]) -> Result<(), Error> {
         let Self::Folder(folder) = self else { return Ok(()) };
         let shown = folder.as_os_str().as_encoded_bytes();
         let fail = |action, error| Error::io(action, shown, error);
         let mut is_new = false;
-        for file in files {
-            let path = folder.join(digest(unit, file));
+        for name in names {
+            let path = folder.join(name);
             if path.symlink_metadata().is_ok() {
                 continue;
             }
@@ -62,6 +67,16 @@ impl Witness {
         Ok(())
     }
 
+    /// Whether a name is noted.
+    pub(crate) fn knows(&self, name: &str) -> Result<bool, Error> {
+        let Self::Folder(folder) = self else { return Ok(true) };
+        if folder.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        check(folder)?;
+        Ok(folder.join(name).symlink_metadata().is_ok())
+    }
+
     /// The first of the files that never stood there, as far as is known.
     pub(super) fn stranger<'f>(
         &self,
@@ -81,7 +96,8 @@ impl Witness {
     }
 }
 
-fn make(folder: &Path) -> Result<(), Error> {
+/// Makes that folder where it is missing, durably.
+pub(crate) fn make(folder: &Path) -> Result<(), Error> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -95,7 +111,7 @@ fn make(folder: &Path) -> Result<(), Error> {
 }
 
 /// That only root can have noted anything there.
-fn check(folder: &Path) -> Result<(), Error> {
+pub(crate) fn check(folder: &Path) -> Result<(), Error> {
     let meta = folder
         .symlink_metadata()
         .map_err(|error| Error::io("look at", folder.as_os_str().as_encoded_bytes(), error))?;

@@ -80,7 +80,9 @@ impl Database {
             | Effect::Witness { .. }
             | Effect::Install { .. }
             | Effect::Reload
-            | Effect::Run { .. } => {
+            | Effect::Run { .. }
+            | Effect::Dump { .. }
+            | Effect::Read { .. } => {
                 return Err(self.refused("a database is replaced as a whole"));
             }
         }

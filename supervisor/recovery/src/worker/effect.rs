@@ -167,6 +167,24 @@ pub enum Effect {
         #[n(1)]
         up: bool,
     },
+    /// Begins a dump of a database of a server, to be read by [`Effect::Read`]: [`Progress::Loose`], or [`Progress::None`] where
+    /// there is no such database. It ends with [`Effect::Discard`] at the latest.
+    #[n(18)]
+    Dump {
+        /// The database, which has a number among the roots.
+        #[n(0)]
+        root: u16,
+        /// Note it when it has come to its end: only what was noted may be brought back later.
+        #[n(1)]
+        note: bool,
+    },
+    /// The next bytes of a dump; see [`Executor::read`].
+    #[n(19)]
+    Read {
+        /// The database.
+        #[n(0)]
+        root: u16,
+    },
 }
 
 impl Effect {
@@ -191,7 +209,9 @@ impl Effect {
             | Self::Clean { root }
             | Self::Look { root }
             | Self::Image { root }
-            | Self::Discard { root } => Some(*root),
+            | Self::Discard { root }
+            | Self::Dump { root, .. }
+            | Self::Read { root } => Some(*root),
         }
     }
 }
@@ -325,7 +345,7 @@ pub enum Reply {
     /// It is done.
     #[n(0)]
     Done,
-    /// The answer to [`Effect::Look`] and [`Effect::Image`].
+    /// The answer to [`Effect::Look`], [`Effect::Image`] and [`Effect::Dump`].
     #[n(1)]
     Progress(#[n(0)] Progress),
     /// It is not allowed or not possible; nothing was changed by this effect.
@@ -337,6 +357,12 @@ pub enum Reply {
     /// An earlier restore of the root is not finished.
     #[n(4)]
     Unfinished(#[n(0)] String),
+    /// The answer to [`Effect::Read`]; empty at the end of the dump.
+    #[n(5)]
+    Bytes(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// Another program holds it: nothing was changed by this effect.
+    #[n(6)]
+    Busy(#[n(0)] String),
 }
 
 /// Who performs effects: a worker in this process, or the helper at the other end of a socket.
@@ -349,6 +375,15 @@ pub trait Executor {
     /// - [`Error::Unfinished`]: an earlier restore is in the way
     /// - [`Error::Io`] and others: it failed
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error>;
+
+    /// The next bytes of a dump that was begun, at most [`DATA_BYTES_MAX`]; none at its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::perform`]; the dump is over then.
+    fn read(&mut self, root: u16) -> Result<Vec<u8>, Error> {
+        Err(Error::Refused(format!("root {root} gives no dump")))
+    }
 }
 
 /// One executor for several components, of which only one acts at a time.
@@ -366,5 +401,9 @@ impl Executor for Shared<'_> {
     fn perform(&mut self, effect: &Effect) -> Result<Progress, Error> {
         // An executor does not call back, so nobody else holds it.
         self.0.borrow_mut().perform(effect)
+    }
+
+    fn read(&mut self, root: u16) -> Result<Vec<u8>, Error> {
+        self.0.borrow_mut().read(root)
     }
 }

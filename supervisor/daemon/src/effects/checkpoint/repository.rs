@@ -9,6 +9,7 @@ use std::time::Duration;
 use device::Device;
 use engine::scope::FilePath;
 use engine::{StepResult, Told};
+use recovery::databases::postgresql::Address;
 use recovery::diff::{Difference, diff};
 use recovery::files::root::Root;
 use recovery::helper::Client;
@@ -58,6 +59,7 @@ struct Parts {
     knobs: Knobs,
     databases: Vec<PathBuf>,
     units: Units,
+    postgresql: Vec<Address>,
     device: Option<Arc<Device>>,
     client: Client,
     keys: Keys,
@@ -80,6 +82,7 @@ impl Repository {
             knobs: config.checkpoint.knobs()?,
             databases: config.checkpoint.databases.clone(),
             units: config.checkpoint.units()?,
+            postgresql: config.checkpoint.addresses()?,
             device,
             client: Client::new(restore),
             keys: Keys { now, others: [before].into_iter().chain(retired).collect() },
@@ -102,7 +105,7 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts { dir, roots, knobs, databases, units, device, client, keys, identity, phase_limit } =
+        let Parts { dir, roots, knobs, databases, units, postgresql, device, client, keys, identity, phase_limit } =
             parts;
         let owner = Owner {
             chunks,
@@ -111,6 +114,7 @@ impl Repository {
             knobs,
             databases,
             units,
+            postgresql,
             device,
             client,
             keys,
@@ -185,6 +189,7 @@ pub(super) struct Owner {
     pub(super) knobs: Knobs,
     pub(super) databases: Vec<PathBuf>,
     pub(super) units: Units,
+    pub(super) postgresql: Vec<Address>,
     pub(super) device: Option<Arc<Device>>,
     pub(super) client: Client,
     pub(super) keys: Keys,
@@ -251,6 +256,7 @@ impl Owner {
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
             services: Some(&self.units),
+            postgresql: &self.postgresql,
             ..Machine::default()
         };
         let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
@@ -299,6 +305,7 @@ impl Owner {
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
             services: Some(&self.units),
+            postgresql: &self.postgresql,
         };
         let plan = restore::plan(machine, manifest, &self.chunks);
         let plan = plan.map_err(|error| self.reader().damaged(number, error))?;
@@ -319,6 +326,7 @@ impl Owner {
             settings: Some(&self.knobs),
             databases: Some(&self.databases),
             services: Some(&self.units),
+            postgresql: &self.postgresql,
             ..Machine::default()
         };
         let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;

@@ -38,6 +38,7 @@ pub(super) fn restore(
         knobs,
         databases,
         units,
+        postgresql,
         device,
         client,
         keys,
@@ -60,6 +61,7 @@ pub(super) fn restore(
         settings: Some(knobs),
         databases: Some(databases),
         services: Some(units),
+        postgresql,
     };
     let reader = Reader::new(chunks, dir, keys, told);
     let mut restore = match Restore::begin(machine, manifest, chunks, leave_denied) {
@@ -155,7 +157,7 @@ fn end_earlier(owner: &mut Owner) -> Result<(), String> {
 
 /// Folders and, behind them, databases: what the helper has numbers for.
 fn count(owner: &Owner) -> Result<u16, String> {
-    u16::try_from(owner.roots.len() + owner.databases.len())
+    u16::try_from(owner.roots.len() + owner.databases.len() + owner.postgresql.len())
         .map_err(|_| "there are more than 65535 folders and databases in the configuration".to_owned())
 }
 
