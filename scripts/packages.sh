@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing; nothing else here needs root.
+#
+#   packages.sh         for everything
+#   packages.sh tests   and what only tests need
 . "$(dirname "$0")/lib.sh"
 
 PACKAGES=(
@@ -10,6 +13,8 @@ PACKAGES=(
     # the virtual laptop
     qemu-system-x86 swtpm acpica-tools busybox-static cpio zstd xz-utils kmod e2fsprogs
 )
+# The server that databases of servers are captured from; the tests start one of their own, and use no other.
+[ "${1:-}" != tests ] || PACKAGES+=(postgresql)
 
 missing() {
     dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null |

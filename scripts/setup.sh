@@ -12,7 +12,7 @@ prepare() {
     shift
     # What a killed run left behind; nobody else is here, by the lock.
     rm -rf "$CACHE"/tmp/{toolchain,userland*,builder}.*
-    "$ROOT/scripts/packages.sh"
+    "$ROOT/scripts/packages.sh" "$what"
     "$ROOT/scripts/toolchain.sh"
     [ -z "$what" ] || "$ROOT/scripts/toolchain.sh" systemd
     for wish in "$@"; do

@@ -334,7 +334,7 @@ impl Postgresql {
             Progress::None => return Ok(()),
             Progress::Loose => {
                 // A server that is gone keeps it until the next restore.
-                drop(self.login().and_then(|login| self.drop_new(&login)));
+                drop(self.calm().and_then(|()| self.drop_new(&self.login()?)));
             }
             Progress::Finished => {
                 let pair = self.folder.finished()?;

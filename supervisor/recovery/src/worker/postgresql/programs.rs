@@ -38,10 +38,10 @@ const COMPLAINT_TOLD_MAX: usize = 400;
 const PIECE_BYTES: usize = 256 << 10;
 const PIECES_MAX: usize = 2;
 /// For a question: waits for nobody longer than a few seconds, and looks functions up where the server has them alone.
-const QUESTION: &str = "-c search_path=pg_catalog -c lock_timeout=10s -c statement_timeout=50s -c synchronous_commit=on \
+const QUESTION: &str = "-c search_path=pg_catalog -c client_encoding=UTF8 -c lock_timeout=10s -c statement_timeout=50s -c synchronous_commit=on \
                         -c default_transaction_read_only=off -c idle_in_transaction_session_timeout=60s";
 /// For what makes and drops databases.
-const ORDER: &str = "-c search_path=pg_catalog -c lock_timeout=10s -c synchronous_commit=on -c default_transaction_read_only=off";
+const ORDER: &str = "-c search_path=pg_catalog -c client_encoding=UTF8 -c lock_timeout=10s -c synchronous_commit=on -c default_transaction_read_only=off";
 /// For what fills a new database: durable with the next statement that is, and not read-only whatever the database says of itself.
 const FILLING: &str = "-c lock_timeout=10s -c synchronous_commit=off -c default_transaction_read_only=off";
 
