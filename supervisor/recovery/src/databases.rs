@@ -6,7 +6,8 @@
 //! - this file: the component
 //! - `plan`: what differs and what stands in the way
 //! - `image`: copying a database, and what tells two of them apart
-//! - [`postgresql`]: the same of those of servers
+//! - [`postgresql`]: those of servers
+//! - `dump`: copying one of these, and what tells two of them apart
 //!
 //! # Invariants
 //!
@@ -14,6 +15,7 @@
 //! - What a database holds is looked at in an image, by the daemon, never in the one who may do more.
 //! - What comes back into a server was dumped there by the one who may do more: see `worker/postgresql.rs`.
 
+mod dump;
 pub(crate) mod image;
 mod plan;
 pub mod postgresql;
@@ -36,7 +38,8 @@ use crate::files::read;
 use crate::manifest::Part;
 use crate::settings::Unread;
 use crate::worker::effect::{Body, Effect, Executor, Progress, Shared, Way};
-use postgresql::{Address, Dump, Origin, Streams};
+use dump::{Dump, Streams};
+use postgresql::{Address, Origin};
 
 /// The most databases of a machine.
 pub const DATABASES_MAX: usize = 256;
@@ -197,7 +200,7 @@ impl<'a> Databases<'a> {
             let missing = || "there is no such database".to_owned();
             match found.and_then(|found| found.ok_or_else(missing)) {
                 Ok(database) => databases.push(database),
-                Err(why) => unread.push(Unread { path: place.name(), why }),
+                Err(why) => unread.push(Unread { why: bare(why, &place.name()), path: place.name() }),
             }
         }
         databases.sort_by(|a, b| a.path.cmp(&b.path));
@@ -261,7 +264,7 @@ impl<'a> Databases<'a> {
                         (Some(digest), Some(Obstacle::Newer(origin.version, version)))
                     }
                     Ok(Some((digest, _))) => (Some(digest), None),
-                    Err(why) => (None, Some(Obstacle::Unreachable(why))),
+                    Err(why) => (None, Some(Obstacle::Unreachable(bare(why, &database.path)))),
                 })
             }
             // No label begins as a path does.
@@ -338,6 +341,12 @@ impl<'a> Databases<'a> {
         }
         self.perform(&Effect::Commit { root }).map(|_| ())
     }
+}
+
+/// What the helper says, without the name that stands before it anyway.
+fn bare(why: String, name: &[u8]) -> String {
+    let rest = why.strip_prefix(&shown(name)).and_then(|rest| rest.strip_prefix(": "));
+    rest.map(str::to_owned).unwrap_or(why)
 }
 
 fn get(database: &Database, piece: &Piece, chunks: &Chunks) -> Result<Vec<u8>, Error> {

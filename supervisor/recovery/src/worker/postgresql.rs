@@ -22,10 +22,12 @@
 //! - this file: the effects
 //! - `journal`: that folder
 //! - `programs`: psql and pg_dump, as the user whose login it is
+//! - `releases`: where they are
 //! - `sql`: what the server is told
 
 mod journal;
 mod programs;
+mod releases;
 mod sql;
 
 use std::io::{Read, Seek, SeekFrom};

@@ -21,8 +21,6 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         let notes = tree.notes.iter().filter(|note| note.why != Why::Rules);
         notes.map(move |note| format!("{root}/{}: {}", shown(&note.path), note.why))
     });
-    let unread = manifest.settings().1.iter().chain(manifest.databases().1).chain(manifest.services().1);
-    let unread = unread.map(|unread| format!("{}: {}", shown(&unread.path), unread.why));
     let damaged = manifest.databases().0.iter().filter_map(|one| {
         one.damage.as_ref().map(|damage| format!("{}: SQLite finds it damaged: {damage}", shown(&one.path)))
     });
@@ -32,13 +30,19 @@ pub(super) fn captured(manifest: &Manifest, recognised: u64, unsigned: &Unsigned
         tokens: count("tokens"),
         bytes: regular(manifest).map(|(_, size)| size).sum(),
         read: u64::try_from(regular(manifest).count()).ok().and_then(|all| all.checked_sub(recognised)),
-        skipped: notes.chain(unread).chain(damaged).collect(),
+        skipped: notes.chain(unread(manifest)).chain(damaged).collect(),
         others: Others {
             settings: count("settings"),
             databases: count("databases"),
             services: count("services"),
         },
     }
+}
+
+/// What was not read though it is listed, and why.
+fn unread(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let unread = manifest.settings().1.iter().chain(manifest.databases().1).chain(manifest.services().1);
+    unread.map(|unread| format!("{}: {}", shown(&unread.path), unread.why))
 }
 
 /// Most differences in one answer.
@@ -163,7 +167,8 @@ pub(super) fn entries(manifest: &Manifest) -> Vec<String> {
     let databases = databases.map(|one| format!("database {} {} bytes", shown(&one.path), one.size));
     let services = manifest.services().0.iter();
     let services = services.map(|service| format!("service {} {}", service.unit, service.summary()));
-    files.chain(databases).chain(settings).chain(services).chain(tokens).collect()
+    let unread = unread(manifest).map(|told| format!("unread {told}"));
+    files.chain(databases).chain(settings).chain(services).chain(tokens).chain(unread).collect()
 }
 
 fn file(root: &str, entry: &Entry) -> String {

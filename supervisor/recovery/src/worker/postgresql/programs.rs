@@ -1,11 +1,10 @@
 //! PostgreSQL's own programs, run as the user whose login it is, and nothing else of that user's.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread;
@@ -13,14 +12,11 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Uid, User};
 
+use super::releases::{Release, USUAL, VERSIONS, check_socket, releases};
 use crate::Error;
 use crate::databases::postgresql::Address;
 use crate::error::shown;
 
-/// Where Debian has the programs of each major version.
-const VERSIONS: &str = "/usr/lib/postgresql";
-/// Where others have them.
-const USUAL: &str = "/usr/bin";
 /// How long a question may take, besides waiting for locks.
 const ASKED: Duration = Duration::from_secs(60);
 /// How long making or dropping a database may take: the server writes all that is in its memory to the disk meanwhile.
@@ -44,13 +40,6 @@ const QUESTION: &str = "-c search_path=pg_catalog -c client_encoding=UTF8 -c loc
 const ORDER: &str = "-c search_path=pg_catalog -c client_encoding=UTF8 -c lock_timeout=10s -c synchronous_commit=on -c default_transaction_read_only=off";
 /// For what fills a new database: durable with the next statement that is, and not read-only whatever the database says of itself.
 const FILLING: &str = "-c lock_timeout=10s -c synchronous_commit=off -c default_transaction_read_only=off";
-
-/// The programs of one release.
-#[derive(Clone, Debug)]
-struct Release {
-    folder: PathBuf,
-    major: u32,
-}
 
 /// A login: an address whose user there is.
 #[derive(Clone, Debug)]
@@ -386,69 +375,4 @@ fn pour(stream: Option<impl Read + Send + 'static>) -> Receiver<std::io::Result<
         }
     });
     receiver
-}
-
-/// The releases that are here, the newest first.
-fn releases() -> Vec<Release> {
-    let listed = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
-    let majors = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let versions = majors
-        .map(|major| Release { folder: Path::new(VERSIONS).join(major.to_string()).join("bin"), major });
-    let mut found: Vec<_> = versions.filter(|release| is_whole(&release.folder)).collect();
-    if is_whole(Path::new(USUAL))
-        && let Some(major) = usual()
-    {
-        found.push(Release { folder: USUAL.into(), major });
-    }
-    found.sort_by_key(|release| std::cmp::Reverse(release.major));
-    found
-}
-
-/// Which release the usual place has.
-fn usual() -> Option<u32> {
-    let mut command = Command::new(Path::new(USUAL).join("pg_dump"));
-    command.arg("--version").env_clear().current_dir("/").stdin(Stdio::null()).stderr(Stdio::null());
-    let said = command.output().ok()?.stdout;
-    let word = String::from_utf8(said).ok()?;
-    let version = word.split_ascii_whitespace().nth(2)?.split(['.', 'b', 'r', 'd']).next()?.to_owned();
-    version.parse().ok()
-}
-
-/// Whether a folder has both programs, and only root can have put them there.
-fn is_whole(folder: &Path) -> bool {
-    let is_roots = |meta: &fs::Metadata| meta.uid() == 0 && meta.mode() & 0o022 == 0;
-    let is_closed = folder
-        .ancestors()
-        .all(|place| fs::symlink_metadata(place).is_ok_and(|meta| meta.is_dir() && is_roots(&meta)));
-    let is_program = |name: &str| {
-        fs::symlink_metadata(folder.join(name))
-            .is_ok_and(|meta| meta.is_file() && is_roots(&meta) && meta.mode() & 0o111 == 0o111)
-    };
-    is_closed && is_program("psql") && is_program("pg_dump")
-}
-
-/// That nobody but root and the folder's owner can have put another server's socket there.
-fn check_socket(folder: &Path) -> Result<(), Error> {
-    let bytes = folder.as_os_str().as_encoded_bytes();
-    let real = match fs::canonicalize(folder) {
-        Ok(real) => real,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::Refused(format!("no server runs there: there is no folder {}", shown(bytes))));
-        }
-        Err(error) => return Err(Error::io("look at", bytes, error)),
-    };
-    let owner = fs::symlink_metadata(&real).map_err(|error| Error::io("look at", bytes, error))?.uid();
-    for (depth, place) in real.ancestors().enumerate() {
-        let meta = fs::symlink_metadata(place).map_err(|error| Error::io("look at", bytes, error))?;
-        let is_closed = meta.mode() & 0o002 == 0 || (depth > 0 && meta.mode() & 0o1000 != 0);
-        if !meta.is_dir() || !is_closed || ![0, owner].contains(&meta.uid()) {
-            return Err(Error::Refused(format!(
-                "anybody could put another server's socket into {}, because of {}: that should be a folder of root's or the \
-                 server's that others may not write",
-                shown(bytes),
-                shown(place.as_os_str().as_encoded_bytes())
-            )));
-        }
-    }
-    Ok(())
 }
