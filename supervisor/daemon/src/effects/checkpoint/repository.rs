@@ -105,8 +105,19 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts { dir, roots, knobs, databases, units, postgresql, device, client, keys, identity, phase_limit } =
-            parts;
+        let Parts {
+            dir,
+            roots,
+            knobs,
+            databases,
+            units,
+            postgresql,
+            device,
+            client,
+            keys,
+            identity,
+            phase_limit,
+        } = parts;
         let owner = Owner {
             chunks,
             dir,
