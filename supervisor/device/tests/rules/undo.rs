@@ -62,9 +62,9 @@ impl Storage {
     }
 
     fn put(&mut self, place: (u16, u8), value: u32) {
-        self.stood.insert((place, self.values[&place]));
+        let before = self.values.insert(place, value);
+        self.stood.extend(before.map(|before| (place, before)));
         self.stood.insert((place, value));
-        self.values.insert(place, value);
         self.unseen.remove(&place);
     }
 }
@@ -100,7 +100,7 @@ impl Firmware for Storage {
             Wrong::Ignored => Ok(()),
             Wrong::Garbled => {
                 // What was seen there before is known for ours.
-                let is_known = self.values[&place] == !value && !self.unseen.contains(&place);
+                let is_known = self.values.get(&place) == Some(&!value) && !self.unseen.contains(&place);
                 self.put(place, !value);
                 if !is_known {
                     self.unseen.insert(place);
@@ -127,12 +127,12 @@ fn undo(storage: &mut Storage, entries: &mut [Entry]) -> Undone {
         assert_eq!(entry.progress, Progress::Untouched, "told once it is settled");
         let place = (entry.location, entry.select);
         match fate {
-            Fate::Stood => assert_eq!(storage.values[&place], entry.old),
+            Fate::Stood => assert_eq!(storage.values.get(&place), Some(&entry.old)),
             Fate::Back { replaced } => {
-                assert_eq!(storage.values[&place], entry.old);
+                assert_eq!(storage.values.get(&place), Some(&entry.old));
                 assert!(storage.stood.contains(&(place, replaced)), "{replaced} never stood there");
             }
-            Fate::Left { found, .. } => assert_eq!(storage.values[&place], found),
+            Fate::Left { found, .. } => assert_eq!(storage.values.get(&place), Some(&found)),
         }
         fates.push(fate);
     });
@@ -369,7 +369,7 @@ impl Module {
         if undone.left > 0 {
             // Told as somebody else's, since nobody could say whose it is.
             assert!(self.storage.lost.contains(&(1, 0)));
-            self.kept = self.storage.values[&(1, 0)];
+            self.kept = self.storage.values.get(&(1, 0)).copied().unwrap_or(self.kept);
         }
         let ended = self.machine.undone(&undone, outcome, self.now);
         assert_eq!(ended.is_some(), self.machine.phase() == Phase::Idle);
