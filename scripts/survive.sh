@@ -27,10 +27,10 @@ TEXT
 }
 
 laptop() { TIMEOUT=${TIMEOUT:-7200} "$ROOT/scripts/laptop.sh" "$@"; }
-bare() { BARE=1 laptop command "/usr/lib/laptop/survive.sh $*"; }
+bare() { BARE=1 laptop command "/usr/lib/laptop/$*"; }
 # Each with its default for a whole run.
-kills() { bare kills ${TIMES:-} --seed "${SEED:-1}"; }
-faults() { bare faults ${TIMES:-} --seed "${SEED:-1}"; }
+kills() { bare survive.sh kills ${TIMES:-} --seed "${SEED:-1}"; }
+faults() { bare survive.sh faults ${TIMES:-} --seed "${SEED:-1}"; }
 daemon() { laptop command "mkdir -p /srv/work && laptop-survive $1 ${TIMES:-240} --seed ${SEED:-1}"; }
 
 # One line of a figure, as laptop-survive writes them.
@@ -76,6 +76,9 @@ fuzz() {
     TABLE=shared fuzzed "$stock" 3000 || failed=$((failed + 1))
     TABLE=tokens-2000 fuzzed "$stock" 3000 || failed=$((failed + 1))
     fuzzed "$other" 6000 || failed=$((failed + 1))
+    # Whichever of the two it is.
+    KERNEL=sanitize LAPTOP_APPEND="slab_debug=- kmemleak=off kasan_multi_shot no5lvl" bare failing.sh told |
+        tee "$said/told" || failed=$((failed + 1))
     KERNEL=$stock "$ROOT/scripts/restart.sh" | tee "$said/restart" || failed=$((failed + 1))
     reached=$("$ROOT/scripts/cargo.sh" exec "$TARGET/debug/laptop-fuzz" --union "$said"/* 2>"$said.missing") || unreached=1
     say "$reached"

@@ -168,12 +168,7 @@ pub(crate) const PIECES: &[Piece] = &[
     },
     Piece {
         phase: Phase::Sealed,
-        ends: &[
-            "READ ENOMEM MEMORY",
-            "SNAPSHOT ENOMEM MEMORY",
-            "STAGE ENOMEM MEMORY",
-            "COMMIT ENOMEM MEMORY",
-        ],
+        ends: &["READ ENOMEM MEMORY", "STAGE ENOMEM MEMORY", "COMMIT ENOMEM MEMORY"],
         needs: Needs::Failures,
         make: no_memory,
     },

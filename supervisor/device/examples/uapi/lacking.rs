@@ -2,7 +2,7 @@
 //!
 //! On a kernel with fault injection that `scripts/laptop/failing.sh` has set up to hit the module's own functions alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
@@ -10,7 +10,8 @@ use nix::unistd::gettid;
 
 use crate::bench::{Bench, Check, Fallible, holds, same};
 use crate::raw::{
-    Argument, address, allow_of, begin, commit_of, raw, read_of, settle, stage, stage_of, undo, whole,
+    Argument, address, allow_of, begin, commit_of, raw, read_of, refused, settle, stage, stage_of, undo,
+    whole,
 };
 use crate::uapi::*;
 
@@ -36,6 +37,30 @@ impl Failing {
         let mut text = [0; 16];
         let count = self.0.read_at(&mut text, 0)?;
         Ok(std::str::from_utf8(text.get(..count).unwrap_or(&[]))?.trim().parse()?)
+    }
+}
+
+/// Where failing allocations from the slab are set up.
+const SLAB: &str = "/sys/kernel/debug/failslab";
+
+/// Every allocation of this process from the slab fails, until this is dropped: one that fails alone is made up for elsewhere, where it is
+/// larger than a page.
+struct Starved;
+
+impl Starved {
+    fn new() -> Fallible<Self> {
+        fs::write(format!("{SLAB}/task-filter"), "Y")?;
+        fs::write("/proc/self/make-it-fail", "1")?;
+        fs::write(format!("{SLAB}/probability"), "100")?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        let _told_by_the_next_check = fs::write(format!("{SLAB}/probability"), "0");
+        let _told_by_the_next_check = fs::write("/proc/self/make-it-fail", "0");
+        let _told_by_the_next_check = fs::write(format!("{SLAB}/task-filter"), "N");
     }
 }
 
@@ -96,8 +121,15 @@ pub(crate) fn check(bench: &mut Bench) {
         let count = b.info()?.readable;
         let room = vec![dsmil_read_entry::default(); usize::try_from(count)?];
         let (entries, max_age_ms) = (address(&room), DSMIL_AGE_ANY);
-        let request = || Ok(dsmil_snapshot { count, selects: 1, max_age_ms, entries, ..Default::default() });
-        each(&b.open()?, DSMIL_IOC_SNAPSHOT, request, |taken| same(taken.count, count))
+        let mut snapshot = dsmil_snapshot { count, selects: 1, max_age_ms, entries, ..Default::default() };
+        let (file, wanted) = (b.open()?, whole(Errno::ENOMEM, DSMIL_REASON_MEMORY));
+        let starved = Starved::new()?;
+        let done = refused(&file, DSMIL_IOC_SNAPSHOT, snapshot, wanted);
+        drop(starved);
+        let told = done?;
+        same((told.count, told.failed, told.generation, told.time_ns), (count, 0, 0, 0))?;
+        raw(&file, DSMIL_IOC_SNAPSHOT, &mut snapshot)?;
+        same(snapshot.count, count)
     });
     bench.check("no-memory-allow-enomem", |b| {
         let (file, ids) = (b.open()?, b.own.iter().map(|id| id.0).collect::<Vec<_>>());

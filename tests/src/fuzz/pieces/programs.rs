@@ -293,7 +293,6 @@ pub(super) fn no_memory(known: &Known) -> Option<Vec<Op>> {
         let failing = |body| Op { fail, ..op(0, 0, body) };
         ops.extend([
             failing(read(DSMIL_AGE_ANY, &ids)),
-            failing(snapshot(known, DSMIL_AGE_ANY)),
             op(0, 0, begin()),
             failing(stage(some(known, 2)?)),
             op(0, 0, stage(some(known, 1)?)),
