@@ -1,7 +1,5 @@
 //! Commit, undo, and the one transaction.
 
-#![expect(clippy::indexing_slicing, reason = "helpers of tests, where a failure is a finding")]
-
 use crate::*;
 use machine::{Machine, Owner, Phase, Terms};
 use transaction::{Entry, Fate, Fault, Firmware, Progress, Undone, commit};

@@ -132,6 +132,7 @@ fn through(mut restore: Restore<'_>) {
 
 #[test]
 fn a_database_comes_back_with_all_that_is_in_it_and_about_it() {
+    let _alone = children();
     let Some(mut desk) = Desk::new(&["shop"]) else { return };
     desk.server.sql("shop", SHOP);
     desk.server.sql(
@@ -198,6 +199,7 @@ fn a_database_comes_back_with_all_that_is_in_it_and_about_it() {
 
 #[test]
 fn a_database_that_is_gone_is_made_anew_through_the_helper() {
+    let _alone = children();
     let Some(mut desk) = Desk::new(&["shop", "other"]) else { return };
     desk.server.sql("shop", SHOP);
     let seen = desk.server.sql("shop", SEEN);
@@ -242,6 +244,7 @@ fn a_database_that_is_gone_is_made_anew_through_the_helper() {
 
 #[test]
 fn who_is_at_work_there_is_waited_for_and_nothing_is_changed() {
+    let _alone = children();
     let Some(mut desk) = Desk::new(&["shop"]) else { return };
     desk.server.sql("shop", "CREATE TABLE t (x int); INSERT INTO t VALUES (1)");
     let manifest = desk.capture();
@@ -276,6 +279,7 @@ fn who_is_at_work_there_is_waited_for_and_nothing_is_changed() {
 
 #[test]
 fn what_cannot_be_asked_is_told_and_does_not_stop_the_others() {
+    let _alone = children();
     let Some(mut desk) = Desk::new(&["shop"]) else { return };
     let manifest = desk.capture();
     let path = desk.bench.root.parent().unwrap().join("a.db");
@@ -337,6 +341,7 @@ fn what_cannot_be_asked_is_told_and_does_not_stop_the_others() {
 
 #[test]
 fn a_crash_leaves_the_old_or_the_new() {
+    let _alone = children();
     let Some(mut desk) = Desk::new(&["a", "b"]) else { return };
     for name in ["a", "b"] {
         desk.server.sql(name, "CREATE TABLE t (x int); INSERT INTO t VALUES (1)");
