@@ -341,6 +341,8 @@ impl Postgresql {
             Progress::Finished => {
                 let pair = self.folder.finished()?;
                 if let Some(old) = pair.and_then(|pair| pair.old) {
+                    // Whoever was killed may have somebody who drops it at this moment.
+                    self.calm()?;
                     let (name, number) = (self.beside(UNDO), old.to_string());
                     let login = self.login()?;
                     let dropped =
