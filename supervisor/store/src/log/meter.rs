@@ -1,5 +1,6 @@
 //! How far a long work has come.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::segment::{self, Kind};
@@ -62,7 +63,12 @@ pub(crate) fn bytes_before(disk: &dyn Disk, dir: &Path, end: u64) -> Result<u64,
     let mut bytes = 0;
     for first in segment::list(disk, dir, Kind::Entries)?.into_iter().take_while(|first| *first < end) {
         let path = Kind::Entries.path(dir, first);
-        let file = disk.open(&path, Mode::Read).map_err(|e| Error::io("open", &path, e))?;
+        let file = match disk.open(&path, Mode::Read) {
+            Ok(file) => file,
+            // Archived since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("open", &path, error)),
+        };
         bytes += file.len().map_err(|e| Error::io("read", &path, e))?;
     }
     Ok(bytes)
