@@ -272,6 +272,9 @@ fn check_name(name: &str) -> Result<(), Error> {
 fn turn_on(folder: &Folder) -> Result<Vec<(&'static str, String)>, Error> {
     let there = folder.read("cgroup.controllers")?;
     let on = folder.read("cgroup.subtree_control")?;
+    // Some could be turned on beside processes in the folder itself, and would then make what is below unfit for any. The topmost folder,
+    // which alone has no type, is exempt.
+    let is_crowded = folder.read("cgroup.type").is_ok() && !folder.read("cgroup.procs")?.trim().is_empty();
     let mut missing = Vec::new();
     for controller in CONTROLLERS {
         if on.split_whitespace().any(|found| found == controller) {
@@ -279,6 +282,8 @@ fn turn_on(folder: &Folder) -> Result<Vec<(&'static str, String)>, Error> {
         }
         if !there.split_whitespace().any(|found| found == controller) {
             missing.push((controller, format!("{controller}: not in this tree")));
+        } else if is_crowded {
+            missing.push((controller, format!("{controller}: processes are in the folder above themselves")));
         } else if let Err(error) = folder.write("cgroup.subtree_control", &format!("+{controller}")) {
             missing.push((controller, format!("{controller}: {error}")));
         }
