@@ -53,18 +53,18 @@ struct Locked {
 }
 
 /// What needs no key.
-struct Parts {
-    dir: PathBuf,
-    roots: Vec<Root>,
-    knobs: Knobs,
-    databases: Vec<PathBuf>,
-    units: Units,
-    postgresql: Vec<Address>,
-    device: Option<Arc<Device>>,
-    client: Client,
-    keys: Keys,
-    identity: Vec<String>,
-    phase_limit: Duration,
+pub(super) struct Parts {
+    pub(super) dir: PathBuf,
+    pub(super) roots: Vec<Root>,
+    pub(super) knobs: Knobs,
+    pub(super) databases: Vec<PathBuf>,
+    pub(super) units: Units,
+    pub(super) postgresql: Vec<Address>,
+    pub(super) device: Option<Arc<Device>>,
+    pub(super) client: Client,
+    pub(super) keys: Keys,
+    pub(super) identity: Vec<String>,
+    pub(super) phase_limit: Duration,
 }
 
 impl Repository {
@@ -105,35 +105,7 @@ impl Repository {
         let Some(Locked { chunks, .. }) = locked.as_ref() else { return Ok(()) };
         let chunks = Chunks::open(chunks, key)?;
         let Some(Locked { parts, .. }) = locked.take() else { return Ok(()) };
-        let Parts {
-            dir,
-            roots,
-            knobs,
-            databases,
-            units,
-            postgresql,
-            device,
-            client,
-            keys,
-            identity,
-            phase_limit,
-        } = parts;
-        let owner = Owner {
-            chunks,
-            dir,
-            roots,
-            knobs,
-            databases,
-            units,
-            postgresql,
-            device,
-            client,
-            keys,
-            identity,
-            phase_limit,
-            captured: None,
-            told: Arc::default(),
-        };
+        let owner = Owner { chunks, parts, captured: None, told: Arc::default() };
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("repository".to_owned()).spawn(move || owner.serve(&queue))?;
         // It was locked until now, so nobody has set it.
@@ -195,18 +167,7 @@ impl Repository {
 /// What the thread owns.
 pub(super) struct Owner {
     pub(super) chunks: Chunks,
-    pub(super) dir: PathBuf,
-    pub(super) roots: Vec<Root>,
-    pub(super) knobs: Knobs,
-    pub(super) databases: Vec<PathBuf>,
-    pub(super) units: Units,
-    pub(super) postgresql: Vec<Address>,
-    pub(super) device: Option<Arc<Device>>,
-    pub(super) client: Client,
-    pub(super) keys: Keys,
-    pub(super) identity: Vec<String>,
-    /// How long a phase of a restore may take.
-    pub(super) phase_limit: Duration,
+    pub(super) parts: Parts,
     /// Captured, not yet signed.
     captured: Option<(u64, Unsigned)>,
     /// What the log tells of checkpoints.
@@ -238,7 +199,7 @@ impl Owner {
             Task::Diff { from, to: None, paths, look } => self.diff_now(from, &paths, look),
             Task::Delete { number } => self.delete(number),
             Task::Survey(going) => prune::survey(self.reader(), going),
-            Task::RemoveAll { numbers } => Ok(prune::remove_all(&self.dir, &numbers)),
+            Task::RemoveAll { numbers } => Ok(prune::remove_all(&self.parts.dir, &numbers)),
             Task::Prune => {
                 let wanted = prune::wanted(self.reader())?;
                 prune::prune(&mut self.chunks, &wanted)
@@ -252,22 +213,27 @@ impl Owner {
 
     /// What reading checkpoints needs, also while a restore has borrowed the rest.
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader { chunks: &self.chunks, dir: self.dir.as_path(), keys: &self.keys, told: &self.told }
+        Reader {
+            chunks: &self.chunks,
+            dir: self.parts.dir.as_path(),
+            keys: &self.parts.keys,
+            told: &self.told,
+        }
     }
 
     fn capture(&mut self, number: u64, name: &str, look: Look) -> Result<Done, String> {
         let (before, remembered) = (self.reader().newest(), self.reader().remembered());
-        let mut port = self.device.as_deref();
+        let mut port = self.parts.device.as_deref();
         let machine = Machine {
-            roots: &self.roots,
+            roots: &self.parts.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-            executor: Some(&mut self.client),
-            identity: &self.identity,
+            executor: Some(&mut self.parts.client),
+            identity: &self.parts.identity,
             known: look.known(&before, &remembered),
-            settings: Some(&self.knobs),
-            databases: Some(&self.databases),
-            services: Some(&self.units),
-            postgresql: &self.postgresql,
+            settings: Some(&self.parts.knobs),
+            databases: Some(&self.parts.databases),
+            services: Some(&self.parts.units),
+            postgresql: &self.parts.postgresql,
             ..Machine::default()
         };
         let captured = restore::capture(machine, &mut self.chunks, number, name, look.time).map_err(text)?;
@@ -290,8 +256,8 @@ impl Owner {
     fn store(&mut self, number: u64, signature: Vec<u8>) -> Result<Done, String> {
         let captured = self.captured.take().filter(|(captured, _)| *captured == number);
         let (_, unsigned) = captured.ok_or_else(|| format!("checkpoint {number} is not captured"))?;
-        let stored = unsigned.sign(signature, self.keys.now.key_id().to_vec());
-        store::manifest::put(&self.dir, number, &stored.encode().map_err(text)?).map_err(text)?;
+        let stored = unsigned.sign(signature, self.parts.keys.now.key_id().to_vec());
+        store::manifest::put(&self.parts.dir, number, &stored.encode().map_err(text)?).map_err(text)?;
         // What is signed is read back and checked before anybody is told of it, and so before the log tells of it.
         let told = Told::from([(number, stored.statement.manifest)]);
         self.reader().held_against(&told).load(number)?;
@@ -302,21 +268,21 @@ impl Owner {
         let manifest = self.reader().load_wanted(number)?;
         let (before, wanted) = (self.reader().newest(), manifest.clone());
         let remembered = self.reader().remembered();
-        let mut port = self.device.as_deref();
+        let mut port = self.parts.device.as_deref();
         let machine = Machine {
-            roots: &self.roots,
+            roots: &self.parts.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-            executor: Some(&mut self.client),
-            identity: &self.identity,
+            executor: Some(&mut self.parts.client),
+            identity: &self.parts.identity,
             known: look.known(before.iter().chain([&wanted]), &remembered),
             scope: part.scope,
             way: part.way,
             checks_late: false,
-            phase_limit: Some(self.phase_limit),
-            settings: Some(&self.knobs),
-            databases: Some(&self.databases),
-            services: Some(&self.units),
-            postgresql: &self.postgresql,
+            phase_limit: Some(self.parts.phase_limit),
+            settings: Some(&self.parts.knobs),
+            databases: Some(&self.parts.databases),
+            services: Some(&self.parts.units),
+            postgresql: &self.parts.postgresql,
         };
         let plan = restore::plan(machine, manifest, &self.chunks);
         let plan = plan.map_err(|error| self.reader().damaged(number, error))?;
@@ -327,17 +293,17 @@ impl Owner {
     fn diff_now(&mut self, from: u64, paths: &[FilePath], look: Look) -> Result<Done, String> {
         let first = self.reader().load(from)?;
         let (before, remembered) = (self.reader().newest(), self.reader().remembered());
-        let mut port = self.device.as_deref();
+        let mut port = self.parts.device.as_deref();
         let machine = Machine {
-            roots: &self.roots,
+            roots: &self.parts.roots,
             tokens: port.as_mut().map(|port| port as &mut dyn TokenPort),
-            executor: Some(&mut self.client),
-            identity: &self.identity,
+            executor: Some(&mut self.parts.client),
+            identity: &self.parts.identity,
             known: look.known(before.iter().chain([&first]), &remembered),
-            settings: Some(&self.knobs),
-            databases: Some(&self.databases),
-            services: Some(&self.units),
-            postgresql: &self.postgresql,
+            settings: Some(&self.parts.knobs),
+            databases: Some(&self.parts.databases),
+            services: Some(&self.parts.units),
+            postgresql: &self.parts.postgresql,
             ..Machine::default()
         };
         let now = restore::observe(machine, &self.chunks, look.time).map_err(text)?;
@@ -346,7 +312,7 @@ impl Owner {
 
     /// Its chunks stay: others may need them.
     fn delete(&mut self, number: u64) -> Result<Done, String> {
-        match store::manifest::remove(&self.dir, number) {
+        match store::manifest::remove(&self.parts.dir, number) {
             // Removed before a crash, or by an earlier try whose flush failed.
             Ok(()) | Err(store::Error::Absent { .. }) => Ok(Done::Step(StepResult::Done)),
             Err(error) => Err(text(error)),

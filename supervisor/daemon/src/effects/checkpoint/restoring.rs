@@ -12,7 +12,7 @@ use recovery::{services, settings};
 use tokio::sync::oneshot;
 use types::token::Change;
 
-use super::repository::{Owner, Reader, text};
+use super::repository::{Owner, Parts, Reader, text};
 use super::{Done, Job, Look, Part, Phase, Task};
 
 type Answer = oneshot::Sender<Result<Done, String>>;
@@ -31,8 +31,8 @@ pub(super) fn restore(
     };
     let (before, wanted) = (owner.reader().newest(), manifest.clone());
     let remembered = owner.reader().remembered();
-    let Owner {
-        chunks,
+    let Owner { chunks, parts, told, .. } = owner;
+    let Parts {
         dir,
         roots,
         knobs,
@@ -43,10 +43,8 @@ pub(super) fn restore(
         client,
         keys,
         identity,
-        told,
         phase_limit,
-        ..
-    } = owner;
+    } = parts;
     let mut port = device.as_deref();
     let machine = Machine {
         roots,
@@ -148,7 +146,7 @@ fn done(result: Result<(), recovery::Error>) -> Result<Done, String> {
 /// Ends what a crash left of an earlier restore, so that this one can begin.
 fn end_earlier(owner: &mut Owner) -> Result<(), String> {
     let roots = count(owner)?;
-    let outcome = restore::resume(&mut owner.client, roots).map_err(text)?;
+    let outcome = restore::resume(&mut owner.parts.client, roots).map_err(text)?;
     if outcome != Outcome::Nothing {
         tracing::info!("an interrupted restore was ended: {outcome:?}");
     }
@@ -157,7 +155,7 @@ fn end_earlier(owner: &mut Owner) -> Result<(), String> {
 
 /// Folders and, behind them, databases: what the helper has numbers for.
 fn count(owner: &Owner) -> Result<u16, String> {
-    u16::try_from(owner.roots.len() + owner.databases.len() + owner.postgresql.len())
+    u16::try_from(owner.parts.roots.len() + owner.parts.databases.len() + owner.parts.postgresql.len())
         .map_err(|_| "there are more than 65535 folders and databases in the configuration".to_owned())
 }
 
@@ -176,13 +174,13 @@ pub(super) fn undo_after_crash(
     let roots = count(owner)?;
     let Before { settings, services } = Before::of(settings);
     // Whatever of it fails, the rest goes back: nobody tries it again. Services come last, for they may need all of it.
-    let files = restore::abandon(&mut owner.client, roots).map(drop);
-    let settings = settings::put_back(&owner.knobs, &mut owner.client, &settings);
-    let tokens = match owner.device.as_deref() {
+    let files = restore::abandon(&mut owner.parts.client, roots).map(drop);
+    let settings = settings::put_back(&owner.parts.knobs, &mut owner.parts.client, &settings);
+    let tokens = match owner.parts.device.as_deref() {
         Some(mut device) => put_back(&mut device, &writes.iter().map(change).collect::<Vec<_>>()).map(drop),
         None => Ok(()),
     };
-    let services = services::put_back(&owner.units, &mut owner.client, &services);
+    let services = services::put_back(&owner.parts.units, &mut owner.parts.client, &services);
     files.and(settings).and(tokens).and(services).map_err(text)?;
     Ok(Done::Step(StepResult::Done))
 }
