@@ -9,6 +9,7 @@
 //! - [`peer`]: who is at the other end of a socket
 //! - [`sample`]: what telemetry measures
 //! - [`agent`]: agents as their files describe them
+//! - [`workflow`]: workflows as their files describe them
 //!
 //! # Invariant
 //!
@@ -23,3 +24,4 @@ pub mod sample;
 pub mod time;
 pub mod token;
 pub mod unit;
+pub mod workflow;
