@@ -37,6 +37,9 @@ pub enum Error {
     /// The new process did not become the agent in time, as when the tree is frozen; it is killed.
     #[error("the program did not start in time")]
     Late,
+    /// The helper, or who asks it, has ended or says what is not understood.
+    #[error("the helper of agents: {0}")]
+    Helper(String),
     /// These processes did not die in time: they are in the kernel's hands.
     #[error("processes that cannot be killed now: {0:?}")]
     Stuck(Vec<i32>),

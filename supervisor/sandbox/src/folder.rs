@@ -13,6 +13,9 @@ use crate::error::Error;
 /// Longest file that is read, bytes: `cgroup.procs` of some ten thousand processes.
 const READ_MAX: usize = 256 << 10;
 
+/// The file that tells whether a cgroup is frozen, and whether there is a process.
+const EVENTS: &str = "cgroup.events";
+
 /// A cgroup's folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -116,30 +119,45 @@ impl Folder {
 
     /// Waits until `cgroup.events` says so; false if it does not in time.
     pub fn wait_event(&self, key: &str, value: bool, within: Duration) -> Result<bool, Error> {
-        let name = "cgroup.events";
-        let end = Instant::now() + within;
-        let fd = rustix::fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| self.wrong(name, e))?;
-        let wanted = format!("{key} {}", u8::from(value));
-        let mut chunk = [0; 256];
-        loop {
-            // A change after this reading wakes the poll below.
-            let count = rustix::io::pread(&fd, &mut chunk, 0).map_err(|e| self.wrong(name, e))?;
-            let text = String::from_utf8_lossy(chunk.get(..count).unwrap_or_default());
-            if text.lines().any(|line| line == wanted) {
-                return Ok(true);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            wait(&fd, PollFlags::PRI, left).map_err(|e| self.wrong(name, e))?;
-        }
+        wait_event(&self.events()?, key, value, within).map_err(|e| self.wrong(EVENTS, e))
     }
 
-    fn wrong(&self, name: &str, error: rustix::io::Errno) -> Error {
+    /// Opens what tells of events.
+    pub fn events(&self) -> Result<OwnedFd, Error> {
+        rustix::fs::openat(&self.fd, EVENTS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| self.wrong(EVENTS, e))
+    }
+
+    /// A folder that another process has opened.
+    pub const fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path }
+    }
+
+    pub fn wrong(&self, name: &str, error: rustix::io::Errno) -> Error {
         tree(&self.path.join(name), error)
     }
+}
+
+/// Waits until an open `cgroup.events` says so; false if it does not in time.
+pub fn wait_event(fd: &OwnedFd, key: &str, value: bool, within: Duration) -> rustix::io::Result<bool> {
+    let end = Instant::now() + within;
+    let mut chunk = [0; 256];
+    loop {
+        // A change after this reading wakes the poll below.
+        let count = rustix::io::pread(fd, &mut chunk, 0)?;
+        if said(&String::from_utf8_lossy(chunk.get(..count).unwrap_or_default()), key) == Some(value) {
+            return Ok(true);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        wait(fd, PollFlags::PRI, left)?;
+    }
+}
+
+fn said(text: &str, key: &str) -> Option<bool> {
+    text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(' ')? == "1"))
 }
 
 /// Writes all of a text in one call, as the files of a cgroup want it.

@@ -1,5 +1,6 @@
 //! One agent's cgroup: limits before there is a process, freezing, killing and accounting while there is one.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use types::agent::{Bytes, Limits};
 
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::process::Process;
+use crate::process::{Process, Starting};
 use crate::spawn::Entry;
 use crate::spec::Spec;
 use crate::subtree::{Capabilities, kill_each, processes, wait_empty};
@@ -114,6 +115,24 @@ impl Leaf {
     /// [`Error::Unfit`], [`Error::Prepare`], [`Error::Spawn`], [`Error::Late`]; no process is left then.
     pub fn spawn(self, spec: &Spec) -> Result<Process, Error> {
         Process::spawn(self, spec, Entry::Born)
+    }
+
+    /// Begins to start a program in it, as [`spawn`](Self::spawn) does, without waiting until it has started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfit`], [`Error::Prepare`]; no process is left then.
+    pub fn begin(self, spec: &Spec) -> Result<Starting, Error> {
+        Starting::begin(self, spec, Entry::Born)
+    }
+
+    /// A descriptor that kills all its processes at a write of “1”, for who may not signal them; none on kernels before Linux 5.14.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn killer(&self) -> Result<Option<OwnedFd>, Error> {
+        self.folder.writable("cgroup.kill")
     }
 
     /// What was set.

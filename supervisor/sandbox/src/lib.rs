@@ -11,6 +11,10 @@
 //! - [`leaf`]: one agent's cgroup
 //! - [`spec`]: what is to run, and as whom
 //! - [`process`]: an agent that runs
+//! - [`brake`]: the emergency stop, for who has given up its privileges
+//! - [`folders`]: where definitions lie, and what must hold of them
+//! - [`helper`]: a root process that does all this for a daemon without privileges
+//! - [`delegated`]: finds the cgroup that is ours
 //! - `spawn`: makes the process; `child`: what happens in it before the agent's program takes over
 //! - `folder`: files of a cgroup
 //!
@@ -33,6 +37,14 @@ pub mod spec;
 
 pub mod process;
 
+pub mod brake;
+
+pub mod folders;
+
+pub mod helper;
+
+pub mod delegated;
+
 mod spawn;
 
 mod child;
@@ -41,8 +53,9 @@ mod folder;
 
 mod error;
 
+pub use self::brake::Brake;
 pub use self::error::{Error, Step};
 pub use self::leaf::{Leaf, Place, Usage};
-pub use self::process::{Exit, Process};
+pub use self::process::{Exit, Process, Started, Starting};
 pub use self::spec::{Spec, User};
 pub use self::subtree::{By, Capabilities, Subtree};

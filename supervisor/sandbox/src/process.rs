@@ -10,7 +10,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use crate::error::Error;
 use crate::folder::wait;
 use crate::leaf::{Leaf, Usage};
-use crate::spawn::{Entry, Spawned, spawn};
+use crate::spawn::{Begun, Entry, begin};
 use crate::spec::Spec;
 
 /// How long whoever drops an agent waits for its death.
@@ -62,10 +62,71 @@ pub struct Process {
     leaf: Leaf,
 }
 
+/// An agent whose program has not started yet, for who cannot wait for it. Dropped, it is killed and removed.
+#[derive(Debug)]
+pub struct Starting {
+    // Dropped first: a cgroup with a process in it cannot be removed.
+    begun: Begun,
+    leaf: Leaf,
+}
+
+/// What became of an agent that was starting.
+#[derive(Debug)]
+pub enum Started {
+    /// It is not known yet.
+    NotYet(Starting),
+    /// Its program runs.
+    Runs(Process),
+}
+
+impl Starting {
+    pub(crate) fn begin(leaf: Leaf, spec: &Spec, entry: Entry) -> Result<Self, Error> {
+        let begun = begin(&leaf, spec, entry)?;
+        Ok(Self { begun, leaf })
+    }
+
+    /// Waits for the start of the program, at most so long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`], [`Error::Late`]; no process is left then.
+    pub fn wait(mut self, within: Duration) -> Result<Started, Error> {
+        if !self.begun.wait(within)? {
+            return Ok(Started::NotYet(self));
+        }
+        match self.begun.take() {
+            Some((pidfd, pid, stdio)) => {
+                Ok(Started::Runs(Process { pidfd, pid, exit: None, stdio, leaf: self.leaf }))
+            }
+            None => Err(Error::Late),
+        }
+    }
+
+    /// When it must have started, or it is [`Error::Late`].
+    #[must_use]
+    pub const fn until(&self) -> Instant {
+        self.begun.until()
+    }
+}
+
+impl AsFd for Starting {
+    /// Readable once [`wait`](Self::wait) has an answer.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.begun.told()
+    }
+}
+
 impl Process {
     pub(crate) fn spawn(leaf: Leaf, spec: &Spec, entry: Entry) -> Result<Self, Error> {
-        let Spawned { pidfd, pid, stdio } = spawn(&leaf, spec, entry)?;
-        Ok(Self { pidfd, pid, exit: None, stdio, leaf })
+        let mut starting = Starting::begin(leaf, spec, entry)?;
+        loop {
+            let left = starting.until().saturating_duration_since(Instant::now());
+            starting = match starting.wait(left)? {
+                Started::Runs(process) => return Ok(process),
+                // A signal came in between, or it is too late, which the next look says.
+                Started::NotYet(starting) => starting,
+            };
+        }
     }
 
     /// The first process's number, for messages: [`AsFd`] is what names it for sure.

@@ -4,7 +4,7 @@
 
 use std::ffi::{CString, c_char};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -29,11 +29,14 @@ const REAP_MAX: Duration = Duration::from_secs(1);
 /// From linux/sched.h; libc's constant has lost the bit, which is beyond those of a C int.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// A process whose program has started.
-pub struct Spawned {
-    pub pidfd: OwnedFd,
-    pub pid: i32,
-    pub stdio: Stdio,
+/// A process that is becoming the agent. Unless it has, it is killed and reaped when this is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    process: Option<(OwnedFd, i32, Stdio)>,
+    /// On which it tells of a failure; closed by the program's start.
+    told: OwnedFd,
+    /// It must have started by then.
+    until: Instant,
 }
 
 /// How a new process comes into its cgroup.
@@ -45,8 +48,8 @@ pub enum Entry {
     Enters,
 }
 
-/// Starts a program in a cgroup.
-pub fn spawn(leaf: &Leaf, spec: &Spec, entry: Entry) -> Result<Spawned, Error> {
+/// Makes a process in a cgroup; its program starts by and by.
+pub fn begin(leaf: &Leaf, spec: &Spec, entry: Entry) -> Result<Begun, Error> {
     let image = spec.image()?;
     let (words, environment) = (pointers(&image.words), pointers(&image.environment));
     let program = image.words.first().ok_or(Error::Unfit("there is no program"))?;
@@ -78,14 +81,44 @@ pub fn spawn(leaf: &Leaf, spec: &Spec, entry: Entry) -> Result<Spawned, Error> {
     };
     let (pidfd, pid) = make(leaf, &plan, entry)?;
     drop((stdin.read, stdout.write, stderr.write, told.write));
-    if let Err(error) = started(&told.read) {
-        // It has not run a single instruction of the program.
-        _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        reap(&pidfd);
-        return Err(error);
-    }
     let stdio = Stdio { stdin: Some(stdin.write), stdout: Some(stdout.read), stderr: Some(stderr.read) };
-    Ok(Spawned { pidfd, pid, stdio })
+    Ok(Begun { process: Some((pidfd, pid, stdio)), told: told.read, until: Instant::now() + SPAWN_MAX })
+}
+
+impl Begun {
+    /// Waits for the start of the program, at most so long; true once it has. Then [`take`](Self::take) gives the process.
+    pub fn wait(&self, within: Duration) -> Result<bool, Error> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if !wait(&self.told, PollFlags::IN, left.min(within)).map_err(prepare)? {
+            return if left.is_zero() { Err(Error::Late) } else { Ok(false) };
+        }
+        started(&self.told).map(|()| true)
+    }
+
+    /// The process, now its owner's to end; there is none a second time.
+    pub fn take(&mut self) -> Option<(OwnedFd, i32, Stdio)> {
+        self.process.take()
+    }
+
+    /// When it must have started.
+    pub const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Readable once it is known whether the program has started.
+    pub fn told(&self) -> BorrowedFd<'_> {
+        self.told.as_fd()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some((pidfd, ..)) = &self.process {
+            // It has not run a single instruction of the program.
+            _ = pidfd_send_signal(pidfd, Signal::KILL);
+            reap(pidfd);
+        }
+    }
 }
 
 /// A pipe whose descriptors are none of 0, 1 and 2, which the new process gives a new meaning.
@@ -168,18 +201,8 @@ fn clone(plan: &Plan<'_>, entry: Entry, cgroup: i32) -> io::Result<(OwnedFd, i32
     }
 }
 
-/// Waits until the program has started: then the descriptor on which the process would tell of a failure is closed.
+/// Whether the program has started: then the descriptor on which the process would tell of a failure is closed.
 fn started(told: &OwnedFd) -> Result<(), Error> {
-    let end = Instant::now() + SPAWN_MAX;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if wait(told, PollFlags::IN, left).map_err(prepare)? {
-            break;
-        }
-        if left.is_zero() {
-            return Err(Error::Late);
-        }
-    }
     let mut chunk = [0; 8];
     let count = rustix::io::read(told, &mut chunk).map_err(prepare)?;
     let ([step, errno], []) = chunk.as_chunks::<4>() else {

@@ -4,7 +4,7 @@
 //! open since the start, and need neither memory nor another descriptor.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,6 +140,20 @@ impl Subtree {
     #[must_use]
     pub const fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What stops all agents, in descriptors that can be handed to another process: the folder, its events, and `cgroup.freeze` and
+    /// `cgroup.kill` where the kernel has them.
+    pub(crate) fn brake(&self) -> Result<Vec<OwnedFd>, Error> {
+        let copy = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned().map_err(|source| Error::Tree { path: self.path().to_owned(), source })
+        };
+        let orders = [&self.freeze, &self.kill];
+        let mut fds = vec![copy(self.folder.fd())?, self.folder.events()?];
+        for fd in orders.into_iter().flatten() {
+            fds.push(copy(fd.as_fd())?);
+        }
+        Ok(fds)
     }
 
     /// Where it is.
