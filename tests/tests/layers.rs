@@ -26,7 +26,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Programs.
     (
         "daemon",
-        &["api", "device", "ebpf", "engine", "policy", "recovery", "store", "telemetry", "tpm", "types"],
+        &[
+            "api",
+            "device",
+            "ebpf",
+            "engine",
+            "policy",
+            "recovery",
+            "sandbox",
+            "store",
+            "telemetry",
+            "tpm",
+            "types",
+        ],
     ),
     ("cli", &["api", "recovery", "store", "types", "view"]),
     // Tests look at everything.

@@ -36,3 +36,8 @@ pub fn wall_ns() -> i64 {
 fn nanoseconds(time: nix::sys::time::TimeSpec) -> i64 {
     time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec())
 }
+
+/// Nanoseconds since this boot, those that the machine has slept included.
+pub fn boottime_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(nanoseconds).unwrap_or_default().try_into().unwrap_or_default()
+}

@@ -24,6 +24,10 @@ use sha2::{Digest as _, Sha256};
 use types::hash::Hash;
 use types::token::TokenId;
 
+mod agents;
+
+pub use self::agents::Agents;
+
 /// A configuration that is longer is none.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Shortest time between checkpoints that nobody asks for, seconds: each looks at every file.
@@ -34,7 +38,7 @@ const RESTORE: &str = "restore";
 /// Where the administrator's units and drop-ins are.
 const UNITS: &str = "/etc/systemd/system";
 /// Where dsmild may lack something, and what.
-const LACKS: [&str; 5] = ["anchor", "device", "probes", "tpm", "zones"];
+const LACKS: [&str; 6] = ["agents", "anchor", "device", "probes", "tpm", "zones"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,7 +52,7 @@ pub struct Config {
     pub user: String,
     /// The kernel module's node.
     pub device: PathBuf,
-    /// What the daemon may start without: of `anchor`, `device`, `probes`, `tpm`, `zones`. Every reply then says so.
+    /// What the daemon may start without: of `agents`, `anchor`, `device`, `probes`, `tpm`, `zones`. Every reply then says so.
     pub without: Vec<String>,
     /// Who may do what.
     pub people: People,
@@ -60,6 +64,8 @@ pub struct Config {
     pub tpm: Tpm,
     /// The log.
     pub log: Log,
+    /// Agents.
+    pub agents: Agents,
     /// SHA-256 of the file.
     #[serde(skip)]
     pub hash: Hash,
@@ -78,6 +84,7 @@ impl Default for Config {
             checkpoint: Checkpoint::default(),
             tpm: Tpm::default(),
             log: Log::default(),
+            agents: Agents::default(),
             hash: Hash::default(),
         }
     }
@@ -437,6 +444,7 @@ fn check(config: &Config) -> anyhow::Result<()> {
     config.checkpoint.knobs()?;
     config.checkpoint.units()?;
     config.checkpoint.addresses()?;
+    config.agents.check()?;
     for part in &config.without {
         ensure!(LACKS.contains(&part.as_str()), "without: “{part}” is none of {}", LACKS.join(", "));
     }

@@ -5,7 +5,7 @@
 //! - [`config`]: the file, one struct for each part
 //! - [`seal`]: sets and seals the tokens that may be written, before the daemon starts
 //! - [`open`]: everything that needs root, opened first and handed down as values
-//! - [`helpers`]: the root helper that restores files, started before the drop
+//! - [`helpers`]: the root helpers that restore files and start agents, started before the drop
 //! - [`privileges`]: the drop
 //! - [`keys`]: the repository's key, sealed by the TPM
 //! - [`run`]: decide, append, evolve, act
@@ -13,6 +13,7 @@
 //! - [`unrecorded`]: what was done while there was no log to tell of it
 //! - [`sources`]: the world's events become inputs
 //! - [`effects`]: effects act on the world
+//! - [`agents`]: the agents that are defined, and those that run
 //! - [`query`]: answers that change nothing; [`past`]: the state as it was
 //! - [`clock`]: the only place that asks for the time
 
@@ -23,6 +24,8 @@
 #[expect(dead_code, reason = "the software TPM of the tests of `tpm`, of which not all is needed")]
 mod common;
 
+#[expect(dead_code, reason = "the loop does not drive agents yet")]
+mod agents;
 mod clock;
 mod config;
 mod effects;

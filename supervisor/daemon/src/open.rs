@@ -52,7 +52,7 @@ pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result
     let user = user(&config)?;
     alone(&config)?;
     // First of all, while there is no descriptor that it could inherit and no thread that the limits would miss.
-    let restore = helpers::start(helpers::Kind::Restore, path, &config)?;
+    let restore = helpers::start_restore(path, &config)?;
     privileges::limit()?;
     state_folder(&config, &user)?;
     let mut missing = Vec::new();
