@@ -20,6 +20,13 @@ pub use self::template::{Comparison, Expression, Key, Piece, Template};
 pub const STEPS_MAX: usize = 256;
 /// Most parameters.
 pub const PARAMS_MAX: usize = 64;
+/// Most bytes of a step's input once it is filled in, and of a run's params together, as JSON: it must fit one line to an agent, and
+/// one fact.
+pub const INPUT_MAX: usize = 48 << 10;
+/// Deepest nesting of lists and maps in such a value: what agents are told nests no deeper.
+pub const DEPTH_MAX: usize = 64;
+/// Deepest nesting of an expression; each operator of a chain counts.
+pub const NESTING_MAX: usize = 32;
 /// How long a whole run may take unless the file says otherwise.
 pub const TIMEOUT: Milliseconds = Milliseconds(300_000);
 
@@ -96,6 +103,17 @@ pub enum OnFailure {
     RollBack,
 }
 
+/// How a step ended, as `steps.ID.status` tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Status {
+    /// It has an output.
+    Done,
+    /// It has none, though it was tried.
+    Failed,
+    /// Its `if` was not true.
+    Skipped,
+}
+
 /// A text that is none of a few words; these are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotAWord(pub &'static str);
@@ -136,6 +154,7 @@ words!(Kind, "text, number, bool, list, map",
 words!(Priority, "low, normal, high", "low" => Low, "normal" => Normal, "high" => High);
 words!(OnFailure, "continue, stop, roll-back",
     "continue" => Continue, "stop" => Stop, "roll-back" => RollBack);
+words!(Status, "done, failed, skipped", "done" => Done, "failed" => Failed, "skipped" => Skipped);
 
 #[cfg(test)]
 mod tests {
@@ -151,6 +170,9 @@ mod tests {
         }
         for priority in [Priority::Low, Priority::Normal, Priority::High] {
             assert_eq!(priority.to_string().parse(), Ok(priority));
+        }
+        for status in [Status::Done, Status::Failed, Status::Skipped] {
+            assert_eq!(status.to_string().parse(), Ok(status));
         }
         assert_eq!(
             "Stop".parse::<OnFailure>().unwrap_err().to_string(),

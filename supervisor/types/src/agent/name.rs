@@ -106,6 +106,28 @@ impl Capability {
     pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
     }
+
+    /// Whether who may do this is one who is wanted: of the same kind, and anywhere, at the same place, or below it in a
+    /// folder's tree. What is wanted without a place is met by any.
+    ///
+    /// A path with `..` in it is met by its equal alone: where it leads is not known here.
+    #[must_use]
+    pub fn meets(&self, wanted: &Self) -> bool {
+        self.kind == wanted.kind
+            && match (&self.scope, &wanted.scope) {
+                (None, _) | (_, None) => true,
+                (Some(all), Some(one)) => all == one || is_below(all, one),
+            }
+    }
+}
+
+/// Whether an absolute path lies below another.
+fn is_below(folder: &str, path: &str) -> bool {
+    let folder = folder.strip_suffix('/').unwrap_or(folder);
+    let rest = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+    (folder.is_empty() || folder.starts_with('/'))
+        && path.starts_with('/')
+        && rest.is_some_and(|rest| rest.split('/').all(|part| part != ".."))
 }
 
 impl fmt::Display for Capability {
@@ -173,6 +195,27 @@ mod tests {
         assert_eq!("Tom".parse::<Name>(), Err(BadName::Character('T')));
         assert_eq!("..".parse::<Name>(), Err(BadName::Character('.')));
         assert_eq!("a-".parse::<Name>(), Err(BadName::Hyphen));
+    }
+
+    #[test]
+    fn capabilities_meet_what_lies_below() {
+        for (all, one, met) in [
+            ("file.read", "file.read", true),
+            ("file.read", "file.read:/srv", true),
+            ("file.read:/srv", "file.read", true),
+            ("file.read:/srv", "file.write:/srv", false),
+            ("file.read:/srv", "file.read:/srv", true),
+            ("file.read:/srv", "file.read:/srv/a", true),
+            ("file.read:/srv/", "file.read:/srv/a/b", true),
+            ("file.read:/", "file.read:/srv", true),
+            ("file.read:/srv", "file.read:/srv2", false),
+            ("file.read:/srv", "file.read:/srv/../etc", false),
+            ("file.read:/srv/a", "file.read:/srv", false),
+            ("http.get:example.org", "http.get:example.org/x", false),
+        ] {
+            let [all, one]: [Capability; 2] = [all, one].map(|text| text.parse().unwrap());
+            assert_eq!(all.meets(&one), met, "{all} {one}");
+        }
     }
 
     #[test]
