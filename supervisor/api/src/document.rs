@@ -2,6 +2,9 @@
 //!
 //! - [`mistake`]: what is wrong in such a file, where, and what to do
 //! - [`fields`]: takes a map apart, key by key
+//! - [`text`]: a file's bytes as text
+//! - [`source`]: where the characters of a value stand in the file
+//! - [`scalar`]: what a value without quotes means
 //!
 //! # Invariants
 //!
@@ -12,6 +15,12 @@
 pub mod fields;
 
 pub mod mistake;
+
+pub mod text;
+
+pub mod source;
+
+pub mod scalar;
 
 use std::collections::HashMap;
 
@@ -151,7 +160,7 @@ impl Builder {
             self.nodes += 1;
             if self.nodes > NODES_MAX {
                 let what = format!("more than {NODES_MAX} keys and values");
-                return Err(Mistake::new(place, what, "shorten the front matter"));
+                return Err(Mistake::new(place, what, "leave some out"));
             }
             self.refuse_decoration(&event, place, mistakes);
         }
@@ -194,7 +203,11 @@ impl Builder {
     /// Tags and anchors say nothing to us, so who writes one means something that will not happen.
     fn refuse_decoration(&self, event: &Event<'_>, place: Place, mistakes: &mut Mistakes) {
         if event.tag().is_some() {
-            mistakes.add(Mistake::new(place, "a tag, which is not taken here", "remove the “!…”"));
+            mistakes.add(Mistake::new(
+                place,
+                "a tag, which is not taken here",
+                "remove the “!…”, or quote the text",
+            ));
         }
         if !event.is_alias() && event.anchor_id().is_some_and(|id| id != 0) {
             mistakes.add(Mistake::new(place, "an anchor, which is not taken here", "remove the “&…”"));

@@ -9,7 +9,7 @@
 
 mod foreign;
 
-mod section;
+pub(crate) mod section;
 
 #[cfg(test)]
 mod tests;
@@ -77,7 +77,7 @@ pub fn read(bytes: &[u8]) -> Result<Definition, Vec<Mistake>> {
 
 /// The definition as far as it could be understood; it counts only if there is no mistake.
 fn parse(bytes: &[u8], mistakes: &mut Mistakes) -> Option<Definition> {
-    let text = text(bytes).map_err(|mistake| mistakes.add(mistake)).ok()?;
+    let text = document::text::read(bytes, FILE_MAX).map_err(|mistake| mistakes.add(mistake)).ok()?;
     let (front, body) = split(text).map_err(|mistake| mistakes.add(mistake)).ok()?;
     // The front matter begins in the second line, below its first “---”.
     let node = document::read(front, 2, mistakes)?;
@@ -112,7 +112,8 @@ fn definition(fields: &mut Fields, mistakes: &mut Mistakes, body: &str, hash: Ha
     let capabilities =
         fields.take("capabilities").map_or(Some(Vec::new()), |field| section::capabilities(field, mistakes));
     let limits = fields.take("limits").map_or(Some(Limits::default()), |f| section::limits(f, mistakes));
-    let retry = fields.take("retry").map_or(Some(Retry::default()), |f| section::retry(f, mistakes));
+    let retry =
+        fields.take("retry").map_or(Some(Retry::default()), |f| section::retry(f, "delay_max", mistakes));
     let timeout = fields.take("timeout").map_or(Some(bounds::TIMEOUT), |field| {
         field.within(Milliseconds(1), TIMEOUT_MAX, "write a time such as 30s", mistakes)
     });
@@ -195,37 +196,6 @@ fn word(field: Field, mistakes: &mut Mistakes) -> Option<String> {
             None
         }
     }
-}
-
-/// The file as text.
-fn text(bytes: &[u8]) -> Result<&str, Mistake> {
-    if bytes.len() > FILE_MAX {
-        let what = format!("the file has {} bytes", bytes.len());
-        return Err(Mistake::new(Place::default(), what, format!("keep it within {FILE_MAX}")));
-    }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let place = place_after(std::str::from_utf8(good).unwrap_or_default());
-            return Err(Mistake::new(place, "bytes that are not UTF-8", "save the file as UTF-8"));
-        }
-    };
-    match text.find('\0') {
-        Some(at) => {
-            let place = place_after(text.get(..at).unwrap_or_default());
-            Err(Mistake::new(place, "a NUL byte", "save the file as plain text"))
-        }
-        None => Ok(text),
-    }
-}
-
-/// The place of what follows this beginning of a file.
-fn place_after(text: &str) -> Place {
-    let line = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { line: count(line), column: count(column) }
 }
 
 /// Front matter and body.

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::mistake::{Mistake, Mistakes, Place};
+use super::scalar::is_null;
 use super::{Key, Kind, Node};
 
 /// A map's entries that nobody has taken yet.
@@ -37,24 +38,35 @@ impl Fields {
         }
     }
 
-    fn path(&self, key: &str) -> String {
+    fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The path of the map's own key, such as `limits`; empty of the whole document.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Takes the value of a key, if it is there.
     pub fn take(&mut self, key: &str) -> Option<Field> {
         let index = self.entries.iter().position(|(found, _)| found.text == key)?;
         let (_, node) = self.entries.remove(index);
-        Some(Field { path: self.path(key), node })
+        Some(Field { path: self.path_of(key), node })
     }
 
     /// Takes the value of a key that must be there.
     pub fn need(&mut self, key: &str, advice: &str, mistakes: &mut Mistakes) -> Option<Field> {
         let found = self.take(key);
         if found.is_none() {
-            mistakes.add(Mistake::new(self.place, "is missing", advice).of(self.path(key)));
+            mistakes.add(Mistake::new(self.place, "is missing", advice).of(self.path_of(key)));
         }
         found
+    }
+
+    /// The keys that nobody has taken yet.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().map(|(key, _)| key)
     }
 
     /// Takes all that are left and wanted, in their order.
@@ -71,7 +83,7 @@ impl Fields {
                 Some(near) => format!("write “{near}”, if that is meant"),
                 None => format!("remove it; known here: {}", known.join(", ")),
             };
-            mistakes.add(Mistake::new(key.place, "is unknown", advice).of(self.path(&key.text)));
+            mistakes.add(Mistake::new(key.place, "is unknown", advice).of(self.path_of(&key.text)));
         }
     }
 }
@@ -156,14 +168,9 @@ impl Field {
     }
 }
 
-/// A plain scalar that means nothing, as YAML's core schema has it.
-#[must_use]
-pub fn is_null(text: &str) -> bool {
-    matches!(text, "" | "~" | "null" | "Null" | "NULL")
-}
-
 /// The beginning of a text, for a message.
-fn cut(text: &str) -> String {
+#[must_use]
+pub fn cut(text: &str) -> String {
     const CHARACTERS: usize = 60;
     match text.char_indices().nth(CHARACTERS) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -172,13 +179,15 @@ fn cut(text: &str) -> String {
 }
 
 /// The known word that a wrong one probably means: at most two letters away, and fewer than it has.
-fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(wrong: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer words are no slip of the finger, and comparing them would cost.
     if wrong.len() > 32 {
         return None;
     }
-    let folded = wrong.to_lowercase().replace('-', "_");
-    let by_distance = known.iter().map(|word| (distance(&folded, &word.to_lowercase()), *word)).min()?;
+    let fold = |word: &str| word.to_lowercase().replace('-', "_");
+    let folded = fold(wrong);
+    let by_distance = known.iter().map(|word| (distance(&folded, &fold(word)), *word)).min()?;
     (by_distance.0 <= 2 && by_distance.0 < wrong.chars().count()).then_some(by_distance.1)
 }
 

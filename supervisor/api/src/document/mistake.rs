@@ -77,6 +77,12 @@ impl Mistakes {
         }
     }
 
+    /// Whether more would be dropped: nothing needs to be found out for them.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MISTAKES_MAX
+    }
+
     /// None so far.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -3,8 +3,9 @@
 use types::agent::Value;
 
 use super::{CONVENTION, TOOLS_MAX};
-use crate::document::fields::{Field, Fields, is_null};
+use crate::document::fields::{Field, Fields};
 use crate::document::mistake::{Mistake, Mistakes};
+use crate::document::scalar::Meaning;
 use crate::document::{Kind, Node};
 
 /// The convention's tools: a list, or one text with commas.
@@ -56,13 +57,11 @@ pub fn rest(fields: &mut Fields) -> Vec<(String, Value)> {
 /// A node as the core schema understands it. Its depth is bounded by the document's.
 fn value(node: Node) -> Value {
     match node.kind {
-        Kind::Scalar { text, is_plain: false } => Value::Text(text),
-        Kind::Scalar { text, is_plain: true } => match text.as_str() {
-            text if is_null(text) => Value::Null,
-            "true" | "True" | "TRUE" => Value::Bool(true),
-            "false" | "False" | "FALSE" => Value::Bool(false),
-            _ if is_number(&text) => Value::Number(text),
-            _ => Value::Text(text),
+        Kind::Scalar { text, is_plain } => match Meaning::of(&text, is_plain) {
+            Meaning::Null => Value::Null,
+            Meaning::Bool(is_true) => Value::Bool(is_true),
+            Meaning::Number => Value::Number(text),
+            Meaning::Text => Value::Text(text),
         },
         Kind::List(nodes) => Value::List(nodes.into_iter().map(value).collect()),
         Kind::Map(entries) => {
@@ -71,47 +70,9 @@ fn value(node: Node) -> Value {
     }
 }
 
-/// A number of the core schema: decimal, `0o`, `0x`, a float, an infinity, or none of a number.
-fn is_number(text: &str) -> bool {
-    let digits = |text: &str, radix: u32| !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
-    if let Some(octal) = text.strip_prefix("0o") {
-        return digits(octal, 8);
-    }
-    if let Some(hexadecimal) = text.strip_prefix("0x") {
-        return digits(hexadecimal, 16);
-    }
-    if matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return true;
-    }
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
-        return true;
-    }
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (unsigned, None),
-    };
-    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    (!whole.is_empty() || !part.is_empty())
-        && all_digits(whole)
-        && all_digits(part)
-        && exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent), 10))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_those_of_the_core_schema() {
-        for number in ["0", "-12", "+1", "0o17", "0xfF", "1.", ".5", "1.5e-3", "-.inf", ".nan", "1e9"] {
-            assert!(is_number(number), "{number}");
-        }
-        for text in ["", "-", ".", "e5", "1e", "0x", "1_000", "1.2.3", "12a", "0o8", "Infinity"] {
-            assert!(!is_number(text), "{text}");
-        }
-    }
 
     #[test]
     fn commas_in_brackets_split_nothing() {

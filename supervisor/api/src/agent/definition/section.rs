@@ -1,43 +1,14 @@
 //! The keys of ours that are lists and maps of their own.
 
-use std::fmt;
-use std::str::FromStr;
-
 use types::agent::{Bytes, Capability, Cpu, Limits, Milliseconds, Retry};
 
 use super::CAPABILITIES_MAX;
 use crate::document::Kind;
 use crate::document::fields::{Field, Fields};
 use crate::document::mistake::{Mistake, Mistakes};
+use crate::document::scalar::Count;
 
 const LIMITS: &[&str] = &["memory", "pids", "cpu", "open_files", "output_line", "output_second"];
-const RETRY: &[&str] = &["limit", "delay", "delay_max"];
-
-/// A count in a file.
-#[derive(PartialEq, PartialOrd)]
-struct Count(u32);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-struct NotACount;
-
-impl fmt::Display for NotACount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is not a whole number")
-    }
-}
-
-impl FromStr for Count {
-    type Err = NotACount;
-
-    fn from_str(text: &str) -> Result<Self, NotACount> {
-        text.parse().map(Self).map_err(|_| NotACount)
-    }
-}
 
 pub fn capabilities(field: Field, mistakes: &mut Mistakes) -> Option<Vec<Capability>> {
     let advice = "write it as a list: “capabilities: [token.read, file.read:/srv/data]”";
@@ -97,7 +68,8 @@ pub fn limits(field: Field, mistakes: &mut Mistakes) -> Option<Limits> {
     })
 }
 
-pub fn retry(field: Field, mistakes: &mut Mistakes) -> Option<Retry> {
+/// `key_max` is how the file writes `delay_max`.
+pub fn retry(field: Field, key_max: &'static str, mistakes: &mut Mistakes) -> Option<Retry> {
     let (place, path) = (field.node.place, field.path.clone());
     let mut fields = Fields::of(field, mistakes)?;
     let default = Retry::default();
@@ -111,14 +83,13 @@ pub fn retry(field: Field, mistakes: &mut Mistakes) -> Option<Retry> {
         .map_or(Some(default.delay), |field| field.within(Milliseconds(1), hour, time, mistakes));
     // A longer first delay moves the default along: only what is written can contradict itself.
     let most = default.delay_max.max(delay.unwrap_or(default.delay));
-    let delay_max = fields
-        .take("delay_max")
-        .map_or(Some(most), |field| field.within(Milliseconds(1), hour, time, mistakes));
-    fields.end(RETRY, mistakes);
+    let delay_max =
+        fields.take(key_max).map_or(Some(most), |field| field.within(Milliseconds(1), hour, time, mistakes));
+    fields.end(&["limit", "delay", key_max], mistakes);
     let retry = Retry { limit: limit?.0, delay: delay?, delay_max: delay_max? };
     if retry.delay > retry.delay_max {
-        let what = format!("delay {} is longer than delay_max {}", retry.delay, retry.delay_max);
-        mistakes.add(Mistake::new(place, what, "make delay_max the longer one").of(path));
+        let what = format!("delay {} is longer than {key_max} {}", retry.delay, retry.delay_max);
+        mistakes.add(Mistake::new(place, what, format!("make {key_max} the longer one")).of(path));
         return None;
     }
     Some(retry)
