@@ -16,6 +16,7 @@
 //! - [`scope`]: of what a restore is
 //! - [`retention`]: which checkpoints stay
 //! - [`schedule`]: when one is taken that nobody asks for
+//! - [`workflow`]: what a workflow's expressions come to
 //! - [`input`]: what the world tells
 //! - [`fact`]: what is recorded, and its encoding
 //! - [`state`]: what follows from the facts
@@ -42,6 +43,8 @@ pub mod scope;
 pub mod retention;
 
 pub mod schedule;
+
+pub mod workflow;
 
 pub mod input;
 
