@@ -11,6 +11,7 @@
 //! - [`metrics`]: what is counted, for Prometheus
 //! - [`server`]: accepts, knows who asks, hands on
 //! - [`agent`]: the face to agents: the files that define them, and what is said on their stdin and stdout
+//! - [`workflow`]: the face to people's workflows: the files that describe them, and what a run is given
 //! - [`document`]: YAML with places, for files that people write
 //!
 //! # Invariants
@@ -29,6 +30,8 @@ pub mod metrics;
 pub mod server;
 
 pub mod agent;
+
+pub mod workflow;
 
 pub mod document;
 
