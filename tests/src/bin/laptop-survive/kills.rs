@@ -38,7 +38,7 @@ const ENTRY_CALLS: u64 = 3;
 /// What is not at rest after this much more is not going to be.
 const PATIENCE_NS: u64 = 10_000_000_000;
 /// The longest that a holder may take to a step.
-const STEP_NS: u64 = 30_000_000_000;
+const STEP_NS: u64 = 120_000_000_000;
 /// Far away: nothing but the kill ends these transactions.
 const NEVER: Duration = Duration::from_secs(120);
 /// The shortest deadline that there is.
