@@ -132,7 +132,7 @@ impl Folders {
         }
         for (place, Folder { path, .. }) in list.iter().enumerate() {
             // Paths that differ in such parts alone are equal, so it is the text that counts.
-            let plain = path.components().as_path().as_os_str() == path.as_os_str()
+            let plain = path.components().collect::<PathBuf>().as_os_str() == path.as_os_str()
                 && path.is_absolute()
                 && !path.components().any(|part| part == Component::ParentDir);
             if !plain {

@@ -4,6 +4,7 @@
 //! - `clean`: what an agent inherits, how it ends
 //! - `killing`: what kill and freeze reach
 //! - `limits`: what an agent may use up
+//! - `helper`: the helper, and what it refuses
 //! - `cost`: what starting one costs
 
 #![cfg(test)]
@@ -15,5 +16,7 @@ mod clean;
 mod killing;
 
 mod limits;
+
+mod helper;
 
 mod cost;
