@@ -104,7 +104,11 @@ fn task(mode: &str, line: &str) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         },
-        "deaf" | "ignore-cancel" => {}
+        "leave-child" => {
+            _ = std::process::Command::new("/bin/sh").args(["-c", "setsid sleep 300 & exit"]).status();
+            std::process::exit(0);
+        }
+        "deaf" | "ignore-cancel" | "wait" => {}
         _ => answer(id, line),
     }
 }

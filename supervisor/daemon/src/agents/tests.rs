@@ -1,8 +1,13 @@
 //! Real agents under a real helper in a real cgroup. These tests take root and a cgroup v2 tree; without, each says that it is skipped.
 
+mod behaviour;
+
+mod definitions;
+
 mod rate;
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +48,8 @@ struct Lab {
     folder: tempfile::TempDir,
     delegated: PathBuf,
     helper: Option<JoinHandle<Result<(), sandbox::Error>>>,
+    /// The helper's end of its socket.
+    theirs: OwnedFd,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -78,13 +85,15 @@ impl Lab {
         };
         let (ours, theirs) = sandbox::helper::pair().unwrap();
         let read = |bytes: &[u8]| definition::read(bytes).map_err(|mistakes| mistakes[0].to_string());
+        let kept = theirs.try_clone().unwrap();
         let helper = std::thread::spawn(move || sandbox::helper::serve(theirs, &rules, &read));
         let (client, brake, _) = Client::open(ours, SOON).unwrap();
         let (tell, told) = mpsc::channel(64);
         let logs = folder.path().join("logs");
         let fleet = Some(Fleet::new((client, brake), tell, &logs, patience).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Some(Self { fleet, told, heard: VecDeque::new(), folder, delegated, helper: Some(helper), runtime })
+        let helper = Some(helper);
+        Some(Self { fleet, told, heard: VecDeque::new(), folder, delegated, helper, theirs: kept, runtime })
     }
 
     fn fleet(&self) -> &Fleet {
@@ -111,8 +120,8 @@ impl Lab {
         assert!(matches!(ready, Happened::Ready { tasks: 1000, .. }), "{ready:?}");
     }
 
-    fn task(&self, instance: u64, task: &str, input: &str) -> bool {
-        let input = Payload::of(&serde_json_value(input)).unwrap();
+    fn task(&self, instance: u64, task: &str, input: &impl serde::Serialize) -> bool {
+        let input = Payload::of(input).unwrap();
         self.fleet().task(instance, (id(task), id("k")), 1, SOON, input)
     }
 
@@ -157,10 +166,6 @@ impl Lab {
             }
         }
     }
-}
-
-fn serde_json_value(text: &str) -> u64 {
-    text.parse().unwrap_or_default()
 }
 
 impl Drop for Lab {
