@@ -72,10 +72,13 @@ impl fmt::Display for Denial {
 pub fn decide(rules: &Rules, request: &Request<'_>) -> Result<Grant, Denial> {
     let needed = match request.action {
         Action::ReadTokens | Action::Inspect => Role::Observer,
-        Action::Checkpoint => Role::Operator,
-        Action::WriteTokens(_) | Action::Restore | Action::Delete | Action::Seal | Action::Vault => {
-            Role::Owner
-        }
+        Action::Checkpoint | Action::Run => Role::Operator,
+        Action::WriteTokens(_)
+        | Action::Restore
+        | Action::Delete
+        | Action::Seal
+        | Action::Vault
+        | Action::Approve => Role::Owner,
     };
     if rules.role(&request.peer) < needed {
         return Err(Denial::Role { needed });

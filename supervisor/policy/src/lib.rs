@@ -5,6 +5,7 @@
 //! - [`rules`]: the table that a machine's configuration gives
 //! - [`request`]: what somebody asks for
 //! - [`decide`]: rules and request make a [`Grant`] or a [`Denial`]
+//! - [`capability`]: what an agent's capabilities mean for repeating and holding back
 //! - [`permit`]: a grant, looked at again when its effect is about to happen, makes a [`Permit`]
 //!
 //! # Invariants
@@ -20,6 +21,8 @@ pub mod request;
 pub mod rules;
 
 pub mod decide;
+
+pub mod capability;
 
 pub mod permit;
 

@@ -23,6 +23,10 @@ pub enum Action<'a> {
     Seal,
     /// Change what holds the repository's key.
     Vault,
+    /// Run a workflow.
+    Run,
+    /// Approve of agents' files: what stands there may then run.
+    Approve,
 }
 
 /// One request.

@@ -70,7 +70,9 @@ impl Rules {
             | Action::Inspect
             | Action::Delete
             | Action::Seal
-            | Action::Vault => false,
+            | Action::Vault
+            | Action::Run
+            | Action::Approve => false,
         }
     }
 

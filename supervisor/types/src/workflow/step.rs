@@ -38,7 +38,7 @@ pub struct Step {
 }
 
 /// Who does a step.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Who {
     /// One of these, whichever is free; never empty.
     Agents(Vec<Name>),
