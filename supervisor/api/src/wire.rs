@@ -1,5 +1,6 @@
 //! The messages. Fields are only added; unknown ones in a request are refused, in a reply ignored.
 //!
+//! - [`agents`]: agents and runs of workflows
 //! - [`checkpoint`]: what checkpoints differ in
 //! - [`convert`]: between the wire and `engine`
 //! - [`record`]: an entry of the log as JSON
@@ -7,6 +8,8 @@
 //! - [`status`]: how machine, daemon and guarantees stand
 //! - [`tpm`]: what is told of the TPM; [`vault`]: of what is sealed by it
 //! - [`secret`]: what must not be shown
+
+pub mod agents;
 
 pub mod checkpoint;
 
@@ -224,6 +227,42 @@ pub enum Command {
         #[serde(default)]
         wall_ns: Option<i64>,
     },
+    /// Agents, their files and processes.
+    Agents,
+    /// What an agent wrote to its error output last.
+    AgentLog {
+        /// The agent.
+        name: String,
+    },
+    /// Approves of agents' files as they are. Takes an owner.
+    ApproveAgents {
+        /// Which, each with the SHA-256 of its file.
+        agents: Vec<Approval>,
+    },
+    /// Runs a workflow; the answer comes at its end.
+    Run {
+        /// Its file.
+        file: String,
+        /// `NAME=VALUE`, as on a command line.
+        #[serde(default)]
+        params: Vec<String>,
+    },
+    /// Runs that are under way, and the last that have ended.
+    Runs,
+    /// One run with its steps.
+    ShowRun {
+        /// Its number.
+        run: u64,
+    },
+    /// Cancels, pauses or resumes a run.
+    ControlRun {
+        /// Its number.
+        run: u64,
+        /// `cancel`, `pause` or `resume`.
+        action: String,
+    },
+    /// Stops all agents and runs at once.
+    EmergencyStop,
     /// Facts from the log.
     Facts {
         /// The first one wanted; none: the last `limit`.
@@ -232,6 +271,16 @@ pub enum Command {
         /// At most this many.
         limit: u32,
     },
+}
+
+/// A file of which an owner approves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The agent.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub hash: String,
 }
 
 /// One value of one location.
@@ -459,6 +508,44 @@ pub enum Answer {
     Noted {
         /// Its place in the log, from 0.
         index: u64,
+    },
+    /// To `agents`.
+    Agents {
+        /// By name.
+        agents: Vec<agents::Agent>,
+    },
+    /// To `agent_log`.
+    AgentLog {
+        /// The last of what it wrote, as far as it is text.
+        text: String,
+    },
+    /// To `approve_agents`.
+    Approved,
+    /// To `run`.
+    Ran {
+        /// Its number.
+        run: u64,
+    },
+    /// To `runs`.
+    Runs {
+        /// By number.
+        runs: Vec<agents::Run>,
+    },
+    /// To `show_run`.
+    Run(Box<agents::Run>),
+    /// To `control_run`.
+    Controlled {
+        /// Its number.
+        run: u64,
+    },
+    /// To `emergency_stop`.
+    Stopped {
+        /// Until all agents stood still, microseconds; none: they did not in time.
+        frozen_us: Option<u64>,
+        /// Until all were gone.
+        killed_us: Option<u64>,
+        /// Processes that are left, in a sleep that nothing interrupts.
+        left: Vec<i32>,
     },
     /// To `past`.
     Past(Box<Past>),

@@ -1,11 +1,13 @@
 //! Effects act on the world: one match, and each arm consumes a permit.
 //!
+//! - [`agents`]: agents' processes
 //! - [`tokens`]: the kernel device
 //! - [`checkpoint`]: capture, sign, verify, plan, restore
 //! - [`chip`]: what is told of the TPM
 //! - [`vault`]: sealing under a signed policy, and the repository's key; [`told`]: what is told of it
 //! - [`beside`]: what must not reach a fact
 
+pub mod agents;
 mod beside;
 mod checkpoint;
 mod chip;
@@ -52,6 +54,8 @@ pub struct World {
     /// The repository's key, once it is open.
     key: Mutex<Option<Zeroizing<[u8; 32]>>>,
     beside: beside::Beside,
+    /// Agents' processes.
+    agents: Option<agents::Agents>,
     /// Our end of the restore helper's socket, to see whether it is there.
     helper: UnixStream,
     clock: Clock,
@@ -66,7 +70,7 @@ impl World {
         (key, retired): (Found, Vec<tpm::PublicKey>),
         probes: Option<Probes>,
         restore: (Vec<Root>, UnixStream),
-        (missing, clock): (Vec<String>, Clock),
+        (missing, clock, agents): (Vec<String>, Clock, Option<agents::Agents>),
     ) -> anyhow::Result<Self> {
         let (device, tokens) =
             device.map_or_else(Default::default, |(device, tokens)| (Some(Arc::new(device)), tokens));
@@ -101,6 +105,7 @@ impl World {
             repository,
             key: Mutex::new(key),
             beside: beside::Beside::default(),
+            agents,
             helper,
             clock,
         })
@@ -174,6 +179,11 @@ impl World {
         // Nothing is waited for: hanging up is told without being asked for.
         let mut ends = [PollFd::new(self.helper.as_fd(), PollFlags::empty())];
         matches!(poll(&mut ends, PollTimeout::ZERO), Ok(1))
+    }
+
+    /// Agents' processes, where there may be any.
+    pub const fn agents(&self) -> Option<&agents::Agents> {
+        self.agents.as_ref()
     }
 
     /// What goes beside the engine.

@@ -66,7 +66,6 @@ const SPAWN: [Capability; 6] = [
 const SPAWN_READY: Duration = Duration::from_secs(10);
 
 /// Agents, as the daemon gets at them.
-#[expect(dead_code, reason = "the loop does not drive agents yet")]
 pub struct Agents {
     /// Asks the helper.
     pub client: Client,
@@ -88,7 +87,6 @@ pub fn start_restore(path: &Path, config: &Config) -> anyhow::Result<UnixStream>
 /// Starts the helper that starts agents, and takes over what stops them all.
 ///
 /// To be called before any other helper is started: it moves this process out of the cgroup that is divided.
-#[expect(dead_code, reason = "the loop does not drive agents yet")]
 pub fn start_spawn(path: &Path, config: &Config) -> anyhow::Result<Agents> {
     anyhow::ensure!(nix::unistd::Uid::effective().is_root(), "agents are started by root's helper alone");
     let folders = config.agents.places(&config.user)?;

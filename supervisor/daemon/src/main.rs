@@ -24,7 +24,6 @@
 #[expect(dead_code, reason = "the software TPM of the tests of `tpm`, of which not all is needed")]
 mod common;
 
-#[expect(dead_code, reason = "the loop does not drive agents yet")]
 mod agents;
 mod clock;
 mod config;

@@ -27,6 +27,8 @@ pub struct Opened {
     pub config: Config,
     /// The user to become.
     pub user: User,
+    /// The helper that starts agents, and what stops them all.
+    pub agents: Option<helpers::Agents>,
     /// The kernel device, opened by root, and the firmware's table.
     pub device: Option<(Device, Vec<Token>)>,
     /// The TPM.
@@ -51,11 +53,12 @@ pub struct Opened {
 pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result<Opened> {
     let user = user(&config)?;
     alone(&config)?;
-    // First of all, while there is no descriptor that it could inherit and no thread that the limits would miss.
+    let mut missing = Vec::new();
+    // First of all, while there is no descriptor that they could inherit and no thread that the limits would miss.
+    let agents = or_lack(&config, "agents", helpers::start_spawn(path, &config), &mut missing)?;
     let restore = helpers::start_restore(path, &config)?;
     privileges::limit()?;
     state_folder(&config, &user)?;
-    let mut missing = Vec::new();
     let device = or_lack(&config, "device", device(&config), &mut missing)?;
     let probes = or_lack(&config, "probes", probes(&mut missing), &mut missing)?;
     let zones = Zones::new(telemetry::zone::ROOT);
@@ -73,7 +76,20 @@ pub fn open(config: Config, path: &Path, is_new_machine: bool) -> anyhow::Result
     let rules = Arc::new(Rules::new(&config.checkpoint.exclude).context("checkpoint.exclude")?);
     let roots = roots.into_iter().map(|root| root.without(&rules)).collect();
     let listener = listen(&config, &user)?;
-    Ok(Opened { config, user, device, tpm, retired, probes, zones, roots, restore, listener, missing })
+    Ok(Opened {
+        config,
+        user,
+        agents,
+        device,
+        tpm,
+        retired,
+        probes,
+        zones,
+        roots,
+        restore,
+        listener,
+        missing,
+    })
 }
 
 /// Where a key in software lies, which takes the TPM's place.

@@ -25,6 +25,8 @@ pub struct View {
     status: wire::Status,
     checkpoints: Vec<Checkpoint>,
     schedule: Option<(ScheduleReport, i64)>,
+    agents: Vec<wire::agents::Agent>,
+    runs: Vec<wire::agents::Run>,
 }
 
 /// What a query may need of the log.
@@ -63,6 +65,10 @@ impl View {
             | Query::Vault
             | Query::Tokens
             | Query::Past(_)
+            | Query::Agents
+            | Query::AgentLog(_)
+            | Query::Runs
+            | Query::Run(_)
             | Query::Facts { .. } => false,
         };
         Self {
@@ -78,6 +84,15 @@ impl View {
             checkpoints: state.checkpoints.values().filter(wanted).cloned().collect(),
             schedule: matches!(query, Query::Schedule)
                 .then(|| (engine::schedule::report(state, now), now.wall_ns)),
+            agents: match query {
+                Query::Agents | Query::AgentLog(_) => wire::agents::agents(state, now),
+                _ => Vec::new(),
+            },
+            runs: match query {
+                Query::Runs => wire::agents::runs(state, now),
+                Query::Run(number) => wire::agents::run(state, *number, now).into_iter().collect(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -111,6 +126,13 @@ impl View {
                 Ok(wire::Answer::Schedule(Box::new(wire::retention::Schedule::new(report, wall_ns))))
             }
             Query::Checkpoint(which) => self.checkpoint(world, &which).await,
+            Query::Agents => Ok(wire::Answer::Agents { agents: agents(world, self.agents) }),
+            Query::AgentLog(name) => agent_log(world, &self.agents, name.as_str()),
+            Query::Runs => Ok(wire::Answer::Runs { runs: self.runs }),
+            Query::Run(number) => self.runs.into_iter().next().map_or_else(
+                || Err(Refusal::NotFound(format!("run {number}: “dsmil runs list” shows what there is"))),
+                |run| Ok(wire::Answer::Run(Box::new(run))),
+            ),
             Query::Past(point) => past(world, position, point).await,
             Query::Facts { from, limit } => facts(position, from, limit).await,
         }
@@ -145,6 +167,32 @@ impl View {
             more: u64::try_from(more).unwrap_or(u64::MAX),
         })
     }
+}
+
+/// With those whose files cannot be used.
+fn agents(world: &World, mut known: Vec<wire::agents::Agent>) -> Vec<wire::agents::Agent> {
+    let wrong = world.agents().map(crate::effects::agents::Agents::wrong).unwrap_or_default();
+    known.extend(wrong.into_iter().map(|found| wire::agents::Agent {
+        name: found.name,
+        state: "wrong".to_owned(),
+        path: found.path.to_string_lossy().into_owned(),
+        uid: found.uid,
+        hash: found.hash.to_string(),
+        mistakes: found.definition.err().unwrap_or_default().iter().map(ToString::to_string).collect(),
+        ..wire::agents::Agent::default()
+    }));
+    known
+}
+
+/// The last of what an agent's processes wrote to their error output.
+fn agent_log(world: &World, known: &[wire::agents::Agent], name: &str) -> Result<wire::Answer, Refusal> {
+    let agent = known
+        .iter()
+        .find(|agent| agent.name == name)
+        .ok_or_else(|| Refusal::NotFound(format!("agent “{name}”: “dsmil agent list” shows them")))?;
+    let said = agent.instances.iter().filter_map(|one| world.agents()?.stderr(one.number));
+    let text: Vec<String> = said.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    Ok(wire::Answer::AgentLog { text: text.concat() })
 }
 
 fn works(state: &State) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::bail;
-use api::server::{Incoming, Payload, Replies};
+use api::server::{Incoming, Payload};
 use api::wire::{self, Facts, Response, convert};
 use engine::reply::{Body, Refusal};
 use engine::state::Work;
@@ -18,17 +18,23 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use types::peer::Peer;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::effects::World;
+use crate::effects::agents::Called;
 use crate::journal::{self, Batch, Journal, Replayed};
 use crate::open::Opened;
 use crate::{effects, keys, query, sources, unrecorded};
 
+mod call;
+mod herd;
 mod outlet;
 
-use outlet::{Outlet, Output};
+use call::Asked;
+use herd::{Herd, due};
+use outlet::{Outlet, Output, Way};
 
 /// Messages, and requests, that may wait; senders beyond it wait too.
 const QUEUE_MAX: usize = 1024;
@@ -48,6 +54,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub enum Message {
     /// Something happened.
     Event(Event),
+    /// An agent asks for something.
+    Called(Called),
     /// Stop in order.
     Stop,
     /// The log is not what was written: how it shows.
@@ -74,9 +82,10 @@ struct Loop {
     clock: Clock,
     world: Arc<World>,
     messages: mpsc::Receiver<Message>,
+    agents: Herd,
     requests: mpsc::Receiver<Incoming>,
     /// Who waits for which request: the id that they gave it, and the way back.
-    waiting: HashMap<RequestId, (RequestId, Replies)>,
+    waiting: HashMap<RequestId, (RequestId, Way)>,
     phase: Phase,
     /// Facts in the newest snapshot.
     snapshot: u64,
@@ -108,6 +117,7 @@ pub async fn run(
         zones,
         roots,
         restore,
+        agents,
         listener,
         missing,
         ..
@@ -139,6 +149,7 @@ pub async fn run(
         lacking.push(effects::locked(why));
     }
     let probes = probes.map(|probes| Arc::new(Mutex::new(probes)));
+    let (agents, fleet) = Herd::open(agents, &config)?;
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config: config.hash,
@@ -151,7 +162,7 @@ pub async fn run(
         (key, retired),
         probes.clone(),
         (roots, restore),
-        (missing, clock),
+        (missing, clock, fleet),
     )?);
 
     let (messages, inbox) = mpsc::channel(QUEUE_MAX);
@@ -167,6 +178,7 @@ pub async fn run(
         clock,
         world,
         messages: inbox,
+        agents,
         requests,
         waiting: HashMap::new(),
         phase: Phase::Starting,
@@ -211,6 +223,14 @@ impl Loop {
             biased;
             failure = self.journal.failed() => return Err(failure),
             count = self.messages.recv_many(&mut come.messages, BATCH_MAX) => count == 0,
+            events = self.agents.hear() => {
+                come.messages.extend(events?);
+                false
+            }
+            () = due(self.state.runs.next_due_ns()) => {
+                come.messages.push(Message::Event(Event::Due));
+                false
+            }
             count = self.requests.recv_many(&mut come.requests, BATCH_MAX) => count == 0,
         };
         if ended {
@@ -220,7 +240,10 @@ impl Loop {
     }
 
     /// One turn: decide and fold in what has come, and queue it for the log.
-    async fn turn(&mut self, come: Come) -> anyhow::Result<()> {
+    async fn turn(&mut self, mut come: Come) -> anyhow::Result<()> {
+        if let (Some(found), Some(agents)) = (self.agents.take_found(), self.world.agents()) {
+            come.messages.push(Message::Event(agents.found(found)));
+        }
         // Without it a restore goes neither on nor back. The failure that it left in this batch is not recorded: as
         // after a crash of our own, the next start finds the restore under way and takes it up with a new helper. If
         // that one dies of it too, the restore ends as failed, so that this does not go on for ever.
@@ -232,6 +255,7 @@ impl Loop {
         for message in come.messages {
             match message {
                 Message::Event(event) => self.event(event)?,
+                Message::Called(called) => self.called(called)?,
                 Message::Stop => self.phase = Phase::Stopping,
                 Message::Damaged(why) => {
                     bail!("{why}; stopping: “dsmil log salvage” copies what can be proven")
@@ -240,7 +264,7 @@ impl Loop {
             self.queue_if_large().await?;
         }
         for asked in come.requests {
-            self.asked(asked)?;
+            self.asked(asked.into())?;
             self.queue_if_large().await?;
         }
         self.journal.append(&mut self.batch).await?;
@@ -292,6 +316,8 @@ impl Loop {
             let effect = engine::effects(&self.state, &record.fact);
             self.batch.record(index, record.encode()?);
             self.batch.outputs.extend(effect.map(|effect| Output::Effect(Box::new(effect))));
+            let outputs = &mut self.batch.outputs;
+            engine::run::act::acts(&self.state, &record.fact, |act| outputs.push(Output::Act(Box::new(act))));
             // A checkpoint is only as good as the log that tells of it.
             self.batch.sign |= matches!(&record.fact, Fact::Finished { outcome: Outcome::Signed { .. }, .. });
         }
@@ -299,8 +325,8 @@ impl Loop {
         Ok((replies, last.map(|last| Facts { first, last })))
     }
 
-    fn asked(&mut self, asked: Incoming) -> anyhow::Result<()> {
-        let Incoming { peer, request, command, payload, replies } = asked;
+    fn asked(&mut self, asked: Asked) -> anyhow::Result<()> {
+        let Asked { peer, request, command, payload, replies } = asked;
         if let Command::Query(query) = command {
             if let Err(refusal) = query.admit(&self.state.rules, &peer) {
                 let body = Body::Refused(refusal);
@@ -319,6 +345,9 @@ impl Loop {
         }
         let given = request;
         let request = of_user(peer.uid, given);
+        if command == Command::EmergencyStop && self.state.rules.role(&peer) >= policy::Role::Operator {
+            return self.stop_all(peer, (request, given), replies);
+        }
         let mut waits = true;
         if let Some(Payload(bytes)) = payload
             && self.state.work_of(request).is_none()
@@ -356,6 +385,19 @@ impl Loop {
             self.waiting.insert(request, (given, replies));
         }
         Ok(())
+    }
+
+    /// Stops all agents before anything is recorded of it: what is recorded may have to wait for a disk.
+    fn stop_all(
+        &mut self,
+        peer: Peer,
+        (request, given): (RequestId, RequestId),
+        replies: Way,
+    ) -> anyhow::Result<()> {
+        let stopped = self.world.agents().map(effects::agents::Agents::stop_all);
+        let (frozen_ns, killed_ns, left) = stopped.unwrap_or_default();
+        self.waiting.insert(request, (given, replies));
+        self.event(Event::EmergencyStop { request, peer, frozen_ns, killed_ns, left })
     }
 
     /// What goes with a reply beside the engine, and no longer.

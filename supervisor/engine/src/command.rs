@@ -1,15 +1,20 @@
 //! What anybody can ask for: every face (socket, HTTP, MCP, command line) translates into [`Command`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use policy::{Denial, Role, Rules};
+use types::agent;
 use types::hash::Hash;
 use types::peer::Peer;
 use types::token::{Change, Select, TokenId};
 
+use types::workflow::Workflow;
+
 use crate::order::VaultChange;
 use crate::reply::Refusal;
 use crate::retention::Keep;
+use crate::run::decide::Control;
 use crate::scope::{FilePath, Scope};
 
 /// Names a request for ever: asking again under the same id is the same request, not a second one.
@@ -122,6 +127,24 @@ pub enum Command {
     },
     /// Change what holds the repository's key, and under which terms it opens.
     Vault(VaultChange),
+    /// Run a workflow.
+    Run {
+        /// Which; checked as a whole.
+        workflow: Arc<Workflow>,
+        /// The values of its parameters in the workflow's order, as one JSON list.
+        params: String,
+    },
+    /// Cancel, pause or resume a run.
+    ControlRun {
+        /// Which.
+        run: u64,
+        /// What is to become of it.
+        control: Control,
+    },
+    /// Stop all agents and runs at once. It is done before anything is recorded of it.
+    EmergencyStop,
+    /// Approve of agents' files: each by its agent and the SHA-256 of the file.
+    ApproveAgents(Vec<(agent::Name, Hash)>),
 }
 
 /// Most bytes that are sealed at once: what every TPM takes.
@@ -153,6 +176,14 @@ pub enum Query {
     },
     /// The vault: how it stands, and what its owner needs to open or renew it.
     Vault,
+    /// Agents, their files and processes.
+    Agents,
+    /// What an agent wrote to its error output last.
+    AgentLog(agent::Name),
+    /// Runs that are under way, and the last that have ended.
+    Runs,
+    /// One run with its steps.
+    Run(u64),
     /// The TPM's own statement of the log's anchor.
     Certify {
         /// Of the asker's choice.
@@ -175,7 +206,8 @@ impl Query {
     ///
     /// `Denied`: it takes an owner.
     pub fn admit(&self, rules: &Rules, peer: &Peer) -> Result<(), Refusal> {
-        let is_owners = matches!(self, Self::Quote { .. } | Self::Certify { .. } | Self::Vault);
+        let is_owners =
+            matches!(self, Self::Quote { .. } | Self::Certify { .. } | Self::Vault | Self::AgentLog(_));
         let needed = if is_owners { Role::Owner } else { Role::Observer };
         if rules.role(peer) < needed {
             return Err(Refusal::Denied(Denial::Role { needed }));

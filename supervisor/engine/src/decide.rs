@@ -28,6 +28,7 @@ use crate::fact::{Error, Fact, Level, Record};
 use crate::input::{Event, Input};
 use crate::reply::Reply;
 use crate::state::State;
+use crate::{fleet, run};
 
 /// A level is left only this far below where it began, so that a zone at the edge does not fill the log.
 const HYSTERESIS: i32 = 2_000;
@@ -42,15 +43,15 @@ pub struct Decision {
 }
 
 impl Decision {
-    fn fact(fact: Fact) -> Self {
+    pub(crate) fn fact(fact: Fact) -> Self {
         Self { facts: vec![fact], replies: Vec::new() }
     }
 
-    fn reply(reply: Reply) -> Self {
+    pub(crate) fn reply(reply: Reply) -> Self {
         Self { facts: Vec::new(), replies: vec![reply] }
     }
 
-    fn with(mut self, reply: Reply) -> Self {
+    pub(crate) fn with(mut self, reply: Reply) -> Self {
         self.replies.push(reply);
         self
     }
@@ -73,6 +74,7 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
             let mut facts =
                 vec![Fact::Started { version: version.clone(), config: config.0, missing: missing.clone() }];
             facts.extend(state.works.values().map(|work| resume::resume(work, input.time)));
+            facts.extend(run::decide::resumed(state));
             Decision { facts, replies: Vec::new() }
         }
         Event::Stopping => Decision::fact(Fact::Stopped),
@@ -94,7 +96,17 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
             .works
             .get(work)
             .map_or_else(Decision::default, |work| step::step(state, input, work, result)),
-        Event::Tick => tick::tick(state, input)?,
+        Event::Agent { instance, heard } => fleet::decide::heard(state, input.time, *instance, heard),
+        Event::Agents(found) => fleet::decide::found(state, found),
+        Event::EmergencyStop { request, peer, frozen_ns, killed_ns, left } => {
+            fleet::decide::stopped(state, (*request, *peer), (*frozen_ns, *killed_ns), left)
+        }
+        Event::Due => run::decide::due(state, input.time),
+        Event::Tick => {
+            let mut decision = tick::tick(state, input)?;
+            decision.facts.extend(fleet::decide::tick(state, input.time).facts);
+            decision
+        }
         Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
     })
 }

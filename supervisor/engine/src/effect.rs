@@ -299,7 +299,7 @@ fn step(state: &State, work: &Work) -> Option<Step> {
             }
             Some(_) => None,
         },
-        Order::Confirm { .. } => None,
+        Order::Confirm { .. } | Order::Run { .. } | Order::ApproveAgents { .. } => None,
         Order::Seal { .. } => Some(Step::Seal),
         Order::Unseal { blob } => Some(Step::Unseal { blob: *blob }),
         Order::Vault { change } => Some(Step::Vault(*change)),

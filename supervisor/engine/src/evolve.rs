@@ -11,6 +11,7 @@ use crate::state::{
     Checkpoint, DENIALS_WINDOW_NS, DENIED_USERS_MAX, ENDED_MAX, Ended, NOTE_FRAME_BYTES, NOTES_MAX,
     RETIRED_MAX, Retired, State, Work, is_within,
 };
+use crate::{fleet, run};
 
 /// Folds one record into the state.
 pub fn evolve(state: &mut State, record: &Record) {
@@ -21,6 +22,8 @@ pub fn evolve(state: &mut State, record: &Record) {
             state.missing.clone_from(missing);
             // What sensors said before the start says nothing about now.
             state.zones.clear();
+            state.fleet.restarted();
+            run::evolve::started(&mut state.runs, record.time());
         }
         Fact::Moved { from, general, .. } => {
             state.retired.push(Retired { head: from.clone(), general: general.clone() });
@@ -74,6 +77,13 @@ pub fn evolve(state: &mut State, record: &Record) {
         }
         Fact::Heat { zone, level, millicelsius } => {
             state.zones.insert(zone.clone(), (*level, *millicelsius));
+        }
+        Fact::Agent(fact) => {
+            fleet::evolve::evolve(&mut state.fleet, &state.runs, fact, record.time());
+        }
+        Fact::RunAccepted(fact) => run::evolve::accepted(&mut state.runs, fact, record.time()),
+        Fact::Advanced(fact) => {
+            run::evolve::advanced(&mut state.runs, &mut state.fleet, fact, record.time());
         }
         Fact::Noted { request, asker, kind, content } => {
             let bytes = u64::try_from(kind.len() + content.len()).unwrap_or(u64::MAX);

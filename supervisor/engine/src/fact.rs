@@ -13,11 +13,13 @@ use types::peer::Peer;
 use types::time::{BootId, Time};
 
 use crate::command::RequestId;
+use crate::fleet::fact::AgentFact;
 use crate::order::{Order, Valued, Write};
+use crate::run::fact::{Advance, RunAccepted};
 use crate::scope::{Held, Others};
 
 /// The newest encoding that this build writes.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What most records need at most, and a note besides its content, in bytes.
 const FRAME_BYTES: usize = 256;
@@ -313,6 +315,15 @@ pub enum Fact {
         #[n(3)]
         reason: String,
     },
+    /// Something about agents and their processes. Since version 5.
+    #[n(12)]
+    Agent(#[n(0)] AgentFact),
+    /// A run of a workflow was granted. Since version 5.
+    #[n(13)]
+    RunAccepted(#[n(0)] Box<RunAccepted>),
+    /// A run took a turn. Since version 5.
+    #[n(14)]
+    Advanced(#[n(0)] Box<Advance>),
 }
 
 impl Fact {
@@ -331,7 +342,12 @@ impl Fact {
     #[must_use]
     pub const fn request(&self) -> Option<RequestId> {
         match self {
-            Self::Accepted { request, .. } | Self::Noted { request, .. } => Some(RequestId(*request)),
+            Self::Accepted { request, .. }
+            | Self::Noted { request, .. }
+            | Self::Agent(AgentFact::Approved { request, .. } | AgentFact::EmergencyStop { request, .. }) => {
+                Some(RequestId(*request))
+            }
+            Self::RunAccepted(accepted) => Some(RequestId(accepted.request)),
             _ => None,
         }
     }

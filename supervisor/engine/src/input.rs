@@ -6,6 +6,7 @@ use types::time::Time;
 use types::unit::MilliCelsius;
 
 use crate::command::{Command, RequestId};
+use crate::fleet::decide::{Found, Heard};
 use crate::order::{Item, Valued};
 use crate::reply::{Captured, DiffReport, Freed, PlanReport, Prepared, Survey, VerifyReport};
 
@@ -92,6 +93,30 @@ pub enum Event {
         /// How.
         result: StepResult,
     },
+    /// Something is heard of an agent's process.
+    Agent {
+        /// Its number.
+        instance: u64,
+        /// What.
+        heard: Heard,
+    },
+    /// These are the files that describe agents, all of them.
+    Agents(Vec<Found>),
+    /// Everything was stopped at once.
+    EmergencyStop {
+        /// The request.
+        request: RequestId,
+        /// Who asked.
+        peer: Peer,
+        /// Until all agents stood still, nanoseconds.
+        frozen_ns: Option<u64>,
+        /// Until all were gone.
+        killed_ns: Option<u64>,
+        /// Processes that are left.
+        left: Vec<i32>,
+    },
+    /// The time of something that a run waits for has come.
+    Due,
     /// Time has passed: something may be due.
     Tick,
     /// A thermal zone was read; `None` is missing or implausible.

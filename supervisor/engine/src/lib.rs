@@ -14,6 +14,8 @@
 //! - [`command`]: what anybody can ask for, the one public interface of every face
 //! - [`order`]: a request with an effect, as it is granted, hashed and recorded
 //! - [`scope`]: of what a restore is
+//! - [`fleet`]: agents and their processes
+//! - [`run`]: runs of workflows
 //! - [`retention`]: which checkpoints stay
 //! - [`schedule`]: when one is taken that nobody asks for
 //! - [`workflow`]: what a workflow's expressions come to
@@ -39,6 +41,10 @@ pub mod command;
 pub mod order;
 
 pub mod scope;
+
+pub mod fleet;
+
+pub mod run;
 
 pub mod retention;
 

@@ -6,6 +6,7 @@ use types::hash::Hash;
 use types::token::{Change, Select, TokenId};
 
 use crate::fact::Error;
+use crate::fleet::fact::Approval;
 use crate::retention::Keep;
 use crate::scope::{FilePath, Scope};
 
@@ -232,6 +233,26 @@ pub enum Order {
         #[cbor(n(1), default, skip_if = "is_unset")]
         undo: bool,
     },
+    /// Run a workflow. It is no work: runs have facts of their own. Since version 5.
+    #[n(13)]
+    Run {
+        /// What the workflow is called.
+        #[n(0)]
+        name: String,
+        /// SHA-256 of its encoding.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        workflow: [u8; 32],
+        /// SHA-256 of the values of its parameters.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        params: [u8; 32],
+    },
+    /// Approve of agents' files. It is no work: it is done with its fact. Since version 5.
+    #[n(14)]
+    ApproveAgents {
+        /// Which.
+        #[n(0)]
+        files: Vec<Approval>,
+    },
 }
 
 /// Why a checkpoint is taken.
@@ -378,6 +399,8 @@ impl Order {
             Self::Prune { dry_run: true, .. } => "plan to prune checkpoints",
             Self::Confirm { undo: false, .. } => "confirm a restore",
             Self::Confirm { undo: true, .. } => "take a restore back",
+            Self::Run { .. } => "run a workflow",
+            Self::ApproveAgents { .. } => "approve agents",
         }
     }
 }

@@ -88,6 +88,27 @@ pub enum Answer {
     Prepared(Prepared),
     /// The vault has changed.
     VaultChanged,
+    /// A run is done.
+    Ran {
+        /// Its number.
+        run: u64,
+    },
+    /// A run is cancelled, paused or resumed.
+    Controlled {
+        /// Its number.
+        run: u64,
+    },
+    /// Agents are approved of.
+    Approved,
+    /// Everything is stopped.
+    Stopped {
+        /// Until all agents stood still, nanoseconds.
+        frozen_ns: Option<u64>,
+        /// Until all were gone.
+        killed_ns: Option<u64>,
+        /// Processes that are left.
+        left: Vec<i32>,
+    },
     /// The revocation counter went on.
     Counted {
         /// Where it stands.

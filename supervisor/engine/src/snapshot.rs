@@ -4,6 +4,8 @@
 //! snapshot of any released version opens for ever. `docs/facts.md` lists the keys. The rules are not in it: they are
 //! configuration.
 
+mod agents;
+
 use minicbor::{Decode, Encode};
 use policy::Rules;
 use types::hash::Hash;
@@ -18,7 +20,7 @@ use crate::scope::{Held, Others};
 use crate::state::{self, State};
 
 /// The newest encoding that this build writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Encodes a state.
 ///
@@ -86,6 +88,9 @@ struct Snapshot {
     last_taken: Option<Moment>,
     #[cbor(n(16), default, skip_if = "is_unset")]
     retention_due: bool,
+    /// Since version 2.
+    #[n(17)]
+    agents: Option<agents::Agents>,
 }
 
 fn is_unset(flag: &bool) -> bool {
@@ -94,7 +99,7 @@ fn is_unset(flag: &bool) -> bool {
 
 #[derive(Encode, Decode)]
 #[cbor(map)]
-struct Moment {
+pub(crate) struct Moment {
     #[cbor(n(0), with = "minicbor::bytes")]
     boot: [u8; 16],
     #[n(1)]
@@ -302,14 +307,18 @@ impl From<&State> for Snapshot {
             ),
             last_taken: state.last_taken.map(Moment::from),
             retention_due: state.retention_due,
+            agents: agents::Agents::of(state),
         }
     }
 }
 
 impl Snapshot {
     fn into_state(self, rules: Rules) -> State {
+        let (fleet, runs) = self.agents.map(agents::Agents::into_parts).unwrap_or_default();
         State {
             rules,
+            fleet,
+            runs,
             schedule: Schedule::default(),
             last_taken: self.last_taken.map(Into::into),
             retention_due: self.retention_due,

@@ -8,8 +8,10 @@ use types::time::Time;
 use crate::command::{RequestId, Which};
 use crate::effect::Told;
 use crate::fact::{Asker, Grant, Level, Outcome, Progress};
+use crate::fleet::Fleet;
 use crate::order::{Kind, Order, Valued};
 use crate::reply::PlanReport;
+use crate::run::Runs;
 use crate::schedule::Schedule;
 use crate::scope::Others;
 
@@ -87,6 +89,10 @@ pub struct State {
     pub last_taken: Option<Time>,
     /// An automatic checkpoint was taken since the rules of retention were applied.
     pub retention_due: bool,
+    /// Agents and their processes.
+    pub fleet: Fleet,
+    /// Runs of workflows.
+    pub runs: Runs,
     /// The number that the next work gets.
     pub next_work: u64,
     /// The number that the next checkpoint gets.

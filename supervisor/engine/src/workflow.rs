@@ -14,4 +14,4 @@ pub mod compare;
 
 pub mod print;
 
-mod json;
+pub(crate) mod json;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
 
+#[path = "encoding/five.rs"]
+mod five;
 #[path = "encoding/samples.rs"]
 mod samples;
 
@@ -13,6 +15,7 @@ use engine::order::{Item, Kind, Valued, VaultChange, Write};
 use engine::retention::Keep;
 use engine::scope::{FilePath, Held, Others, Scope};
 use engine::{Fact, Order, Outcome, Progress, Record};
+use five::facts_5;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 use proptest::collection::vec;
@@ -233,6 +236,7 @@ fn fact() -> impl Strategy<Value = Fact> {
         any::<(u64, u64)>().prop_map(|(named, counted)| Fact::PowerLost { named, counted }),
         (vec(any::<u8>(), 0..95), vec(any::<u8>(), 0..95), vec(any::<u8>(), 0..95), ".*")
             .prop_map(|(from, general, to, reason)| Fact::Moved { from, general, to, reason }),
+        prop::sample::select(five::new()),
     ]
 }
 
@@ -419,7 +423,7 @@ fn sample_path(version: u32) -> PathBuf {
 }
 
 /// A file of an older version is never written again: a later version gets a file and a test of its own beside it.
-/// Before its first release, `FACTS_SAMPLE_WRITE=4 cargo test -p engine --test encoding` makes that of version 4.
+/// Before its first release, `FACTS_SAMPLE_WRITE=5 cargo test -p engine --test encoding` makes that of version 5.
 #[test]
 fn records_of_version_1_open_for_ever() {
     opens(1, facts_1());
@@ -438,6 +442,11 @@ fn records_of_version_3_open_for_ever() {
 #[test]
 fn records_of_version_4_open_for_ever() {
     opens(4, facts_4());
+}
+
+#[test]
+fn records_of_version_5_open_for_ever() {
+    opens(5, facts_5());
 }
 
 /// Folded in, the sample leaves the checkpoint that was not deleted, and its number is not given again.

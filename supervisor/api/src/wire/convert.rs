@@ -1,15 +1,19 @@
 //! Between the wire and `engine`.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::command::{Command, Point, Query, RequestId, Which};
 use engine::order::{Item, VaultChange, digest};
 use engine::reply::{Answer, PlanReport, Prepared, Refusal};
+use engine::run::decide::Control;
 use types::token::{Change, Select, TokenId};
 use zeroize::Zeroizing;
 
 use crate::wire;
 use crate::wire::secret::Secret;
+use crate::workflow;
 
 /// A request that cannot be understood: what is wrong, where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -121,6 +125,19 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
             Command::DeleteCheckpoint { which: Which::parse(&which), force }
         }
         wire::Command::Prune { keep, dry_run } => Command::Prune { keep: keep.map(Into::into), dry_run },
+        wire::Command::Agents => Command::Query(Query::Agents),
+        wire::Command::AgentLog { name } => Command::Query(Query::AgentLog(agent(&name)?)),
+        wire::Command::ApproveAgents { agents } => Command::ApproveAgents(
+            agents
+                .iter()
+                .map(|one| Ok((agent(&one.name)?, hash(&one.hash)?)))
+                .collect::<Result<_, Fault>>()?,
+        ),
+        wire::Command::Run { file, params } => run(&file, &params)?,
+        wire::Command::Runs => Command::Query(Query::Runs),
+        wire::Command::ShowRun { run } => Command::Query(Query::Run(run)),
+        wire::Command::ControlRun { run, action } => Command::ControlRun { run, control: control(&action)? },
+        wire::Command::EmergencyStop => Command::EmergencyStop,
     })
 }
 
@@ -240,6 +257,39 @@ fn token(text: &str) -> Result<TokenId, Fault> {
     })
 }
 
+fn agent(name: &str) -> Result<types::agent::Name, Fault> {
+    name.parse().map_err(|bad| Fault(format!("“{name}” is not an agent's name: it {bad}")))
+}
+
+fn hash(text: &str) -> Result<types::hash::Hash, Fault> {
+    text.parse().map_err(|_| Fault(format!("“{text}” is not a SHA-256: 64 hexadecimal digits")))
+}
+
+fn control(action: &str) -> Result<Control, Fault> {
+    match action {
+        "cancel" => Ok(Control::Cancel),
+        "pause" => Ok(Control::Pause),
+        "resume" => Ok(Control::Resume),
+        _ => Err(Fault(format!("“{action}” cannot be done to a run: write cancel, pause or resume"))),
+    }
+}
+
+/// A workflow is read where it is run: what runs is what was checked.
+fn run(file: &str, params: &[String]) -> Result<Command, Fault> {
+    /// Mistakes that are told at most.
+    const TOLD_MAX: usize = 20;
+    let checked = workflow::read(file.as_bytes()).map_err(|mistakes| {
+        let told: Vec<_> = mistakes.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+        Fault(format!("the workflow has mistakes:\n{}", told.join("\n")))
+    })?;
+    let values = workflow::arguments::read(&checked.workflow, params).map_err(|refused| {
+        let told: Vec<_> = refused.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+        Fault(told.join("\n"))
+    })?;
+    let params = serde_json::Value::from(values).to_string();
+    Ok(Command::Run { workflow: Arc::new(checked.workflow), params })
+}
+
 fn select(text: &str) -> Result<Select, Fault> {
     [Select::Current, Select::Ac, Select::Battery]
         .into_iter()
@@ -287,6 +337,14 @@ fn plain(answer: Answer) -> wire::Answer {
         }
         // Told with what comes beside them.
         Answer::Unsealed | Answer::Prepared(_) | Answer::VaultChanged => wire::Answer::VaultChanged,
+        Answer::Ran { run } => wire::Answer::Ran { run },
+        Answer::Controlled { run } => wire::Answer::Controlled { run },
+        Answer::Approved => wire::Answer::Approved,
+        Answer::Stopped { frozen_ns, killed_ns, left } => wire::Answer::Stopped {
+            frozen_us: frozen_ns.map(|ns| ns / 1_000),
+            killed_us: killed_ns.map(|ns| ns / 1_000),
+            left,
+        },
         Answer::Counted { value } => wire::Answer::Revoked { counter: value },
     }
 }

@@ -1,8 +1,11 @@
 //! An entry of the log as JSON and as a line.
 
+mod run;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::fact::{Error, Fact, Level, Outcome, Progress, Record};
+use engine::fleet::fact::AgentFact;
 use engine::order::{Order, Valued, VaultChange};
 use engine::scope::{Others, Scope, listed};
 use serde::{Deserialize, Serialize};
@@ -63,9 +66,13 @@ impl Entry {
     #[must_use]
     pub fn new(index: u64, record: &Record) -> Self {
         let asker = match &record.fact {
-            Fact::Denied { asker, .. } | Fact::Accepted { asker, .. } | Fact::Noted { asker, .. } => {
+            Fact::Denied { asker, .. }
+            | Fact::Accepted { asker, .. }
+            | Fact::Noted { asker, .. }
+            | Fact::Agent(AgentFact::Approved { asker, .. } | AgentFact::EmergencyStop { asker, .. }) => {
                 Some(Asker { uid: asker.uid, pid: asker.pid })
             }
+            Fact::RunAccepted(fact) => Some(Asker { uid: fact.asker.uid, pid: fact.asker.pid }),
             _ => None,
         };
         Self {
@@ -86,7 +93,7 @@ impl Entry {
 }
 
 /// The kinds of facts, as [`Entry::fact`] has them.
-pub const FACTS: [&str; 12] = [
+pub const FACTS: [&str; 15] = [
     "started",
     "stopped",
     "denied",
@@ -99,6 +106,9 @@ pub const FACTS: [&str; 12] = [
     "anchored",
     "power_lost",
     "moved",
+    "agent",
+    "run_accepted",
+    "run",
 ];
 
 const fn name(fact: &Fact) -> &'static str {
@@ -115,6 +125,9 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::Anchored { .. } => "anchored",
         Fact::PowerLost { .. } => "power_lost",
         Fact::Moved { .. } => "moved",
+        Fact::Agent(_) => "agent",
+        Fact::RunAccepted(_) => "run_accepted",
+        Fact::Advanced(_) => "run",
     }
 }
 
@@ -137,6 +150,9 @@ fn text(fact: &Fact) -> String {
                 key_id(from)
             )
         }
+        Fact::Agent(fact) => run::agent(fact),
+        Fact::RunAccepted(fact) => format!("run {} of “{}”", fact.run, fact.name),
+        Fact::Advanced(fact) => run::advanced(fact),
         Fact::Denied { order, reason, .. } => format!("{}: {reason}", describe(order)),
         Fact::Accepted { order, .. } => describe(order),
         Fact::Progressed { progress, .. } => reached(progress),
@@ -182,6 +198,11 @@ fn describe(order: &Order) -> String {
         }
         Order::DeleteCheckpoint { number, name } => format!("delete checkpoint {number} “{name}”"),
         Order::Prune { keep, .. } => format!("{}: {}", order.title(), super::retention::described(keep)),
+        Order::Run { name, workflow, .. } => format!("run workflow “{name}”, {}", Hash(*workflow)),
+        Order::ApproveAgents { files } => {
+            let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+            format!("approve agents {}", names.join(", "))
+        }
         Order::Seal { bytes } => format!("seal {bytes} bytes"),
         Order::Unseal { blob } => format!("unseal {}", Hash(*blob)),
         Order::Vault { change } => match change {

@@ -230,6 +230,7 @@ impl Fleet {
     }
 
     /// Has [`Used`](super::happened::Happened::Used) told of an agent.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody shows it yet"))]
     pub fn usage(&self, instance: u64) {
         self.shared.ask(Effect::Usage { instance });
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::agent::protocol::Id;
 use api::server::Replies;
 use api::wire::{self, Behind, Facts, Response, convert};
 use engine::reply::{Body, Refusal};
+use engine::run::Act;
 use engine::{Effect, Event, Query, RequestId};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -26,6 +28,8 @@ const STEP_SLOW: Duration = Duration::from_secs(60);
 pub enum Output {
     /// Something is to happen in the world.
     Effect(Box<Effect>),
+    /// Something is to be done with an agent's process.
+    Act(Box<Act>),
     /// Somebody is told.
     Reply {
         /// What.
@@ -37,7 +41,7 @@ pub enum Output {
         /// The id that they gave their request.
         request: RequestId,
         /// The way back.
-        replies: Replies,
+        replies: Way,
     },
     /// Somebody has asked what is known.
     Query {
@@ -48,8 +52,39 @@ pub enum Output {
         /// The id that they gave their request.
         request: RequestId,
         /// The way back.
-        replies: Replies,
+        replies: Way,
     },
+}
+
+/// The way back to who asked.
+#[derive(Clone)]
+pub enum Way {
+    /// A connection.
+    Client(Replies),
+    /// An agent that works on a task: its process, and the call.
+    Agent(Arc<World>, u64, Id),
+}
+
+impl Way {
+    /// Hands a reply over without waiting.
+    pub fn send(&self, response: &Response) {
+        match self {
+            Self::Client(replies) => replies.send(response),
+            Self::Agent(world, instance, call) => {
+                if let Some(agents) = world.agents() {
+                    agents.answer(*instance, call, &response.body);
+                }
+            }
+        }
+    }
+
+    /// Whether nobody is there any more. An agent that is not does not matter: its call is forgotten with it.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Client(replies) => replies.is_closed(),
+            Self::Agent(..) => false,
+        }
+    }
 }
 
 /// Where it goes.
@@ -69,12 +104,20 @@ impl Outlet {
 
     /// Lets all of it out, in order.
     pub fn let_out(&self, outputs: Vec<Output>, durable: &Durable<'_>) {
-        let behind = self.world.behind();
+        let now_ns = self.clock.now().wall_ns;
+        // Asked for once and only where it is needed: it asks the kernel device.
+        let mut behind = None;
         for output in outputs {
             match output {
                 Output::Effect(effect) => self.perform(*effect),
+                Output::Act(act) => {
+                    if let Some(agents) = self.world.agents() {
+                        agents.act(*act, now_ns);
+                    }
+                }
                 Output::Reply { body, beside, facts, request, replies } => {
                     // Who does not read its replies loses them; the log still tells what was done.
+                    let behind = behind.get_or_insert_with(|| self.world.behind());
                     let behind = Behind { facts, ..behind.clone() };
                     replies.send(&response(request, behind, told(body, beside)));
                 }
@@ -110,7 +153,7 @@ impl Outlet {
         (view, position): (Box<View>, Position),
         query: Query,
         request: RequestId,
-        replies: Replies,
+        replies: Way,
     ) {
         let (world, queries) = (Arc::clone(&self.world), Arc::clone(&self.queries));
         let answering = async move {

@@ -12,6 +12,7 @@ use crate::order::{Item, Kind, Order, VaultChange};
 use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::scope::{Scope, paths_fault, scope_fault};
 use crate::state::{State, WORKS_MAX, WORKS_OF_USER_MAX, WORKS_RESERVED};
+use crate::{fleet, run};
 
 pub(super) fn ask(
     state: &State,
@@ -32,11 +33,21 @@ pub(super) fn ask(
     if let Some(index) = state.notes.places.get(&request) {
         return Ok(Decision::reply(Reply { request, body: Body::Done(Answer::Noted { index: *index }) }));
     }
-    if let Command::Note { kind, content } = command {
-        return Ok(note::note(state, input, (request, peer), kind, content));
+    if let Some(again) = run::decide::again(state, request) {
+        return Ok(again);
     }
-    if let Command::Confirm { undo } = command {
-        return confirm::confirm(state, input, (request, peer), *undo);
+    let asker = (request, peer);
+    match command {
+        Command::Note { kind, content } => return Ok(note::note(state, input, asker, kind, content)),
+        Command::Confirm { undo } => return confirm::confirm(state, input, asker, *undo),
+        Command::Run { workflow, params } => {
+            return run::decide::accept(state, input, asker, workflow, params);
+        }
+        Command::ControlRun { run, control } => {
+            return Ok(run::decide::control(state, input, asker, *run, *control));
+        }
+        Command::ApproveAgents(files) => return fleet::decide::approve(state, input, asker, files),
+        _ => {}
     }
     let order = match order(state, command) {
         Ok(order) => order,
@@ -104,9 +115,12 @@ fn admit(state: &State, input: &Input, peer: &Peer, order: &Order) -> Result<(),
 fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
     match command {
         Command::Query(_) => Err(Refusal::Invalid("a query is not an order".to_owned())),
-        Command::Note { .. } | Command::Confirm { .. } => {
-            Err(Refusal::Invalid("this is not an order".to_owned()))
-        }
+        Command::Note { .. }
+        | Command::Confirm { .. }
+        | Command::Run { .. }
+        | Command::ControlRun { .. }
+        | Command::EmergencyStop
+        | Command::ApproveAgents(_) => Err(Refusal::Invalid("this is not an order".to_owned())),
         Command::ReadTokens(items) => {
             if items.is_empty() || items.len() > ITEMS_MAX {
                 return Err(Refusal::Invalid(format!("a read names 1 to {ITEMS_MAX} tokens")));
@@ -245,6 +259,8 @@ fn action<'a>(order: &Order, written: &'a [TokenId]) -> Action<'a> {
         | Order::Diff { .. }
         | Order::Prune { dry_run: true, .. } => Action::Inspect,
         Order::Restore { .. } | Order::Confirm { .. } => Action::Restore,
+        Order::Run { .. } => Action::Run,
+        Order::ApproveAgents { .. } => Action::Approve,
         Order::DeleteCheckpoint { .. } | Order::Prune { .. } => Action::Delete,
         Order::Seal { .. } | Order::Unseal { .. } => Action::Seal,
         Order::Vault { .. } => Action::Vault,

@@ -175,8 +175,7 @@ pub(super) mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..4)
-                    .prop_map(Value::from_iter),
+                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..4).prop_map(Value::from_iter),
             ]
         })
     }

@@ -164,7 +164,11 @@ impl Oracle {
             Fact::Snapshotted { .. }
             | Fact::Anchored { .. }
             | Fact::PowerLost { .. }
-            | Fact::Moved { .. } => {}
+            | Fact::Moved { .. }
+            // This simulation runs no workflow.
+            | Fact::Agent(_)
+            | Fact::RunAccepted(_)
+            | Fact::Advanced(_) => {}
         }
         Ok(())
     }
@@ -352,7 +356,9 @@ fn may(rules: &Rules, peer: Peer, order: &Order) -> bool {
         | Order::Prune { .. }
         | Order::Seal { .. }
         | Order::Unseal { .. }
-        | Order::Vault { .. } => role == Role::Owner,
+        | Order::Vault { .. }
+        | Order::ApproveAgents { .. } => role == Role::Owner,
+        Order::Run { .. } => role >= Role::Operator,
         Order::WriteTokens { writes } => {
             role == Role::Owner
                 && (1..=rules.changes_max).contains(&writes.len())

@@ -50,6 +50,21 @@ impl Payload {
         Ok(Self(raw))
     }
 
+    /// A JSON text as payload, as it stands.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unfit`].
+    pub fn from_json(json: String) -> Result<Self, Unfit> {
+        Self::new(RawValue::from_string(json).map_err(|_| Unfit::NotJson)?)
+    }
+
+    /// The JSON text, for good.
+    #[must_use]
+    pub fn into_json(self) -> String {
+        Box::<str>::from(self.0).into_string()
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -62,6 +62,37 @@ impl fmt::Display for Id {
     }
 }
 
+/// The codes that both sides know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// It was cancelled.
+    Cancelled,
+    /// The gate refused.
+    Denied,
+    /// It was tried, and failed.
+    Failed,
+    /// What it was given makes no sense.
+    Input,
+    /// Its time was up.
+    Timeout,
+    /// What it takes is not there now; trying again may help.
+    Unavailable,
+}
+
+impl From<Known> for Code {
+    fn from(known: Known) -> Self {
+        let text = match known {
+            Known::Cancelled => "cancelled",
+            Known::Denied => "denied",
+            Known::Failed => "failed",
+            Known::Input => "input",
+            Known::Timeout => "timeout",
+            Known::Unavailable => "unavailable",
+        };
+        Self(text.to_owned())
+    }
+}
+
 impl Code {
     /// The text.
     #[must_use]
