@@ -19,8 +19,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-use types::workflow::NESTING_MAX;
-use types::workflow::{Comparison, Key, template::Expression};
+use types::workflow::{Comparison, Expression, Key, NESTING_MAX, Workflow};
 
 use self::token::{Token, Tokens};
 
@@ -102,6 +101,12 @@ pub enum End {
     Text,
     /// At the `}}` that it does not hold in quotes.
     Braces,
+}
+
+/// An expression as it stands in a file, in the workflow's names.
+#[must_use]
+pub fn print(expression: &Expression, workflow: &Workflow) -> String {
+    engine::workflow::print::expression(expression, workflow)
 }
 
 /// Reads the expression that begins at `from`, and tells where what follows it begins.

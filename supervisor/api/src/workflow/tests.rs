@@ -1,3 +1,5 @@
 mod mistakes;
 
+mod schema;
+
 mod whole;
