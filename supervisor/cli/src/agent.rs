@@ -70,8 +70,9 @@ struct Agreed {
     hash: String,
 }
 
+/// A mistake in a file, as JSON.
 #[derive(Serialize)]
-struct Wrong {
+pub struct Wrong {
     line: u32,
     column: u32,
     key: String,
@@ -119,8 +120,8 @@ impl Check {
     }
 }
 
-/// A file, as far as it is looked at: the reader refuses what is longer.
-fn bytes(path: &Path) -> Result<Vec<u8>, Fault> {
+/// A file, as far as it is looked at: readers of agents and of workflows refuse what is longer.
+pub fn bytes(path: &Path) -> Result<Vec<u8>, Fault> {
     let limit = u64::try_from(FILE_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));

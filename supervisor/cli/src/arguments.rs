@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::fault::{self, EXIT_HELP, Exit, Fault};
 use crate::session::Context;
-use crate::{agent, checkpoint, completions, log, man, metrics, status, tokens, tpm};
+use crate::{agent, checkpoint, completions, log, man, metrics, run, status, tokens, tpm};
 
 /// The environment's name for the daemon's socket.
 const SOCKET_ENV: &str = "DSMIL_SOCKET";
@@ -54,6 +54,7 @@ enum Command {
     Tpm(tpm::Tpm),
     #[command(subcommand)]
     Agent(agent::Agent),
+    Run(run::Run),
     Metrics(metrics::Metrics),
     Completions(completions::Completions),
     Man(man::Man),
@@ -75,6 +76,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Fault> {
         Command::Log(log) => log.run(context),
         Command::Tpm(tpm) => tpm.run(context),
         Command::Agent(agent) => agent.run(context),
+        Command::Run(run) => run.run(context),
         Command::Metrics(metrics) => metrics.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

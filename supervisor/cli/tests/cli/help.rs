@@ -37,6 +37,7 @@ const COMMANDS: &[&[&str]] = &[
     &["log", "archive"],
     &["agent"],
     &["agent", "check"],
+    &["run"],
     &["tpm"],
     &["tpm", "status"],
     &["tpm", "provision"],

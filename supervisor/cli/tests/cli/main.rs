@@ -11,7 +11,7 @@
 //! - [`show`], [`export`], [`salvage`], [`archive`]: one entry, the tree for others, a damaged log, old files elsewhere
 //! - [`clock`]: clocks that were set back
 //! - [`tpm`]: what is told of the TPM; [`vault`]: what is sealed by it; [`certified`]: its word on the log
-//! - [`metrics`]: what is counted; [`agent`]: agents' files
+//! - [`metrics`]: what is counted; [`agent`]: agents' files; [`run`]: workflows
 //! - [`tar`]: a checkpoint as tar; [`mount`]: as a file system; [`rescue`]: restored without the daemon
 //! - [`help`]: help, manual pages, completions
 #![expect(
@@ -37,6 +37,7 @@ mod mount;
 mod offline;
 mod progress;
 mod rescue;
+mod run;
 mod salvage;
 mod show;
 mod tar;
