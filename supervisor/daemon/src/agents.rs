@@ -11,8 +11,8 @@
 //! - [`folders`]: the definitions, read anew when a file changes
 //! - [`fleet`]: what the loop asks of agents that run, from any thread
 //! - [`happened`]: what it is told of them
-//! - [`instance`]: one agent, as both sides see it: its stdin, its open tasks
-//! - `driver`: the one thread that reads them all; `heard`: what an agent said; `timers`: what is due when
+//! - `instance`: one agent, as both sides see it: its stdin, its open tasks; `shared`: all of them, and the helper
+//! - `driver`: the one thread that reads them all; `events`: what wakes it; `heard`: what an agent said; `timers`: what is due when
 //! - `record`: what agents write to stderr, kept
 //!
 //! # Invariants
@@ -26,9 +26,11 @@ pub mod folders;
 pub mod happened;
 
 mod driver;
+mod events;
 mod heard;
 mod instance;
 mod record;
+mod shared;
 mod timers;
 
 #[cfg(test)]

@@ -146,7 +146,12 @@ pub fn serve(kind: Kind, config: &Config, expected: &str) -> anyhow::Result<()> 
         Kind::Spawn => {
             let folders = config.agents.places(&config.user)?;
             let cgroup = sandbox::delegated::find(config.agents.cgroup())?;
-            confine(&SPAWN)?;
+            // A container may lack the right to limits above our own. Agents that ask for such then fail to start, and say so.
+            let is_had = |one: &Capability| {
+                *one != Capability::CAP_SYS_RESOURCE
+                    || caps::has_cap(None, CapSet::Permitted, *one).unwrap_or(false)
+            };
+            confine(&SPAWN.into_iter().filter(is_had).collect::<Vec<_>>())?;
             let socket = std::io::stdin().as_fd().try_clone_to_owned().context("taking the socket over")?;
             let rules = Rules { cgroup, folders, instances_max: config.agents.instances_max };
             sandbox::helper::serve(socket, &rules, &definition).context("the helper of agents")

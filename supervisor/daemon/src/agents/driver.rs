@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::agent::protocol::{ToAgent, VERSION};
-use nix::errno::Errno;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use sandbox::Exit;
 use sandbox::helper::{Event, NotStarted, Pipes};
 use tokio::sync::mpsc;
 
-use super::fleet::{CLOSED_MAX, Shared};
+use super::events::{Read, Token, read};
 use super::happened::{Batch, Happened, Why};
 use super::heard::Heard;
 use super::instance::{Instance, LINE_MAX, State};
 use super::record::{Record, Stderr};
+use super::shared::{CLOSED_MAX, Shared};
 use super::timers::{Due, Timer, Timers};
 use crate::clock;
 
@@ -31,39 +31,6 @@ const EVENTS_MAX: usize = 512;
 const READ_MAX: usize = 64 << 10;
 /// Reads of what is left when an agent has ended: more than a pipe holds was written by nobody.
 const LEFT_MAX: usize = 4;
-
-/// What an event of epoll is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Token(u64);
-
-impl Token {
-    /// The helper's socket.
-    pub const HELPER: Self = Self(u64::MAX);
-    /// Somebody has something for the driver.
-    pub const WAKE: Self = Self(u64::MAX - 1);
-
-    const STDIN: u64 = 0;
-    const STDOUT: u64 = 1;
-    const STDERR: u64 = 2;
-
-    /// An agent's stdin can be written.
-    pub const fn stdin(instance: u64) -> Self {
-        Self(instance << 2 | Self::STDIN)
-    }
-
-    const fn stdout(instance: u64) -> Self {
-        Self(instance << 2 | Self::STDOUT)
-    }
-
-    const fn stderr(instance: u64) -> Self {
-        Self(instance << 2 | Self::STDERR)
-    }
-
-    /// As epoll carries it.
-    pub const fn data(self) -> epoll::EventData {
-        epoll::EventData::new_u64(self.0)
-    }
-}
 
 /// An agent that runs, as the driver alone knows it.
 struct Agent {
@@ -440,24 +407,5 @@ fn heartbeat(shared: &Shared, agent: &mut Agent) -> Option<Why> {
 fn unwatch(shared: &Shared, fd: &mut Option<OwnedFd>) {
     if let Some(fd) = fd.take() {
         _ = epoll::delete(&shared.epoll, &fd);
-    }
-}
-
-/// What a read brought.
-enum Read {
-    Bytes(usize),
-    Nothing,
-    End,
-}
-
-fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Read {
-    loop {
-        match nix::unistd::read(fd, buffer) {
-            Ok(0) => return Read::End,
-            Ok(count) => return Read::Bytes(count),
-            Err(Errno::EAGAIN) => return Read::Nothing,
-            Err(Errno::EINTR) => {}
-            Err(_) => return Read::End,
-        }
     }
 }

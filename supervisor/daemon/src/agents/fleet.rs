@@ -1,11 +1,9 @@
 //! What is asked of agents that run, from any thread. Nothing here waits.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -17,19 +15,15 @@ use tokio::sync::mpsc;
 use types::agent::{Limits, Name};
 use types::hash::Hash;
 
-use super::driver::{self, Token};
+use super::driver;
 use super::happened::{Batch, Why};
-use super::instance::{Instance, LINE_MAX, Sent, State};
+use super::instance::{Instance, LINE_MAX, State};
 use super::record::Record;
-use super::timers::{Due, Timer};
+use super::shared::Shared;
+use super::timers::Due;
 
-/// Most effects that may wait for the helper to take them: far more than there are agents.
-const ASKS_MAX: usize = 4096;
 /// Numbers of agents are below: two bits say which of its pipes is meant.
 const INSTANCE_MAX: u64 = 1 << 61;
-/// How long an agent that has closed its stdin, or its stdout, may take to end.
-pub const CLOSED_MAX: Duration = Duration::from_secs(1);
-
 /// How patient the supervisor is.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -78,23 +72,6 @@ pub struct Refused {
 pub struct Fleet {
     shared: Arc<Shared>,
     _alive: Arc<Alive>,
-}
-
-/// What driver and callers share.
-pub struct Shared {
-    pub client: Client,
-    pub brake: Brake,
-    /// What the helper has no room for yet.
-    asks: Mutex<VecDeque<Effect>>,
-    instances: RwLock<HashMap<u64, Arc<Instance>>>,
-    pub epoll: OwnedFd,
-    pub wake: OwnedFd,
-    /// For the driver to set.
-    timers: Mutex<Vec<Timer>>,
-    /// Counts freezing and thawing: odd while all stand still.
-    freezes: AtomicU64,
-    is_over: AtomicBool,
-    pub patience: Patience,
 }
 
 struct Alive(Arc<Shared>);
@@ -291,122 +268,6 @@ impl Fleet {
     fn with(&self, instance: u64, act: impl FnOnce(&Arc<Instance>, &mut State) -> bool) -> bool {
         self.shared.instance(instance).is_some_and(|found| act(&found, &mut found.state()))
     }
-}
-
-impl Shared {
-    pub fn instances(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<u64, Arc<Instance>>> {
-        self.instances.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn instance(&self, number: u64) -> Option<Arc<Instance>> {
-        self.instances.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
-    }
-
-    pub fn all(&self) -> Vec<Arc<Instance>> {
-        self.instances.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
-    }
-
-    /// A number that is odd while all stand still, and another one after.
-    pub fn freezes(&self) -> u64 {
-        self.freezes.load(Ordering::Acquire)
-    }
-
-    pub fn is_frozen(&self) -> bool {
-        self.freezes() % 2 == 1
-    }
-
-    /// Wakes the driver.
-    pub fn wake(&self) {
-        // It can only be full of wake-ups.
-        _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
-    /// Has the driver look at something when it is due.
-    pub fn due(&self, at: Instant, instance: u64, due: Due) {
-        lock(&self.timers).push(Timer { at, instance, due });
-        self.wake();
-    }
-
-    /// What the driver is to set.
-    pub fn take_timers(&self) -> Vec<Timer> {
-        std::mem::take(&mut *lock(&self.timers))
-    }
-
-    /// Asks the helper; false where it will never be.
-    pub fn ask(&self, effect: Effect) -> bool {
-        let mut asks = lock(&self.asks);
-        if asks.is_empty() {
-            match self.client.ask(&effect) {
-                Ok(true) => return true,
-                // That it has ended is told by its socket.
-                Err(_) => return false,
-                Ok(false) => {}
-            }
-            self.watch_helper(true);
-        }
-        if asks.len() >= ASKS_MAX {
-            return false;
-        }
-        asks.push_back(effect);
-        true
-    }
-
-    /// Asks the helper for what waits.
-    pub fn ask_on(&self) {
-        let mut asks = lock(&self.asks);
-        while let Some(effect) = asks.front() {
-            match self.client.ask(effect) {
-                Ok(true) => drop(asks.pop_front()),
-                Ok(false) => return,
-                Err(_) => asks.clear(),
-            }
-        }
-        self.watch_helper(false);
-    }
-
-    fn watch_helper(&self, is_full: bool) {
-        let also = if is_full { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-        _ = epoll::modify(&self.epoll, &self.client, Token::HELPER.data(), epoll::EventFlags::IN | also);
-    }
-
-    /// Writes a line to an agent; what does not fit waits, and too much of it ends the agent.
-    pub fn send(&self, found: &Instance, state: &mut State, line: &str) -> bool {
-        match state.send(line) {
-            Sent::Now | Sent::Waits => true,
-            Sent::Begins => {
-                if let Some(stdin) = state.stdin() {
-                    let token = Token::stdin(found.number).data();
-                    _ = epoll::add(&self.epoll, stdin, token, epoll::EventFlags::OUT);
-                }
-                true
-            }
-            Sent::Full => {
-                self.condemn(found, state, Why::NotReading);
-                false
-            }
-            Sent::Closed => {
-                // If it has ended, that will be told; if not, it cannot be reached any more.
-                self.due(Instant::now() + CLOSED_MAX, found.number, Due::Stdin);
-                false
-            }
-            Sent::Gone => false,
-        }
-    }
-
-    /// Wants an agent's end.
-    pub fn condemn(&self, found: &Instance, state: &mut State, why: Why) {
-        if !state.condemn(why) {
-            self.ask(Effect::Kill { instance: found.number });
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -63,10 +63,12 @@ fn whoever_misbehaves_ends_alone_and_a_neighbour_goes_on() {
     }
     let mode_of = |instance: u64| MISBEHAVIOUR[usize::try_from(instance - 10).unwrap()].0;
     let (mut whys, mut exits) = (BTreeMap::new(), BTreeMap::new());
-    let (mut asked, mut count, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    let (begin, mut asked, mut count, mut slowest) = (Instant::now(), Instant::now(), 0, Duration::ZERO);
     let mut fork_until = None;
     assert!(lab.task(1, "t", &0));
     while whys.len() < MISBEHAVIOUR.len() {
+        let modes = whys.keys().map(|instance| mode_of(*instance));
+        assert!(begin.elapsed() < SOON, "not all have ended, only {:?}", modes.collect::<Vec<_>>());
         let (instance, happened) = lab.next();
         match happened {
             Happened::Done { .. } if instance == 1 => {
