@@ -76,6 +76,7 @@ mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose repo /r
 
 systemd-sysusers /usr/lib/sysusers.d/dsmil.conf
 getent passwd dsmil >/dev/null || useradd --system --gid dsmil --home-dir /var/lib/dsmil --shell /usr/sbin/nologin dsmil
+getent passwd dsmil-agent >/dev/null || useradd --system --user-group --home-dir / --shell /usr/sbin/nologin dsmil-agent
 
 [ ! -f "$job/systemd" ] || exec /usr/lib/laptop/systemd.sh
 run_job

@@ -239,6 +239,11 @@ pub enum Command {
         /// Which, each with the SHA-256 of its file.
         agents: Vec<Approval>,
     },
+    /// Ends an agent's processes; new ones start when they are needed.
+    RestartAgent {
+        /// The agent.
+        name: String,
+    },
     /// Runs a workflow; the answer comes at its end.
     Run {
         /// Its file.
@@ -521,6 +526,11 @@ pub enum Answer {
     },
     /// To `approve_agents`.
     Approved,
+    /// To `restart_agent`.
+    Restarted {
+        /// What was told to end.
+        ended: u64,
+    },
     /// To `run`.
     Ran {
         /// Its number.

@@ -1,5 +1,9 @@
 //! `dsmil agent`
 
+mod approve;
+mod control;
+mod list;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,14 +24,26 @@ use crate::session::Context;
 #[command(after_help = "Example:
   dsmil agent check /etc/dsmil/agents/*.md")]
 pub enum Agent {
+    List(list::List),
+    Show(list::Show),
     Check(Check),
+    Approve(approve::Approve),
+    Run(control::RunOne),
+    Logs(control::Logs),
+    Restart(control::Restart),
 }
 
 impl Agent {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         match self {
+            Self::List(list) => list.run(context),
+            Self::Show(show) => show.run(context),
             Self::Check(check) => check.run(context),
+            Self::Approve(approve) => approve.run(context),
+            Self::Run(run) => run.run(context),
+            Self::Logs(logs) => logs.run(context),
+            Self::Restart(restart) => restart.run(context),
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::fault::{self, EXIT_HELP, Exit, Fault};
 use crate::session::Context;
-use crate::{agent, checkpoint, completions, log, man, metrics, run, status, tokens, tpm};
+use crate::{agent, checkpoint, completions, log, man, metrics, run, runs, status, stop, tokens, tpm};
 
 /// The environment's name for the daemon's socket.
 const SOCKET_ENV: &str = "DSMIL_SOCKET";
@@ -55,6 +55,9 @@ enum Command {
     #[command(subcommand)]
     Agent(agent::Agent),
     Run(run::Run),
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    Stop(stop::Stop),
     Metrics(metrics::Metrics),
     Completions(completions::Completions),
     Man(man::Man),
@@ -77,6 +80,8 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Fault> {
         Command::Tpm(tpm) => tpm.run(context),
         Command::Agent(agent) => agent.run(context),
         Command::Run(run) => run.run(context),
+        Command::Runs(runs) => runs.run(context),
+        Command::Stop(stop) => stop.run(context),
         Command::Metrics(metrics) => metrics.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`arguments`]: the command line and what runs for it
-//! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`tpm`], [`agent`], [`run`], [`metrics`], [`completions`], [`man`]: one file for each subcommand
+//! - [`status`], [`tokens`], [`checkpoint`], [`log`], [`tpm`], [`agent`], [`run`], [`runs`], [`stop`], [`metrics`], [`completions`], [`man`]: one file for each subcommand
 //! - [`session`]: a connection to the daemon, and the warning about what its answers lack
 //! - [`progress`]: what is under way, on the error output
 //! - [`question`]: a question on the terminal before something is changed; [`secret`]: what must not be shown
@@ -29,7 +29,9 @@ mod log;
 mod man;
 mod metrics;
 mod run;
+mod runs;
 mod status;
+mod stop;
 mod tokens;
 mod tpm;
 

@@ -13,6 +13,7 @@ use types::workflow::{Mode, Step, Who, Workflow};
 use crate::agent::{Wrong, bytes};
 use crate::fault::Fault;
 use crate::output::{self, Table, clean, count};
+use crate::runs;
 use crate::session::Context;
 
 /// Runs a workflow.
@@ -93,7 +94,8 @@ impl Run {
     /// Runs it.
     pub fn run(&self, context: &Context) -> Result<(), Fault> {
         let file = self.file.display().to_string();
-        let checked = match workflow::read(&bytes(&self.file)?) {
+        let file_bytes = bytes(&self.file)?;
+        let checked = match workflow::read(&file_bytes) {
             Ok(checked) => checked,
             Err(mistakes) => {
                 let number = u64::try_from(mistakes.len()).unwrap_or(u64::MAX);
@@ -119,17 +121,13 @@ impl Run {
             }
         };
         if !self.dry_run {
-            return start();
+            let text = String::from_utf8(file_bytes).map_err(|_| Fault::Unexpected)?;
+            return runs::start(context, text, self.params.clone());
         }
         let text = plan(workflow, &params);
         let workflow = Some(agreed(workflow, Some(params)));
         tell(context, &Checked { file, workflow, mistakes: Vec::new(), refused: Vec::new() }, &text)
     }
-}
-
-/// Hands a run to the daemon.
-fn start() -> Result<(), Fault> {
-    Err(Fault::Failed("the daemon does not run workflows yet; --dry-run checks one".to_owned()))
 }
 
 impl From<Refused> for RefusedParam {

@@ -456,7 +456,7 @@ fn keys_of(state: &State, moved: Option<&Event>) -> Vec<tpm::PublicKey> {
 }
 
 const fn is_final(body: &Body) -> bool {
-    !matches!(body, Body::Progress(_))
+    !matches!(body, Body::Progress(_) | Body::Begun(_))
 }
 
 /// A request's id on this machine: two users who choose the same id ask for two things.

@@ -141,6 +141,8 @@ pub enum Command {
         /// What is to become of it.
         control: Control,
     },
+    /// End an agent's processes, and give it tasks again though it failed too often: new ones start when they are needed.
+    RestartAgent(agent::Name),
     /// Stop all agents and runs at once. It is done before anything is recorded of it.
     EmergencyStop,
     /// Approve of agents' files: each by its agent and the SHA-256 of the file.

@@ -24,6 +24,8 @@ pub struct Reply {
 pub enum Body {
     /// It goes on: the phase that is reached.
     Progress(&'static str),
+    /// A run is under way: its number.
+    Begun(u64),
     /// It is done.
     Done(Answer),
     /// It is not done.
@@ -100,6 +102,11 @@ pub enum Answer {
     },
     /// Agents are approved of.
     Approved,
+    /// An agent's processes are told to end.
+    Restarted {
+        /// How many.
+        ended: usize,
+    },
     /// Everything is stopped.
     Stopped {
         /// Until all agents stood still, nanoseconds.

@@ -272,7 +272,7 @@ fn ending(body: Body, damaged: bool) -> Option<Ending> {
     match body {
         Body::Done(Answer::Restored(report)) => Some(Ending::Restored(report)),
         Body::Refused(refusal) => Some(Ending::Failed { reason: refusal.to_string(), damaged }),
-        Body::Progress(_) | Body::Done(_) => None,
+        Body::Progress(_) | Body::Begun(_) | Body::Done(_) => None,
     }
 }
 

@@ -104,6 +104,18 @@ pub struct Step {
     pub dissent: Vec<u32>,
 }
 
+/// How the beginning of a run is told: the phase that a request to run reaches first.
+#[must_use]
+pub fn begun(run: u64) -> String {
+    format!("run {run}")
+}
+
+/// The run that a phase tells the beginning of.
+#[must_use]
+pub fn begun_of(phase: &str) -> Option<u64> {
+    phase.strip_prefix("run ")?.parse().ok()
+}
+
 /// All agents that are known.
 #[must_use]
 pub fn agents(state: &State, now: Time) -> Vec<Agent> {

@@ -133,6 +133,7 @@ pub fn command(command: wire::Command) -> Result<Command, Fault> {
                 .map(|one| Ok((agent(&one.name)?, hash(&one.hash)?)))
                 .collect::<Result<_, Fault>>()?,
         ),
+        wire::Command::RestartAgent { name } => Command::RestartAgent(agent(&name)?),
         wire::Command::Run { file, params } => run(&file, &params)?,
         wire::Command::Runs => Command::Query(Query::Runs),
         wire::Command::ShowRun { run } => Command::Query(Query::Run(run)),
@@ -340,6 +341,9 @@ fn plain(answer: Answer) -> wire::Answer {
         Answer::Ran { run } => wire::Answer::Ran { run },
         Answer::Controlled { run } => wire::Answer::Controlled { run },
         Answer::Approved => wire::Answer::Approved,
+        Answer::Restarted { ended } => {
+            wire::Answer::Restarted { ended: u64::try_from(ended).unwrap_or(u64::MAX) }
+        }
         Answer::Stopped { frozen_ns, killed_ns, left } => wire::Answer::Stopped {
             frozen_us: frozen_ns.map(|ns| ns / 1_000),
             killed_us: killed_ns.map(|ns| ns / 1_000),

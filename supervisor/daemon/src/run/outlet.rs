@@ -175,6 +175,7 @@ fn response(request: RequestId, behind: Behind, body: wire::Body) -> Response {
 fn told(body: Body, beside: Option<Zeroizing<Vec<u8>>>) -> wire::Body {
     match body {
         Body::Progress(phase) => wire::Body::Progress { phase: phase.to_owned() },
+        Body::Begun(run) => wire::Body::Progress { phase: wire::agents::begun(run) },
         Body::Done(answer) => match convert::answer(answer, beside.as_deref().map(Vec::as_slice)) {
             Ok(answer) => wire::Body::Done { answer },
             Err(fault) => refused(&Refusal::Failed(fault.to_string())),

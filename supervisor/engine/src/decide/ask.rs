@@ -47,6 +47,7 @@ pub(super) fn ask(
             return Ok(run::decide::control(state, input, asker, *run, *control));
         }
         Command::ApproveAgents(files) => return fleet::decide::approve(state, input, asker, files),
+        Command::RestartAgent(name) => return Ok(fleet::decide::restart(state, asker, name)),
         _ => {}
     }
     let order = match order(state, command) {
@@ -120,6 +121,7 @@ fn order(state: &State, command: &Command) -> Result<Order, Refusal> {
         | Command::Run { .. }
         | Command::ControlRun { .. }
         | Command::EmergencyStop
+        | Command::RestartAgent(_)
         | Command::ApproveAgents(_) => Err(Refusal::Invalid("this is not an order".to_owned())),
         Command::ReadTokens(items) => {
             if items.is_empty() || items.len() > ITEMS_MAX {

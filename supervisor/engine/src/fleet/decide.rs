@@ -116,6 +116,26 @@ pub(crate) fn approve(
     }
 }
 
+/// Somebody has an agent's processes end.
+pub(crate) fn restart(state: &State, (request, peer): (RequestId, Peer), name: &Name) -> Decision {
+    let refuse = |refusal| Decision::reply(Reply { request, body: Body::Refused(refusal) });
+    if state.rules.role(&peer) < policy::Role::Operator {
+        return refuse(Refusal::Denied(policy::Denial::Role { needed: policy::Role::Operator }));
+    }
+    let Some(agent) = state.fleet.agents.get(name) else {
+        return refuse(Refusal::NotFound(format!("agent “{name}”: “dsmil agent list” shows them")));
+    };
+    let its = state.fleet.instances.iter().filter(|(_, one)| one.agent == *name && !one.leaving);
+    let reason = || format!("as user {} asked", peer.uid);
+    let leaving = |(instance, _): (&u64, _)| AgentFact::Leaving { instance: *instance, reason: reason() };
+    let mut facts: Vec<Fact> = its.map(leaving).map(Fact::Agent).collect();
+    if agent.breaker.open_until_ns.is_some() {
+        facts.push(Fact::Agent(AgentFact::Breaker { name: name.to_string(), open_ns: None }));
+    }
+    let ended = facts.len();
+    Decision { facts, replies: vec![Reply { request, body: Body::Done(Answer::Restarted { ended }) }] }
+}
+
 /// What is heard of a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Heard {

@@ -82,7 +82,7 @@ pub(crate) fn accept(
     let ended = turn.out.end.clone();
     desk.settle(turn);
     let body = match ended {
-        None => Body::Progress("running"),
+        None => Body::Begun(run.number),
         Some(end) => answer(run.number, &end),
     };
     Ok(Decision { facts: desk.facts, replies: vec![Reply { request, body }] })
@@ -184,7 +184,7 @@ pub(crate) fn again(state: &State, request: RequestId) -> Option<Decision> {
     let number = state.runs.of(request)?;
     let body = match state.runs.ended.get(&number) {
         Some(ended) => answer(number, &ended.end),
-        None => Body::Progress("running"),
+        None => Body::Begun(number),
     };
     Some(Decision::reply(Reply { request, body }))
 }

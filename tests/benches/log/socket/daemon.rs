@@ -41,7 +41,7 @@ impl Daemon {
         let config = folder.join("dsmild.toml");
         let user = std::env::var("BENCH_USER").unwrap_or_else(|_| "nobody".into());
         let text = format!(
-            "state = {:?}\nsocket = {:?}\nuser = {user:?}\nwithout = [\"device\", \"probes\", \"zones\"]\n\n\
+            "state = {:?}\nsocket = {:?}\nuser = {user:?}\nwithout = [\"agents\", \"device\", \"probes\", \"zones\"]\n\n\
              [tpm]\ntcti = \"swtpm:host=127.0.0.1,port={TPM_PORT}\"\n",
             folder.join("state"),
             socket
