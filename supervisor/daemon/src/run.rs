@@ -56,6 +56,8 @@ pub enum Message {
     Event(Event),
     /// An agent asks for something.
     Called(Called),
+    /// Stop all agents at once.
+    StopAll,
     /// Stop in order.
     Stop,
     /// The log is not what was written: how it shows.
@@ -169,6 +171,7 @@ pub async fn run(
     let (ask, requests) = mpsc::channel(QUEUE_MAX);
     let stop = CancellationToken::new();
     sources::watch_signals(messages.clone())?;
+    sources::watch_emergency(messages.clone())?;
     let outlet = Outlet::new(Arc::clone(&world), messages.clone(), clock, workers.clone());
     let mut engine = Loop {
         state,
@@ -256,6 +259,7 @@ impl Loop {
             match message {
                 Message::Event(event) => self.event(event)?,
                 Message::Called(called) => self.called(called)?,
+                Message::StopAll => self.stop_all(engine::decide::DAEMON, RequestId([0; 16]))?,
                 Message::Stop => self.phase = Phase::Stopping,
                 Message::Damaged(why) => {
                     bail!("{why}; stopping: “dsmil log salvage” copies what can be proven")
@@ -346,7 +350,8 @@ impl Loop {
         let given = request;
         let request = of_user(peer.uid, given);
         if command == Command::EmergencyStop && self.state.rules.role(&peer) >= policy::Role::Operator {
-            return self.stop_all(peer, (request, given), replies);
+            self.waiting.insert(request, (given, replies));
+            return self.stop_all(peer, request);
         }
         let mut waits = true;
         if let Some(Payload(bytes)) = payload
@@ -388,15 +393,9 @@ impl Loop {
     }
 
     /// Stops all agents before anything is recorded of it: what is recorded may have to wait for a disk.
-    fn stop_all(
-        &mut self,
-        peer: Peer,
-        (request, given): (RequestId, RequestId),
-        replies: Way,
-    ) -> anyhow::Result<()> {
+    fn stop_all(&mut self, peer: Peer, request: RequestId) -> anyhow::Result<()> {
         let stopped = self.world.agents().map(effects::agents::Agents::stop_all);
         let (frozen_ns, killed_ns, left) = stopped.unwrap_or_default();
-        self.waiting.insert(request, (given, replies));
         self.event(Event::EmergencyStop { request, peer, frozen_ns, killed_ns, left })
     }
 

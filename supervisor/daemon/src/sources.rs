@@ -128,6 +128,19 @@ pub fn lock(probes: &Probes) -> std::sync::MutexGuard<'_, Telemetry> {
     probes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// SIGUSR1 stops all agents at once, as “dsmil stop --emergency” does.
+pub fn watch_emergency(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
+    let mut emergency = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while emergency.recv().await.is_some() {
+            if messages.send(Message::StopAll).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
 /// The first SIGTERM or SIGINT asks to stop, the second stops at once, whatever the loop is doing.
 pub fn watch_signals(messages: mpsc::Sender<Message>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
