@@ -37,6 +37,12 @@ fn forever() -> ! {
     std::process::exit(0)
 }
 
+fn call(call: &str, task: &str) {
+    say(&format!(
+        "{{\"type\":\"call\",\"id\":\"{call}\",\"task\":\"{task}\",\"capability\":\"token.read\",\"input\":5}}"
+    ));
+}
+
 fn answer(id: &str, line: &str) {
     say(&format!("{{\"type\":\"result\",\"id\":\"{id}\",\"output\":{}}}", input(line)));
 }
@@ -45,10 +51,7 @@ fn answer(id: &str, line: &str) {
 fn task(mode: &str, line: &str) {
     let id = field(line, "id").unwrap_or_default();
     match mode {
-        "call" if !line.contains("\"c1\"") => say(&format!(
-            "{{\"type\":\"call\",\"id\":\"c1\",\"task\":\"{id}\",\"capability\":\"token.read\",\"input\":{}}}",
-            input(line)
-        )),
+        "call" => call("c1", id),
         "progress" => {
             for done in 0..1_000 {
                 say(&format!("{{\"type\":\"progress\",\"id\":\"{id}\",\"done\":{done},\"total\":1000}}"));
@@ -104,6 +107,15 @@ fn task(mode: &str, line: &str) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         },
+        "last-word" => {
+            answer(id, line);
+            std::process::exit(0);
+        }
+        "heartbeat-unasked" => say("{\"type\":\"heartbeat\",\"sequence\":99}"),
+        "hello-twice" => say("{\"type\":\"hello\",\"protocol\":1}"),
+        "call-twice" => (0..2).for_each(|_| call("c1", id)),
+        "calls-many" => (0..65).for_each(|count| call(&format!("c{count}"), id)),
+        "call-stranger" => call("c1", "unknown"),
         "leave-child" => {
             _ = std::process::Command::new("/bin/sh").args(["-c", "setsid sleep 300 & exit"]).status();
             std::process::exit(0);
