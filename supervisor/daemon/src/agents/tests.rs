@@ -28,8 +28,8 @@ use super::happened::{Batch, Happened, Why};
 /// Enough for anything but what hangs.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Users that nobody has, a new one for each test: the kernel counts processes by user.
-static UID: AtomicU32 = AtomicU32::new(63_100);
+/// Users that nobody has, a new one for each test, and others for another run at the same time: the kernel counts processes by user.
+static UIDS: AtomicU32 = AtomicU32::new(0);
 
 fn id(text: &str) -> Id {
     text.parse().unwrap()
@@ -55,7 +55,7 @@ struct Lab {
 
 /// A user whom nobody else has.
 fn user() -> sandbox::User {
-    let uid = UID.fetch_add(1, Ordering::Relaxed);
+    let uid = 1_000_000 + 64 * std::process::id() + UIDS.fetch_add(1, Ordering::Relaxed);
     let name = "agent".to_owned();
     sandbox::User { uid, gid: uid, groups: Vec::new(), name, home: "/".into(), processes_max: 300 }
 }
