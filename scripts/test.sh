@@ -48,6 +48,7 @@ lane_two() {
     check "logs that are archived, damaged, salvaged" guest odd-logs
     check "SIGKILL in writes, checkpoints, restores" guest kills
     check "what is sealed, and the ways to it" guest vault
+    check "agents and workflows" guest fleet
     BARE=1 check "limits of agents, where the tree has controllers" agents
     check "checkpoints compared, restored, exported, mounted" guest checkpoints
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::subtree::step_aside;
+use crate::folder::Folder;
+use crate::subtree::{step_aside, turn_on};
 
 /// Where the supervisor itself goes in a cgroup that was delegated to it: beside the agents, not above them.
 pub const ASIDE: &str = "supervisor";
@@ -31,6 +32,8 @@ pub fn find(configured: Option<&Path>) -> Result<PathBuf, Error> {
         return Err(Error::Unfit("our cgroup is not in the tree that we see"));
     };
     if relative.as_os_str().is_empty() {
+        // The topmost folder may hold processes and divide what there is all the same. What it has not is missing below, and told there.
+        turn_on(&Folder::open(&root)?)?;
         let path = root.join(OURS);
         make(&path)?;
         return Ok(path);

@@ -283,7 +283,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// Turns on for the folders below what the kernel has; what it has not, and why.
-fn turn_on(folder: &Folder) -> Result<Vec<(&'static str, String)>, Error> {
+pub fn turn_on(folder: &Folder) -> Result<Vec<(&'static str, String)>, Error> {
     let there = folder.read("cgroup.controllers")?;
     let on = folder.read("cgroup.subtree_control")?;
     // Some could be turned on beside processes in the folder itself, and would then make what is below unfit for any. The topmost folder,
