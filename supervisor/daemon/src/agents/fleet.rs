@@ -37,7 +37,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { hello: Duration::from_secs(5), heartbeat: Duration::from_secs(5), misses: 3 }
+        Self { hello: Duration::from_secs(30), heartbeat: Duration::from_secs(5), misses: 3 }
     }
 }
 

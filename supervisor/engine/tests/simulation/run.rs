@@ -317,7 +317,7 @@ impl Run {
 
     fn deliver(&mut self, reply: &Reply, connected: bool) -> Result<(), String> {
         let success = match &reply.body {
-            Body::Progress(_) => return Ok(()),
+            Body::Progress(_) | Body::Begun(_) => return Ok(()),
             Body::Done(_) => true,
             Body::Refused(refusal) => {
                 self.denied += u64::from(matches!(refusal, Refusal::Denied(_)));

@@ -59,6 +59,7 @@ pub(super) fn advanced(fact: &Advance) -> String {
         let reason = end.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
         said.push(format!("step {} {}{reason}", end.step, end.status.word()));
     }
+    said.extend(fact.opened.iter().map(|open| format!("step {} opens with {} tasks", open.step, open.tasks)));
     said.extend(fact.queued.iter().map(|task| format!("{task} waits for an agent")));
     said.extend(fact.begun.iter().map(|begin| format!("{} begins at {}", begin.task, begin.instance)));
     said.extend(fact.released.iter().map(|one| format!("{} was let go of", one.task)));
