@@ -35,6 +35,31 @@ pub(super) fn apply(
     Ok(replay(entries, fate, &mut |bound| dice.below(bound), write)?)
 }
 
+/// Has the file system put right what a crash leaves: what is wrong if that cannot be done.
+///
+/// Its superblock is two sectors long and written in place when it is mounted, so a cut can tear it. Then a copy of it is taken, which lies at
+/// one of two places, as `e2fsck` says itself.
+fn repair(disk: &Path) -> anyhow::Result<Option<String>> {
+    let check = |arguments: &[&str]| {
+        Command::new("e2fsck").args(arguments).arg(disk).output().context("starting e2fsck")
+    };
+    // 1: something was put right, as the journal's replay does.
+    let is_right = |status: std::process::ExitStatus| matches!(status.code(), Some(0 | 1));
+    let first = check(&["-f", "-p"])?;
+    if is_right(first.status) {
+        return Ok(None);
+    }
+    for copy in [["-b", "8193", "-B", "1024"], ["-b", "32768", "-B", "4096"]] {
+        // With a copy everything is looked at, and all questions are answered.
+        if is_right(check(&[&["-f", "-y"][..], &copy].concat())?.status)
+            && is_right(check(&["-f", "-p"])?.status)
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&first.stdout).trim().to_owned()))
+}
+
 /// What is wrong with the log on a disk that lost power: nothing, or what is not there of what was acknowledged. `verifier` is the
 /// command `dsmil`, `folder` is for what is made on the way.
 ///
@@ -47,10 +72,8 @@ pub(super) fn look(
     verifier: &Path,
     folder: &Path,
 ) -> anyhow::Result<Option<String>> {
-    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(disk).output().context("starting e2fsck")?;
-    // 1: something was put right, as the journal's replay does.
-    if !matches!(checked.status.code(), Some(0 | 1)) {
-        return Ok(Some(format!("the file system: {}", String::from_utf8_lossy(&checked.stdout).trim())));
+    if let Some(wrong) = repair(disk)? {
+        return Ok(Some(format!("the file system: {wrong}")));
     }
     let out = folder.join("out");
     if out.exists() {

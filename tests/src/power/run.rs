@@ -21,7 +21,7 @@ use crate::fuzz::dice::Dice;
 use crate::survive::Told;
 
 /// What a boot may take to answer, and to come to the moment of the cut.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 /// Between two looks for the moment.
 const LOOK: Duration = Duration::from_millis(1);
 
