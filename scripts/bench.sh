@@ -144,6 +144,14 @@ case $name in
         # Loading probes is root's.
         runner=(as_root)
         ;;
+    steps)
+        need swtpm=swtpm
+        step "daemon" in_tree "$ROOT/scripts/cargo.sh" build --release -p daemon
+        step "agent" in_tree "$ROOT/scripts/cargo.sh" build --release -p daemon --example agent
+        # Starting agents is root's.
+        runner=(as_root env DSMILD="$TARGET/release/dsmild" AGENT="$TARGET/release/examples/agent"
+            BENCH_PROFILE="${BENCH_PROFILE:-}")
+        ;;
     tpm) need swtpm=swtpm tpm2_sign=tpm2-tools ;;
     checkpoint) checkpoint_peers ;;
     restore)

@@ -45,7 +45,7 @@ impl Round {
 ///
 /// As [`figures`].
 pub fn profile(scratch: &Scratch, seconds: u64) -> anyhow::Result<()> {
-    let daemon = Daemon::start(scratch)?;
+    let daemon = Daemon::start(scratch, "\"agents\", ", "")?;
     for _ in 0..seconds {
         let round = clients::run(&mut clients::of_ours(daemon.socket(), WRITERS)?, TIME)?;
         println!("{:.0}/s, p99 {:.2} ms", round.rate, round.p99_ms);
@@ -59,7 +59,7 @@ pub fn profile(scratch: &Scratch, seconds: u64) -> anyhow::Result<()> {
 ///
 /// A server does not start, refuses an append, or what ours acknowledged is not in its log.
 pub fn figures(scratch: &Scratch) -> anyhow::Result<Vec<Figure>> {
-    let daemon = Daemon::start(scratch)?;
+    let daemon = Daemon::start(scratch, "\"agents\", ", "")?;
     let mut servers: Vec<(&'static str, Box<dyn Server>, f64)> = vec![
         ("umadb", Box::new(Umadb::start(scratch)?), 3.0),
         ("postgresql", Box::new(Postgres::start(scratch)?), 3.0),

@@ -26,12 +26,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with its log in the scratch folder; `DSMILD` names the program.
+    /// Starts it with its log in the scratch folder; `DSMILD` names the program. `without` is what it may lack besides what such a machine
+    /// lacks, `more` what else its configuration says.
     ///
     /// # Errors
     ///
     /// A program is missing, or the daemon does not serve: its output is told.
-    pub fn start(scratch: &Scratch) -> anyhow::Result<Self> {
+    pub fn start(scratch: &Scratch, without: &str, more: &str) -> anyhow::Result<Self> {
         let program = std::env::var_os("DSMILD").context("DSMILD names no dsmild: use “make bench”")?;
         let folder = scratch.path().join("daemon");
         fs::create_dir_all(folder.join("tpm"))?;
@@ -41,8 +42,8 @@ impl Daemon {
         let config = folder.join("dsmild.toml");
         let user = std::env::var("BENCH_USER").unwrap_or_else(|_| "nobody".into());
         let text = format!(
-            "state = {:?}\nsocket = {:?}\nuser = {user:?}\nwithout = [\"agents\", \"device\", \"probes\", \"zones\"]\n\n\
-             [tpm]\ntcti = \"swtpm:host=127.0.0.1,port={TPM_PORT}\"\n",
+            "state = {:?}\nsocket = {:?}\nuser = {user:?}\nwithout = [{without}\"device\", \"probes\", \"zones\"]\n\n\
+             [tpm]\ntcti = \"swtpm:host=127.0.0.1,port={TPM_PORT}\"\n{more}",
             folder.join("state"),
             socket
         );
