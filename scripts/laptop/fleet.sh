@@ -1,5 +1,7 @@
-#!/usr/bin/env python3
+#!/bin/bash
 # Agents and workflows in the laptop, through the daemon as it ships: approval, runs of each mode, kills, misbehaviour, the emergency stop.
+# The laptop has bash and python; the script is the second's.
+exec python3 - "$@" <<'PYTHON'
 import json, os, signal, subprocess, sys, time
 
 AGENTS, WORK = "/etc/dsmil/agents", "/root/fleet"
@@ -264,3 +266,4 @@ if failed:
     print(run("tail", "-n", "40", "/var/log/dsmild.log").stdout, file=sys.stderr)
 print("fleet: " + ("all as it should be" if not failed else f"{failed} failed"))
 sys.exit(1 if failed else 0)
+PYTHON
