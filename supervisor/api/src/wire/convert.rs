@@ -1,6 +1,6 @@
 //! Between the wire and `engine`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -279,16 +279,39 @@ fn control(action: &str) -> Result<Control, Fault> {
 fn run(file: &str, params: &[String]) -> Result<Command, Fault> {
     /// Mistakes that are told at most.
     const TOLD_MAX: usize = 20;
-    let checked = workflow::read(file.as_bytes()).map_err(|mistakes| {
-        let told: Vec<_> = mistakes.iter().take(TOLD_MAX).map(ToString::to_string).collect();
-        Fault(format!("the workflow has mistakes:\n{}", told.join("\n")))
+    let found = recent(file, || {
+        workflow::read(file.as_bytes()).map_err(|mistakes| {
+            let told: Vec<_> = mistakes.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+            Fault(format!("the workflow has mistakes:\n{}", told.join("\n")))
+        })
     })?;
-    let values = workflow::arguments::read(&checked.workflow, params).map_err(|refused| {
+    let values = workflow::arguments::read(&found, params).map_err(|refused| {
         let told: Vec<_> = refused.iter().take(TOLD_MAX).map(ToString::to_string).collect();
         Fault(told.join("\n"))
     })?;
     let params = serde_json::Value::from(values).to_string();
-    Ok(Command::Run { workflow: Arc::new(checked.workflow), params })
+    Ok(Command::Run { workflow: found, params })
+}
+
+/// The workflow of a file that was read before, or is read now: who runs one again and again has it read once.
+fn recent(
+    file: &str,
+    read: impl FnOnce() -> Result<workflow::Checked, Fault>,
+) -> Result<Arc<types::workflow::Workflow>, Fault> {
+    /// Files that are remembered; the one that was used the longest ago is forgotten.
+    const REMEMBERED_MAX: usize = 16;
+    static REMEMBERED: Mutex<Vec<(Box<str>, Arc<types::workflow::Workflow>)>> = Mutex::new(Vec::new());
+    let mut remembered = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = match remembered.iter().position(|(known, _)| **known == *file) {
+        Some(place) => remembered.remove(place),
+        None => (file.into(), Arc::new(read()?.workflow)),
+    };
+    let workflow = Arc::clone(&found.1);
+    remembered.push(found);
+    if remembered.len() > REMEMBERED_MAX {
+        remembered.remove(0);
+    }
+    Ok(workflow)
 }
 
 fn select(text: &str) -> Result<Select, Fault> {

@@ -38,12 +38,11 @@ pub(crate) fn accept(
     params: &str,
 ) -> Result<Decision, Error> {
     let refuse = |refusal| Ok(Decision::reply(Reply { request, body: Body::Refused(refusal) }));
-    let encoded = encoding::encode(workflow)?;
-    if let Err(refusal) = admit(state, input, &peer, workflow, (encoded.len(), params.len())) {
+    let (workflow_hash, encoded) = hashed(state, workflow)?;
+    let bytes = encoded.as_ref().map_or(0, Vec::len);
+    if let Err(refusal) = admit(state, input, &peer, workflow, (bytes, params.len())) {
         return refuse(refusal);
     }
-    let workflow_hash = Hash(Sha256::digest(&encoded).into());
-    let is_known = state.runs.workflows.contains_key(&workflow_hash);
     let mut fact = RunAccepted {
         run: state.runs.next.max(1),
         request: request.0,
@@ -51,7 +50,7 @@ pub(crate) fn accept(
         grant: (&policy::Grant { order: Hash::default(), rules: state.rules.version, expires_ns: 0 }).into(),
         name: workflow.name.to_string(),
         workflow_hash: workflow_hash.0,
-        workflow: (!is_known).then(|| encoded.into()),
+        workflow: encoded.map(Into::into),
         params: params.to_owned(),
     };
     let order = fact.order();
@@ -86,6 +85,19 @@ pub(crate) fn accept(
         Some(end) => answer(run.number, &end),
     };
     Ok(Decision { facts: desk.facts, replies: vec![Reply { request, body }] })
+}
+
+/// The hash of a workflow's encoding; and the encoding, unless it is that of a workflow that is remembered.
+fn hashed(state: &State, workflow: &Workflow) -> Result<(Hash, Option<Vec<u8>>), Error> {
+    let mut known = state.runs.workflows.iter();
+    // The same file is the same workflow, unless it was understood by an earlier version.
+    if let Some((hash, _)) = known.find(|(_, (one, _))| one.hash == workflow.hash && **one == *workflow) {
+        return Ok((*hash, None));
+    }
+    let encoded = encoding::encode(workflow)?;
+    let hash = Hash(Sha256::digest(&encoded).into());
+    let is_known = state.runs.workflows.contains_key(&hash);
+    Ok((hash, (!is_known).then_some(encoded)))
 }
 
 /// What does not depend on the rules.
