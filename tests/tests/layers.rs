@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["api", "recovery", "store", "types", "view"]),
+    ("agents", &["api", "types"]),
     // Tests look at everything.
     (
         "tests",
