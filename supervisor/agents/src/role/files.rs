@@ -101,7 +101,7 @@ pub const ROLE: Role = Role {
         Act {
             name: "duplicates",
             input: &[PATH, LIMIT, ("min_bytes", "smaller files are passed over; 1 unless given")],
-            output: "`groups`: `sha256`, `bytes`, `paths`; `count`; `wasted_bytes`",
+            output: "`groups`: `sha256`, `bytes`, `count` of files, `paths` of the first 10; `count`; `wasted_bytes`",
             run: content::duplicates,
         },
     ],

@@ -69,6 +69,27 @@ fn heartbeats_progress_and_cancelling_come_in_the_middle_of_work() {
     agent.end();
 }
 
+/// Tasks may stand right behind hello in the pipe; whoever does them is slower than hello's answer all the same.
+#[test]
+fn hello_comes_first_however_much_came_with_it() {
+    for _ in 0..20 {
+        let hello = r#"{"type":"hello","protocol":1,"agent":"a","line_max":4096,"heartbeat_ms":5000}"#;
+        let task = r#"{"type":"task","id":"t1","key":"k","attempt":1,"timeout_ms":9,"input":[1]}"#;
+        let beats = "{\"type\":\"heartbeat\",\"sequence\":1}\n".repeat(400);
+        let mut child = Command::new(PROGRAM)
+            .args(["judge", "first"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(format!("{hello}\n{task}\n{beats}").as_bytes()).unwrap();
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert!(said.starts_with("{\"type\":\"hello\""), "{said}");
+        assert_eq!(said.lines().count(), 402);
+        assert_eq!(said.lines().filter(|line| line.contains("\"t1\"")).count(), 1);
+    }
+}
+
 #[test]
 fn two_tasks_run_at_once() {
     let folder = zones(&[("cpu", "50000", "90000")]);

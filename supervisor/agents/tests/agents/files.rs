@@ -112,7 +112,7 @@ fn files_are_read_hashed_searched_and_compared() {
     let same = act("duplicates", json!({}));
     assert_eq!(
         same["groups"],
-        json!([{"sha256": HELLO, "bytes": 6, "paths": ["hello.txt", "sub/copy.txt"]}])
+        json!([{"sha256": HELLO, "bytes": 6, "count": 2, "paths": ["hello.txt", "sub/copy.txt"]}])
     );
     assert_eq!(same["wasted_bytes"], 6);
 }
@@ -206,4 +206,18 @@ fn a_large_file_is_hashed_with_heartbeats_and_can_be_cancelled() {
     let peak: u64 = peak.split(' ').next().unwrap().parse().unwrap();
     assert!(peak < 32 << 10, "{peak} KiB");
     agent.end();
+}
+
+/// Thousands of equal files are one group with some of its names, so that the result still fits into a line.
+#[test]
+fn many_duplicates_are_told_in_short() {
+    let tree = TempDir::new().unwrap();
+    let root = tree.path().join("root");
+    fs::create_dir(&root).unwrap();
+    for number in 0..3_000 {
+        fs::write(root.join(format!("a-file-with-a-long-name-{number}")), "the same").unwrap();
+    }
+    let found = act(&tree, "duplicates", &json!({})).unwrap();
+    assert_eq!((&found["groups"][0]["count"], &found["wasted_bytes"]), (&json!(3_000), &json!(2_999 * 8)));
+    assert_eq!(found["groups"][0]["paths"].as_array().unwrap().len(), 10);
 }

@@ -184,8 +184,13 @@ fn all_80_do_their_work() {
             })
             .collect();
         assert_eq!(definition.command[0], PROGRAM);
-        let mut command = Command::new(&definition.command[0]);
-        command.args(&words).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8");
+        // The limits that hold without cgroups; the shell becomes the agent.
+        let mut command = Command::new("/bin/sh");
+        let limits = &definition.limits;
+        let script =
+            format!("ulimit -d {}; ulimit -n {}; exec \"$@\"", limits.memory.0 >> 10, limits.open_files);
+        command.args(["-c", &script, "sh", &definition.command[0]]).args(&words);
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LANG", "C.UTF-8");
         let mut agent = Agent::begin(command, definition.limits.output_line.0);
         let mut supervisor = Supervisor::new();
         supervisor.allowed = Some(definition.capabilities.clone());

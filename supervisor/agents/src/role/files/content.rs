@@ -24,6 +24,8 @@ const READ_MAX: u64 = 32 << 10;
 const LINE_MAX: usize = 64 << 10;
 /// What is told of a longer line, characters.
 const SHOWN_MAX: usize = 200;
+/// Most files with the same content that are named.
+const GROUP_MAX: usize = 10;
 
 pub fn read(_: &Task, input: &Input, options: &Options) -> Result<Value, Fault> {
     let root = open(options)?;
@@ -207,18 +209,21 @@ pub fn duplicates(task: &Task, input: &Input, options: &Options) -> Result<Value
     let (mut groups, mut count, mut wasted, mut read) = (Vec::new(), 0_u64, 0_u64, 0);
     // The largest first: they are worth most.
     for (bytes, paths) in sizes.iter().rev().filter(|(_, paths)| paths.len() > 1) {
-        let mut same: BTreeMap<[u8; 32], Vec<String>> = BTreeMap::new();
+        let mut same: BTreeMap<[u8; 32], (u64, Vec<String>)> = BTreeMap::new();
         for path in paths {
             if let Some(hash) = digest_of(task, &root, path, &mut read)? {
-                same.entry(hash).or_default().push(shown(path));
+                let (files, told) = same.entry(hash).or_default();
+                *files += 1;
+                if told.len() < GROUP_MAX {
+                    told.push(shown(path));
+                }
             }
         }
-        for (hash, paths) in same.into_iter().filter(|(_, paths)| paths.len() > 1) {
+        for (hash, (files, paths)) in same.into_iter().filter(|(_, (files, _))| *files > 1) {
             count += 1;
-            let more = u64::try_from(paths.len() - 1).unwrap_or(u64::MAX);
-            wasted = wasted.saturating_add(bytes.saturating_mul(more));
+            wasted = wasted.saturating_add(bytes.saturating_mul(files - 1));
             if groups.len() < limit {
-                groups.push(json!({"sha256": hex(&hash), "bytes": bytes, "paths": paths}));
+                groups.push(json!({"sha256": hex(&hash), "bytes": bytes, "count": files, "paths": paths}));
             }
         }
     }

@@ -15,6 +15,8 @@ use crate::task::Task;
 pub const DEPTH_MAX: usize = 64;
 /// Most entries of one walk.
 const ENTRIES_MAX: u64 = 100_000;
+/// Most bytes of their paths together, which bounds what the longest of them hold.
+const PATHS_BYTES_MAX: usize = 16 << 20;
 
 /// A folder whose inside can be looked at.
 pub struct Root {
@@ -47,6 +49,7 @@ pub struct Walked {
     others: u64,
     unreadable: u64,
     is_cut: bool,
+    path_bytes: usize,
 }
 
 impl Walked {
@@ -195,7 +198,8 @@ impl Root {
             let mut below = Vec::new();
             for mut entry in self.entries(&folder, &mut walked) {
                 task.at(walked.seen(), None, || format!("is at {}", entry.shown()))?;
-                if walked.seen() >= ENTRIES_MAX {
+                walked.path_bytes += entry.path.as_os_str().len();
+                if walked.seen() >= ENTRIES_MAX || walked.path_bytes > PATHS_BYTES_MAX {
                     walked.is_cut = true;
                     return Ok(walked);
                 }
