@@ -142,6 +142,10 @@ impl Task {
         let input = Payload::of(input).map_err(|unfit| Fault::failed(format!("the call {unfit}")))?;
         let count = {
             let mut state = self.state();
+            // What nobody wants any more is not asked for.
+            if state.is_cancelled {
+                return Err(Fault::cancelled());
+            }
             state.calls += 1;
             state.reply = None;
             state.calls
