@@ -26,7 +26,7 @@ GUEST=$ROOT/scripts/laptop
 EARLY=(virtio_blk squashfs overlay)
 LATE=(ext4 9p 9pnet_virtio virtio_rng wmi dell-wmi-descriptor dcdbas dell-smbios fan)
 # What of our build is at hand in the guest, as NAME=FILE below the target's debug folder.
-BINARIES=(dsmild=dsmild dsmil=dsmil laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi dsmil-coverage=examples/coverage laptop-survive=laptop-survive laptop-tables=laptop-tables laptop-fuzz=laptop-fuzz)
+BINARIES=(dsmild=dsmild dsmil=dsmil dsmil-agent=dsmil-agent laptop-ctl=laptop-ctl dsmil-direct=examples/direct dsmil-uapi=examples/uapi dsmil-coverage=examples/coverage laptop-survive=laptop-survive laptop-tables=laptop-tables laptop-fuzz=laptop-fuzz)
 
 usage() {
     sed -n '2,/^\. /{/^\. /d;s/^# \{0,1\}//p}' "$0"

@@ -46,15 +46,20 @@ def gone(process, seconds=60):
     return False
 
 
-def helper(of=None):
+def helper(of=None, kind="restore"):
     of = of or pid()
     for path in glob.glob("/proc/[0-9]*/stat"):
         try:
             state, parent = open(path).read().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue
-        if int(parent) == of and state != "Z":
-            return int(path.split("/")[2])
+        number = path.split("/")[2]
+        try:
+            words = open(f"/proc/{number}/cmdline").read().split("\0")
+        except OSError:
+            continue
+        if int(parent) == of and state != "Z" and kind in words:
+            return int(number)
 
 
 def status_of(path):
@@ -194,6 +199,20 @@ claim(held == {"CapInh": 0, "CapPrm": RESTORE, "CapEff": RESTORE, "CapBnd": REST
 files = {os.readlink(path) for path in glob.glob(f"/proc/{helper()}/fd/*")}
 strange = [file for file in files if file not in ("/dev/null", LOG, WORK, os.path.dirname(WORK)) and not file.startswith("socket:")]
 claim(not strange, "the helper has its folder, the one above it, and has inherited no file", strange)
+SPAWN = 0x4 | 1 << 5 | 0xC0 | 1 << 8 | 1 << 24
+spawner = helper(kind="spawn")
+fields = status_of(f"/proc/{spawner}/status")
+held = {cap: int(fields[cap][0], 16) for cap in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+claim(held == {"CapInh": 0, "CapPrm": SPAWN, "CapEff": SPAWN, "CapBnd": SPAWN, "CapAmb": 0}
+      and fields["NoNewPrivs"] == ["1"] and not fields["Groups"] and fields["Threads"] == ["1"],
+      "the helper of agents holds six capabilities and no group", (held, fields["Groups"]))
+files = {os.readlink(path) for path in glob.glob(f"/proc/{spawner}/fd/*")}
+strange = [file for file in files if file not in ("/dev/null", LOG) and not file.startswith(("socket:", "/sys/fs/cgroup/"))]
+claim(not strange, "it has its cgroups and nothing else", strange)
+for number in (signal.SIGTERM, signal.SIGINT):
+    os.kill(spawner, number)
+time.sleep(0.3)
+claim(helper(kind="spawn") is not None, "it leaves signals to the daemon")
 claim(oct(os.stat(STATE).st_mode & 0o777) == "0o700" and oct(os.stat(SOCKET).st_mode & 0o777) == "0o660",
       "state folder and socket are closed to others")
 os.kill(helper(), signal.SIGTERM)
@@ -325,6 +344,11 @@ place, process = end_of_log(), pid()
 os.kill(helper(), signal.SIGKILL)
 claim(gone(process) and "the restore helper has ended" in said_since(place), "without its helper the daemon stops and says so")
 claim(daemon("start") and helper() is not None, "and starts again with a new one")
+
+place, process = end_of_log(), pid()
+os.kill(helper(kind="spawn"), signal.SIGKILL)
+claim(gone(process) and "the helper of agents has ended" in said_since(place), "nor goes it on without that of agents")
+claim(daemon("start") and helper(kind="spawn") is not None, "and starts again with a new one")
 
 for phase in ("preparing", "executing", "verifying", "cleaning up"):
     fill("e")

@@ -394,7 +394,9 @@ impl Loop {
 
     /// Stops all agents before anything is recorded of it: what is recorded may have to wait for a disk.
     fn stop_all(&mut self, peer: Peer, request: RequestId) -> anyhow::Result<()> {
-        let stopped = self.world.agents().map(effects::agents::Agents::stop_all);
+        // What is queued and not let out yet must not start anybody afterwards.
+        let floor = self.state.fleet.next;
+        let stopped = self.world.agents().map(|agents| agents.stop_all(floor));
         let (frozen_ns, killed_ns, left) = stopped.unwrap_or_default();
         self.event(Event::EmergencyStop { request, peer, frozen_ns, killed_ns, left })
     }

@@ -25,6 +25,8 @@ use tests::bench::{Arm, Bench, Better, Figure, Peer, ROUNDS, Scratch, alternate}
 const AGENTS: usize = 80;
 /// Steps of a run.
 const STEPS: usize = 3;
+/// Where the agents are defined meanwhile: only root may write there, up to the root of the tree.
+const FOLDER: &str = "/etc/dsmil-bench-agents";
 /// One round.
 const TIME: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
+    let result = measured();
+    fs::remove_dir_all(FOLDER).ok();
+    result
+}
+
+fn measured() -> anyhow::Result<()> {
     let bench = Bench::begin("steps")?;
     let scratch = bench.scratch()?;
     let agent = agent(scratch.path())?;
@@ -133,8 +141,7 @@ fn agent(scratch: &Path) -> anyhow::Result<PathBuf> {
 
 /// A daemon whose agents are approved.
 fn started(scratch: &Scratch, agent: &Path) -> anyhow::Result<Daemon> {
-    // Only root may write where definitions lie, up to the root of the tree.
-    let folder = Path::new("/etc/dsmil-bench-agents");
+    let folder = Path::new(FOLDER);
     fs::create_dir_all(folder)?;
     for number in 0..AGENTS {
         let text = format!(
@@ -160,7 +167,6 @@ fn started(scratch: &Scratch, agent: &Path) -> anyhow::Result<Daemon> {
     let agents: Vec<Value> =
         agents.iter().map(|one| json!({ "name": one.get("name"), "hash": one.get("hash") })).collect();
     ask(daemon.socket(), &json!({ "command": "approve_agents", "agents": agents }))?;
-    fs::remove_dir_all(folder).ok();
     Ok(daemon)
 }
 

@@ -1,6 +1,7 @@
 //! Agents: processes are started, told and ended; and all of them stopped at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,13 +50,15 @@ pub struct Agents {
     rules: Rules,
     /// What the files allow that are there, by their hashes; and what is wrong with others.
     known: Mutex<(HashMap<Hash, Limits>, Vec<Found>)>,
+    /// Processes with lower numbers were stopped with all others: what was decided of them before and is let out now is void.
+    floor: AtomicU64,
     /// What happened that no agent told: a process that could not be reached.
     unheard: mpsc::UnboundedSender<Event>,
 }
 
 impl Agents {
     pub fn new(fleet: Fleet, rules: Rules, unheard: mpsc::UnboundedSender<Event>) -> Self {
-        Self { fleet, rules, known: Mutex::default(), unheard }
+        Self { fleet, rules, known: Mutex::default(), floor: AtomicU64::new(0), unheard }
     }
 
     fn known(&self) -> MutexGuard<'_, (HashMap<Hash, Limits>, Vec<Found>)> {
@@ -87,6 +90,9 @@ impl Agents {
 
     /// Does what a fact asks for. Nothing here waits.
     pub fn act(&self, act: Act, now_ns: i64) {
+        if act.what.instance() < self.floor.load(Ordering::Acquire) {
+            return;
+        }
         let grant = policy::Grant::from(&act.grant);
         let permit = match act.standing {
             Standing::Beginning => policy::redeem(&self.rules, &grant, act.order, now_ns),
@@ -156,8 +162,10 @@ impl Agents {
         self.fleet.answer(instance, call, answer);
     }
 
-    /// Stops all agents now: how long it took until they stood still and until they were gone, and what is left.
-    pub fn stop_all(&self) -> (Option<u64>, Option<u64>, Vec<i32>) {
+    /// Stops all agents now: how long it took until they stood still and until they were gone, and what is left. Processes that are still to be
+    /// started and have lower numbers than this one never are.
+    pub fn stop_all(&self, floor: u64) -> (Option<u64>, Option<u64>, Vec<i32>) {
+        self.floor.fetch_max(floor, Ordering::AcqRel);
         let began = Instant::now();
         let since = |began: Instant| u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let brake = self.fleet.brake();

@@ -61,6 +61,19 @@ pub enum What {
     },
 }
 
+impl What {
+    /// Of which process.
+    #[must_use]
+    pub const fn instance(&self) -> u64 {
+        match self {
+            Self::Start { instance, .. }
+            | Self::Task { instance, .. }
+            | Self::Cancel { instance, .. }
+            | Self::Leave { instance } => *instance,
+        }
+    }
+}
+
 /// What a fact asks to be done, given the state right after it.
 pub fn acts(state: &State, fact: &Fact, mut each: impl FnMut(Act)) {
     match fact {

@@ -235,6 +235,7 @@ fn helper() -> anyhow::Result<Option<Pid>> {
         let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
         if words.first().is_some_and(|word| word.ends_with(b"dsmild"))
             && words.contains(&b"helper".as_slice())
+            && words.contains(&b"restore".as_slice())
         {
             return Ok(Some(Pid::from_raw(pid)));
         }
