@@ -214,7 +214,6 @@ def killed():
     number = newest()["number"]
     time.sleep(0.3)
     run("/usr/lib/laptop/daemon.sh", "kill")
-    left = run("pgrep", "-u", "dsmil-agent", check=False).stdout.split()
     until("no agent outlives the daemon", lambda: not run("pgrep", "-u", "dsmil-agent", check=False).stdout.strip(), 5)
     run("/usr/lib/laptop/daemon.sh", "start")
     client.wait()

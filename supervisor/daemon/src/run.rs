@@ -341,17 +341,17 @@ impl Loop {
             self.batch.outputs.push(Output::Query { view, query, request, replies });
             return Ok(());
         }
-        if self.phase == Phase::Stopping {
-            let message = "dsmild is stopping: ask again when it has started".to_owned();
-            let body = wire::Body::Refused { code: wire::Code::Busy, message };
-            replies.send(&Response { id: convert::request_text(request), behind: self.world.behind(), body });
-            return Ok(());
-        }
         let given = request;
         let request = of_user(peer.uid, given);
         if command == Command::EmergencyStop && self.state.rules.role(&peer) >= policy::Role::Operator {
             self.waiting.insert(request, (given, replies));
             return self.stop_all(peer, request);
+        }
+        if self.phase == Phase::Stopping {
+            let message = "dsmild is stopping: ask again when it has started".to_owned();
+            let body = wire::Body::Refused { code: wire::Code::Busy, message };
+            replies.send(&Response { id: convert::request_text(given), behind: self.world.behind(), body });
+            return Ok(());
         }
         let mut waits = true;
         if let Some(Payload(bytes)) = payload
@@ -397,7 +397,9 @@ impl Loop {
         // What is queued and not let out yet must not start anybody afterwards.
         let floor = self.state.fleet.next;
         let stopped = self.world.agents().map(|agents| agents.stop_all(floor));
-        let (frozen_ns, killed_ns, left) = stopped.unwrap_or_default();
+        self.world.undo_pending();
+        // Where there are no agents, none has to stop.
+        let (frozen_ns, killed_ns, left) = stopped.unwrap_or((Some(0), Some(0), Vec::new()));
         self.event(Event::EmergencyStop { request, peer, frozen_ns, killed_ns, left })
     }
 

@@ -20,13 +20,17 @@ mod tick;
 
 pub use self::resume::resume;
 
+use policy::{Action, Denial, Request};
+use types::peer::Peer;
 use types::unit::MilliCelsius;
 
 pub use tick::DAEMON;
 
+use crate::command::RequestId;
 use crate::fact::{Error, Fact, Level, Record};
 use crate::input::{Event, Input};
-use crate::reply::Reply;
+use crate::order::Order;
+use crate::reply::{Body, Refusal, Reply};
 use crate::state::State;
 use crate::{fleet, run};
 
@@ -109,6 +113,37 @@ pub fn decide(state: &State, input: &Input) -> Result<Decision, Error> {
         }
         Event::Temperature { zone, temperature } => heat(state, zone, *temperature),
     })
+}
+
+/// What the rules say of an order that is no work: the grant, or what to record and answer where they deny it.
+pub(crate) fn gate(
+    state: &State,
+    input: &Input,
+    (request, peer): (RequestId, Peer),
+    action: Action<'_>,
+    order: Order,
+) -> Result<Result<policy::Grant, Decision>, Error> {
+    let now_ns = input.time.wall_ns;
+    let asked =
+        Request { peer, action, order: order.hash()?, now_ns, thermal_unsafe: state.is_thermally_unsafe() };
+    let decided = policy::decide(&state.rules, &asked);
+    Ok(decided.map_err(|denial| denied(state, input, (request, peer), order, denial)))
+}
+
+/// What the rules deny is recorded and told; after too many denials of one user it is only told.
+pub(crate) fn denied(
+    state: &State,
+    input: &Input,
+    (request, peer): (RequestId, Peer),
+    order: Order,
+    denial: Denial,
+) -> Decision {
+    if state.is_denied_too_often(peer.uid, input.time.wall_ns) {
+        let pause = Refusal::Busy("a pause, after too many denied requests of this user,".to_owned());
+        return Decision::reply(Reply { request, body: Body::Refused(pause) });
+    }
+    let denied = Fact::Denied { asker: peer.into(), order, reason: denial.to_string() };
+    Decision::fact(denied).with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) })
 }
 
 fn heat(state: &State, zone: &str, temperature: Option<MilliCelsius>) -> Decision {

@@ -15,3 +15,5 @@ pub mod compare;
 pub mod print;
 
 pub(crate) mod json;
+
+pub use self::json::depth;

@@ -10,8 +10,11 @@ pub fn print(definition: &Definition) -> String {
     let mut text = "---\n".to_owned();
     let mut line = |key: &str, value: &str| {
         text.push_str(key);
-        text.push_str(": ");
-        text.push_str(value);
+        text.push(':');
+        if !value.is_empty() {
+            text.push(' ');
+            text.push_str(value);
+        }
         text.push('\n');
     };
     line("name", &quote(definition.name.as_str()));

@@ -64,6 +64,15 @@ impl World {
         .await
     }
 
+    /// Has the kernel take back what nobody has confirmed. It may take the firmware some time, so it is not waited for: a work whose change is gone
+    /// finds so when it confirms, and looks at what stands there.
+    pub fn undo_pending(&self) {
+        let pending = std::mem::take(&mut *lock(&self.pending));
+        if !pending.is_empty() {
+            std::thread::spawn(move || drop(pending));
+        }
+    }
+
     /// Brings old values back, through the kernel where it still holds the change, else by a write of our own.
     pub(super) async fn undo_write(
         &self,

@@ -1,10 +1,10 @@
 //! A command becomes an order, granted or not.
 
-use policy::{Action, Request};
+use policy::{Action, Denial, Request, Role};
 use types::peer::Peer;
 use types::token::TokenId;
 
-use super::{Decision, again, confirm, note, risky};
+use super::{Decision, again, confirm, denied, note, risky};
 use crate::command::{CONFIRM_S_MAX, Command, ITEMS_MAX, RequestId, SEAL_MAX, Which, name_fault};
 use crate::fact::{Error, Fact};
 use crate::input::{Input, Room};
@@ -47,6 +47,10 @@ pub(super) fn ask(
             return Ok(run::decide::control(state, input, asker, *run, *control));
         }
         Command::ApproveAgents(files) => return fleet::decide::approve(state, input, asker, files),
+        // Whoever may is stopped for before anything is decided.
+        Command::EmergencyStop => {
+            return Ok(refuse(Refusal::Denied(Denial::Role { needed: Role::Operator })));
+        }
         Command::RestartAgent(name) => return Ok(fleet::decide::restart(state, asker, name)),
         _ => {}
     }
@@ -66,13 +70,7 @@ pub(super) fn ask(
         thermal_unsafe: state.is_thermally_unsafe(),
     };
     match policy::decide(&state.rules, &asked) {
-        Err(_) if state.is_denied_too_often(peer.uid, input.time.wall_ns) => {
-            Ok(refuse(Refusal::Busy("a pause, after too many denied requests of this user,".to_owned())))
-        }
-        Err(denial) => {
-            let denied = Fact::Denied { asker: peer.into(), order, reason: denial.to_string() };
-            Ok(Decision::fact(denied).with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }))
-        }
+        Err(denial) => Ok(denied(state, input, (request, peer), order, denial)),
         Ok(_) if state.schedule.before_risky && state.rules.is_risky(&asked.action) => {
             risky::after_a_checkpoint(state, request, &asked, order)
         }

@@ -1,6 +1,6 @@
 //! What follows from what is heard of agents and their processes.
 
-use policy::{Action, Request};
+use policy::Action;
 use types::agent::{Definition, Name};
 use types::hash::Hash;
 use types::peer::Peer;
@@ -9,9 +9,9 @@ use types::time::Time;
 use super::fact::{AgentFact, Approval};
 use super::{AGENTS_MAX, Agent, BREAKER_FAILURES, BREAKER_OPEN_NS, BREAKER_SUCCESSES, IDLE_NS};
 use crate::command::RequestId;
-use crate::decide::Decision;
+use crate::decide::{Decision, gate};
 use crate::fact::{Error, Fact};
-use crate::input::Input;
+use crate::input::{Input, Room};
 use crate::order::Order;
 use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::run;
@@ -77,6 +77,9 @@ pub(crate) fn approve(
     files: &[(Name, Hash)],
 ) -> Result<Decision, Error> {
     let refuse = |refusal| Ok(Decision::reply(Reply { request, body: Body::Refused(refusal) }));
+    if input.room < Room::Orders {
+        return refuse(Refusal::NoRoom);
+    }
     if files.is_empty() || files.len() > APPROVALS_MAX {
         return refuse(Refusal::Invalid(format!("1 to {APPROVALS_MAX} agents are approved of at once")));
     }
@@ -95,24 +98,14 @@ pub(crate) fn approve(
     let files: Vec<Approval> =
         files.iter().map(|(name, hash)| Approval { name: name.to_string(), hash: hash.0 }).collect();
     let order = Order::ApproveAgents { files: files.clone() };
-    let asked = Request {
-        peer,
-        action: Action::Approve,
-        order: order.hash()?,
-        now_ns: input.time.wall_ns,
-        thermal_unsafe: state.is_thermally_unsafe(),
-    };
-    match policy::decide(&state.rules, &asked) {
+    match gate(state, input, (request, peer), Action::Approve, order)? {
         Ok(grant) => {
             let approved =
                 AgentFact::Approved { request: request.0, asker: peer.into(), files, grant: (&grant).into() };
-            Ok(Decision::fact(Fact::Agent(approved))
-                .with(Reply { request, body: Body::Done(Answer::Approved) }))
+            let reply = Reply { request, body: Body::Done(Answer::Approved) };
+            Ok(Decision::fact(Fact::Agent(approved)).with(reply))
         }
-        Err(denial) => {
-            let denied = Fact::Denied { asker: peer.into(), order, reason: denial.to_string() };
-            Ok(Decision::fact(denied).with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) }))
-        }
+        Err(denied) => Ok(denied),
     }
 }
 
@@ -172,7 +165,9 @@ pub(crate) fn heard(state: &State, now: Time, instance: u64, heard: &Heard) -> D
             let mut decision = run::decide::heard(state, now, (instance, *task), said);
             let name = &found.agent;
             let is_failure = matches!(said, run::decide::Said::Failed { .. });
-            if let Some(agent) = state.fleet.agents.get(name) {
+            // That it has stopped, as it was told to, speaks neither for nor against it.
+            let counts = run::decide::is_waited_for(state, instance, *task);
+            if let Some(agent) = state.fleet.agents.get(name).filter(|_| counts) {
                 decision.facts.extend(breaker(name, agent, is_failure, now).map(Fact::Agent));
             }
             decision
@@ -193,7 +188,7 @@ pub(crate) fn heard(state: &State, now: Time, instance: u64, heard: &Heard) -> D
 }
 
 /// Whether the breaker turns, given one more success or failure.
-fn breaker(name: &Name, agent: &Agent, is_failure: bool, now: Time) -> Option<AgentFact> {
+pub(crate) fn breaker(name: &Name, agent: &Agent, is_failure: bool, now: Time) -> Option<AgentFact> {
     if !agent.is_trusted(now.boottime_ns) {
         return None;
     }

@@ -23,7 +23,11 @@ pub fn evolve(fleet: &mut Fleet, runs: &Runs, fact: &AgentFact, now: Time) {
             }
         }
         AgentFact::Gone { name } => {
-            if let Some(agent) = name.parse().ok().and_then(|name| fleet.agents.get_mut(&name)) {
+            let Ok(name) = name.parse() else { return };
+            // Of one that was never approved of there is nothing to keep.
+            if fleet.agents.get(&name).is_some_and(|agent| agent.approved.is_none()) {
+                fleet.agents.remove(&name);
+            } else if let Some(agent) = fleet.agents.get_mut(&name) {
                 agent.is_present = false;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy::{Action, Request};
+use policy::Action;
 use sha2::{Digest, Sha256};
 use types::hash::Hash;
 use types::peer::Peer;
@@ -16,8 +16,9 @@ use super::look::VALUE_MAX;
 use super::state::{OPEN_MAX, OPEN_OF_USER_MAX, OUTPUTS_MAX, Run, TaskState, Timer};
 use super::turn::Turn;
 use crate::command::RequestId;
-use crate::decide::Decision;
+use crate::decide::{Decision, gate};
 use crate::fact::{Error, Fact};
+use crate::fleet::decide::breaker;
 use crate::input::{Input, Room};
 use crate::reply::{Answer, Body, Refusal, Reply};
 use crate::state::State;
@@ -53,25 +54,9 @@ pub(crate) fn accept(
         workflow: encoded.map(Into::into),
         params: params.to_owned(),
     };
-    let order = fact.order();
-    let asked = Request {
-        peer,
-        action: Action::Run,
-        order: order.hash()?,
-        now_ns: input.time.wall_ns,
-        thermal_unsafe: state.is_thermally_unsafe(),
-    };
-    match policy::decide(&state.rules, &asked) {
+    match gate(state, input, (request, peer), Action::Run, fact.order())? {
         Ok(grant) => fact.grant = (&grant).into(),
-        Err(_) if state.is_denied_too_often(peer.uid, input.time.wall_ns) => {
-            return refuse(Refusal::Busy("a pause, after too many denied requests of this user,".to_owned()));
-        }
-        Err(denial) => {
-            let denied = Fact::Denied { asker: peer.into(), order, reason: denial.to_string() };
-            return Ok(
-                Decision::fact(denied).with(Reply { request, body: Body::Refused(Refusal::Denied(denial)) })
-            );
-        }
+        Err(denied) => return Ok(denied),
     }
     let run = Run::new(&fact, Arc::clone(workflow), state.runs.virtual_time, input.time);
     let mut desk = Desk::new(state, input.time);
@@ -229,6 +214,14 @@ pub enum Said {
     },
 }
 
+/// Whether a process is at an attempt whose end somebody waits for.
+pub(crate) fn is_waited_for(state: &State, instance: u64, task: TaskRef) -> bool {
+    let found = state.runs.task(task);
+    found.is_some_and(
+        |(_, found)| matches!(found.state, TaskState::Running { instance: at, .. } if at == instance),
+    )
+}
+
 /// A process ended a task.
 pub(crate) fn heard(state: &State, now: Time, (instance, task): (u64, TaskRef), said: &Said) -> Decision {
     let mut desk = Desk::new(state, now);
@@ -236,9 +229,7 @@ pub(crate) fn heard(state: &State, now: Time, (instance, task): (u64, TaskRef), 
     if !is_at_it {
         return Decision::default();
     }
-    let running = state.runs.task(task).filter(
-        |(_, found)| matches!(found.state, TaskState::Running { instance: at, .. } if at == instance),
-    );
+    let running = state.runs.task(task).filter(|_| is_waited_for(state, instance, task));
     let Some((run, _)) = running else {
         // Nobody waits for it any more.
         let released = vec![Released { task, instance }];
@@ -378,10 +369,6 @@ pub(crate) fn due(state: &State, now: Time) -> Decision {
                 let reason = format!("its time of {} was up", run.workflow.timeout);
                 turn.end(RunEnd::Failed { reason });
             }
-            (Timer::Again(_), Some(task)) if run.paused => {
-                // It waits with the others.
-                turn.again(task);
-            }
             (Timer::Again(_), Some(task)) => turn.again(task),
             (Timer::Task(_), Some(task)) => {
                 let Some(TaskState::Running { instance, .. }) =
@@ -394,7 +381,19 @@ pub(crate) fn due(state: &State, now: Time) -> Decision {
                 turn.play(vec![TaskEnd { task, instance: Some(*instance), goes_on: true, result }]);
             }
         }
+        let timed_out: Vec<u64> = turn
+            .out
+            .ended
+            .iter()
+            .filter(|end| end.goes_on && is_failure(end))
+            .filter_map(|end| end.instance)
+            .collect();
         let next = settled(Desk::new(state, now), turn);
+        let agents = timed_out.iter().filter_map(|instance| {
+            let name = &state.fleet.instances.get(instance)?.agent;
+            breaker(name, state.fleet.agents.get(name)?, true, now).map(Fact::Agent)
+        });
+        decision.facts.extend(agents);
         decision.facts.extend(next.facts);
         decision.replies.extend(next.replies);
         // Processes are given away as they stood before: one turn with new tasks at a time.
@@ -403,6 +402,10 @@ pub(crate) fn due(state: &State, now: Time) -> Decision {
         }
     }
     decision
+}
+
+const fn is_failure(end: &TaskEnd) -> bool {
+    matches!(end.result, TaskResult::Failed { .. })
 }
 
 fn hands_out(fact: &Fact) -> bool {

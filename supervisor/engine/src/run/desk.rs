@@ -230,16 +230,16 @@ impl<'a> Desk<'a> {
         if let Some(freed) = self.given_back.iter().find_map(|instance| fits(*instance)) {
             return Some(freed);
         }
-        let names: Vec<Cow<'_, Name>> = match who {
-            Who::Agents(names) => names.iter().map(Cow::Borrowed).collect(),
-            Who::Capability(_) => self.state.fleet.free.keys().map(Cow::Borrowed).collect(),
+        let all = &self.state.fleet.free;
+        let free: Vec<u64> = match who {
+            Who::Agents(names) => names.iter().filter_map(|name| all.get(name)).flatten().copied().collect(),
+            Who::Capability(_) => all.values().flatten().copied().collect(),
         };
-        let free = names.iter().filter_map(|name| self.state.fleet.free.get(name)).flatten();
         let least = |instance: &u64| {
             let at = self.state.fleet.instances.get(instance).map_or(usize::MAX, |found| found.tasks.len());
             at + self.taken.iter().filter(|taken| *taken == instance).count()
         };
-        free.filter_map(|instance| fits(*instance)).min_by_key(least)
+        free.into_iter().filter_map(fits).min_by_key(least)
     }
 
     /// What waits longest for an agent's process.

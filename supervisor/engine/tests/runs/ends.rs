@@ -245,3 +245,47 @@ fn a_file_that_changes_waits_until_it_is_approved() {
     world.pass(SECOND);
     assert_eq!(world.leaving.len(), 1, "the process of the file of before ends");
 }
+
+#[test]
+fn what_was_cancelled_does_not_speak_against_an_agent_and_a_timeout_does() {
+    let mut world = World::worker();
+    let breakers = |world: &World| world.state.fleet.agents[&crate::world::name("worker")].breaker;
+    for number in 1..=6 {
+        world.run(one(0));
+        world.welcome();
+        world.control(number, Control::Cancel);
+        world.let_go();
+    }
+    assert_eq!((breakers(&world).failures, breakers(&world).open_until_ns), (0, None));
+    for _ in 0..5 {
+        world.run(one(0));
+        world.welcome();
+        world.pass(2 * SECOND);
+        world.let_go();
+    }
+    assert!(breakers(&world).open_until_ns.is_some(), "five times its time was up");
+}
+
+#[test]
+fn who_may_not_approve_cannot_fill_the_log_with_it() {
+    let mut world = World::worker();
+    let files =
+        vec![(crate::world::name("worker"), world.state.fleet.agents[&crate::world::name("worker")].hash)];
+    let before = world.log.len();
+    for _ in 0..100 {
+        world.ask_as(Peer { pid: 1, uid: 1002, gid: 1002 }, engine::Command::ApproveAgents(files.clone()));
+    }
+    assert_eq!(world.log.len() - before, 60, "as many denials a minute as of any order");
+    let stop = world.ask_as(Peer { pid: 1, uid: 1002, gid: 1002 }, engine::Command::EmergencyStop);
+    assert!(format!("{:?}", world.told[&stop]).contains("Denied"));
+}
+
+#[test]
+fn a_file_that_goes_unapproved_leaves_nothing_behind() {
+    let mut world = World::new(&[]);
+    let found = crate::world::found("passing", &[]);
+    world.hear(engine::Event::Agents(vec![found]));
+    assert_eq!(world.state.fleet.agents.len(), 1);
+    world.hear(engine::Event::Agents(Vec::new()));
+    assert!(world.state.fleet.agents.is_empty());
+}
